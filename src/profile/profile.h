@@ -1,0 +1,200 @@
+/*
+ * profile: the model of a pprof profile and its codec, merge and check; and the spool, the
+ * file in which libsonde counts stacks while a program runs.
+ *
+ * Format: https://github.com/google/pprof/blob/main/proto/profile.proto
+ *
+ * The model is flat: dense 32-bit indices into arrays, strings interned. All of it lives in
+ * the profile's own arena and is freed at once. codec.c, merge.c and spool.c need libc alone.
+ */
+#ifndef SN_PROFILE_H
+#define SN_PROFILE_H
+
+#include "base/base.h"
+
+struct sn_value_type {
+    uint32_t type, unit; /* string ids */
+};
+
+struct sn_mapping {
+    uint64_t start, limit, offset; /* limit is exclusive; offset is into the file */
+    uint32_t file, build_id;       /* string ids; build id in lower-case hexadecimal */
+    bool has_functions, has_filenames, has_lines, has_inlines;
+};
+
+struct sn_function {
+    uint32_t name, system_name, file; /* string ids; system_name is the mangled one */
+    int64_t start_line;
+};
+
+struct sn_line {
+    uint32_t function; /* index, or SN_NONE */
+    int64_t line, column;
+};
+
+struct sn_location {
+    uint32_t mapping; /* index, or SN_NONE */
+    uint64_t address;
+    uint32_t line0, n_lines; /* into lines; [0] is the innermost inlined function */
+    bool folded;
+};
+
+struct sn_label {
+    uint32_t key;
+    uint32_t str;      /* string label when not 0 (or when num and num_unit are 0) */
+    int64_t num;       /* else a number ... */
+    uint32_t num_unit; /* ... in this unit (may be 0) */
+};
+
+struct sn_sample {
+    uint32_t loc0, n_locs;     /* into sample_locs: location indices, leaf first */
+    uint32_t label0, n_labels; /* into labels */
+};
+
+struct sn_profile {
+    struct sn_arena *arena;    /* owned: holds all that follows */
+    struct sn_strtab *strings;
+
+    struct sn_value_type *types; /* what each sample's values are */
+    uint32_t n_types, cap_types;
+    struct sn_mapping *mappings;
+    uint32_t n_mappings, cap_mappings;
+    struct sn_function *functions;
+    uint32_t n_functions, cap_functions;
+    struct sn_location *locations;
+    uint32_t n_locations, cap_locations;
+    struct sn_line *lines;
+    uint32_t n_lines, cap_lines;
+    struct sn_sample *samples;
+    uint32_t n_samples, cap_samples;
+    int64_t *values; /* sample i, type t: values[i * n_types + t] */
+    uint32_t n_values, cap_values;
+    uint32_t *sample_locs;
+    uint32_t n_sample_locs, cap_sample_locs;
+    struct sn_label *labels;
+    uint32_t n_labels, cap_labels;
+    uint32_t *comments; /* string ids */
+    uint32_t n_comments, cap_comments;
+
+    int64_t time_ns;     /* since 1970; 0 unknown */
+    int64_t duration_ns; /* 0 unknown */
+    struct sn_value_type period_type;
+    int64_t period;
+    uint32_t default_sample_type, drop_frames, keep_frames, doc_url; /* string ids */
+};
+
+struct sn_profile *sn_profile_new(void); /* NULL: out of memory */
+void sn_profile_free(struct sn_profile *p); /* NULL-safe */
+static inline const char *sn_profile_str(const struct sn_profile *p, uint32_t id)
+{
+    return sn_strtab_get(p->strings, id);
+}
+
+/* Decode an uncompressed message. Whatever it returns has passed sn_profile_check. `where`
+ * names the file in errors. NULL on error. Locations, functions and mappings that are not
+ * referenced are kept; ids in the file become indices in file order. */
+struct sn_profile *sn_profile_decode(const void *data, size_t len, const char *where,
+                                     struct sn_error *e);
+/* Append the message to *out. Index i is written as id i + 1. */
+void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out);
+/* All indices in range, values present, at least one sample type. */
+bool sn_profile_check(const struct sn_profile *p, const char *where, struct sn_error *e);
+/* Merge n profiles of the same sample types (as pprof's profile.Merge: samples of equal stack
+ * and labels are summed, mappings matched by build id or file across load addresses). The
+ * result is new; the inputs are untouched. */
+struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
+                                    struct sn_error *e);
+
+/* ---- the spool: stacks counted in a mapped file ------------------------------------- */
+
+/*
+ * One file a process image, mapped shared, so that whatever kills the process leaves what was
+ * counted. All integers are native-endian; all references are byte offsets from the start of
+ * the file. Written lock-free from signal handlers (runtime/table.c), read by sn_spool_read
+ * after (or, consistently enough, while) that happens.
+ *
+ *   [header][modules: SN_SPOOL_MODULES][threads: SN_SPOOL_THREADS][buckets: SN_SPOOL_BUCKETS]
+ *   [entries ...........................................................................]
+ *
+ * An entry is published by a release store of its offset/8 into a bucket or into the `next`
+ * of the entry before; it is immutable after that but for `count`.
+ */
+#define SN_SPOOL_MAGIC UINT64_C(0x314c4f4f50534e53) /* "SNSPOOL1" */
+#define SN_SPOOL_MODULES 1024
+#define SN_SPOOL_THREADS 8192
+#define SN_SPOOL_BUCKETS 65536
+#define SN_SPOOL_PATH 448
+
+struct sn_spool_module {
+    uint64_t start, limit; /* of the executable segment in memory */
+    uint64_t offset;       /* of that segment in the file */
+    uint32_t ready;        /* set last (release) */
+    uint32_t build_id_len;
+    unsigned char build_id[32];
+    char path[SN_SPOOL_PATH];
+};
+
+struct sn_spool_thread { /* slot 0 is "not known" */
+    uint32_t tid;
+    uint32_t ready;
+    char name[24];
+    uint64_t samples, weight; /* taken on it; the ticks they stand for */
+};
+
+struct sn_spool_entry {
+    uint32_t next;   /* offset / 8 of the next in the bucket; 0: none */
+    uint32_t hash;
+    uint64_t count;  /* samples; relaxed atomic adds */
+    uint64_t weight; /* period ticks the samples stand for */
+    uint32_t thread; /* slot */
+    uint16_t n_pcs;
+    uint16_t end;    /* why the stack ends: enum sn_unwind_end; 0 is complete */
+    uint64_t pcs[];  /* leaf first; callers' already moved back into their call (pc - 1) */
+};
+
+enum sn_spool_drop { /* why a tick brought no sample */
+    SN_DROP_FULL,    /* no room in the spool */
+    SN_DROP_BUSY,    /* the handler interrupted itself */
+    SN_DROP_LATE,    /* arrived after the clock was stopped */
+    SN_DROP_THREADS, /* threads that could not get a clock (threads, not ticks) */
+    SN_DROP_COUNT
+};
+
+struct sn_spool_header {
+    uint64_t magic;
+    uint32_t version, pid;
+    uint32_t state;        /* 1 recording, 2 stopped in order */
+    uint32_t period_known; /* 1 */
+    uint64_t period_ns;
+    uint64_t start_real_ns; /* CLOCK_REALTIME at start */
+    uint64_t start_mono_ns, stop_mono_ns; /* CLOCK_MONOTONIC; stop 0 while recording:
+                                             last_mono_ns then */
+    uint64_t last_mono_ns; /* of about the last sample */
+    char clock[32];        /* "perf", "perf-user", "timer": what ran */
+    char comm[32];
+    char exe[SN_SPOOL_PATH];
+    char output[SN_SPOOL_PATH]; /* the profile this spool is for */
+    uint32_t n_modules, n_threads; /* claimed slots; atomic */
+    uint64_t used;      /* bytes claimed from entries on; atomic */
+    uint64_t allocated; /* bytes of the file that have blocks */
+    uint64_t size;      /* bytes mapped */
+    uint64_t samples, ticks; /* atomic */
+    uint64_t truncated[16];  /* stacks by enum sn_unwind_end */
+    uint64_t dropped[SN_DROP_COUNT];
+};
+
+#define SN_SPOOL_AT_MODULES 4096
+#define SN_SPOOL_AT_THREADS                                                                   \
+    (SN_SPOOL_AT_MODULES + SN_SPOOL_MODULES * sizeof(struct sn_spool_module))
+#define SN_SPOOL_AT_BUCKETS                                                                   \
+    (SN_SPOOL_AT_THREADS + SN_SPOOL_THREADS * sizeof(struct sn_spool_thread))
+#define SN_SPOOL_AT_ENTRIES (SN_SPOOL_AT_BUCKETS + SN_SPOOL_BUCKETS * sizeof(uint32_t))
+
+bool sn_spool_is(const void *data, size_t len);
+/* Turn a spool (trusting nothing in it: every offset and count is checked, chains are
+ * bounded) into a profile: samples/count and cpu/nanoseconds; labels thread (name) and
+ * thread_id; comments that say clock, samples, lost, truncated. NULL on error. */
+struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where,
+                                 struct sn_error *e);
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * report: top, tree, peek, traces, tags, raw, comments, dot: a file each, one table of them.
+ * And the scene: a call graph with its words, sizes and colours decided, which dot.c prints
+ * and the draw room paints, so that both show the same picture.
+ */
+#ifndef SN_REPORT_H
+#define SN_REPORT_H
+
+#include "graph/graph.h"
+
+/* ---- the scene: what a drawn call graph says ------------------------------------------ */
+
+struct sn_scene_node {
+    uint32_t id;           /* N1, N2, ... in pprof's order; tags are boxes too */
+    const char *label;     /* lines parted by '\n' */
+    const char *tooltip;
+    double font_size;      /* points */
+    uint32_t color, fill;  /* 0xRRGGBB of the border and of the inside */
+    bool tag;              /* a nodelet (tag value), drawn as a small note ("box3d") */
+    int64_t flat, cum;
+};
+
+struct sn_scene_edge {
+    uint32_t from, to;     /* indices into nodes */
+    const char *label;     /* " 12.30s" or " 12.30s (inline)" */
+    const char *tooltip;
+    int weight;            /* >= 1: how straight and short it should be */
+    double pen_width;      /* points */
+    uint32_t color;
+    bool dotted;           /* residual: hidden frames between */
+    int min_len;           /* ranks it spans at least; 1 */
+};
+
+struct sn_scene {
+    struct sn_arena *arena; /* owned */
+    const char *title;      /* "example1" */
+    const char *legend;     /* lines parted by '\n': type, time, duration, totals */
+    const char *legend_url;
+    struct sn_scene_node *nodes;
+    uint32_t n_nodes, cap_nodes;
+    struct sn_scene_edge *edges;
+    uint32_t n_edges, cap_edges;
+};
+
+void sn_scene_free(struct sn_scene *s); /* NULL-safe */
+/* Filters p in place (as pprof does), aggregates, trims. */
+struct sn_scene *sn_scene_new(struct sn_profile *p, const struct sn_options *o,
+                              struct sn_error *e);
+
+/* ---- text reports ----------------------------------------------------------------------- */
+
+struct sn_report_format {
+    const char *name;    /* "top", "tree", "dot", ... pprof's flag */
+    const char *alias;   /* "text" for top; may be NULL */
+    bool takes_regexp;   /* peek, list, ... */
+    bool binary;         /* not for a terminal */
+    const char *help;    /* one line */
+    int node_count;      /* default for this report when not given; 0 all */
+    bool (*write)(struct sn_profile *p, const struct sn_options *o, const char *argument,
+                  struct sn_buf *out, struct sn_error *e);
+};
+
+extern const struct sn_report_format sn_report_formats[];
+extern const size_t sn_report_formats_count;
+const struct sn_report_format *sn_report_format_find(const char *name);
+
+#endif
