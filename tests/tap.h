@@ -3,7 +3,8 @@
  * `meson test`. One #include a program:
  *
  *     #include "tap.h"
- *     int main(void) { ok(1 + 1 == 2, "sums"); is_str(name, "x", "name"); return done(); }
+ *     int main(void) { ok(1 + 1 == 2, "sums"); is_str(name, "x", "name"); return done();
+ * }
  */
 #ifndef TAP_H
 #define TAP_H
@@ -34,7 +35,8 @@ tap_ok(bool good, const char *file, int line, const char *fmt, ...)
 }
 
 __attribute__((unused)) static bool tap_is_str(const char *got, const char *want,
-                                               const char *file, int line, const char *name)
+                                               const char *file, int line,
+                                               const char *name)
 {
     bool same = got && want ? strcmp(got, want) == 0 : got == want;
     tap_ok(same, file, line, "%s", name);
@@ -43,8 +45,8 @@ __attribute__((unused)) static bool tap_is_str(const char *got, const char *want
     return same;
 }
 
-__attribute__((unused)) static bool tap_is_int(int64_t got, int64_t want, const char *file,
-                                               int line, const char *name)
+__attribute__((unused)) static bool
+tap_is_int(int64_t got, int64_t want, const char *file, int line, const char *name)
 {
     tap_ok(got == want, file, line, "%s", name);
     if (got != want)
@@ -52,9 +54,9 @@ __attribute__((unused)) static bool tap_is_int(int64_t got, int64_t want, const 
     return got == want;
 }
 
-#define ok(cond, ...) tap_ok((cond), __FILE__, __LINE__, __VA_ARGS__)
+#define ok(cond, ...)           tap_ok((cond), __FILE__, __LINE__, __VA_ARGS__)
 #define is_str(got, want, name) tap_is_str((got), (want), __FILE__, __LINE__, (name))
-#define is_int(got, want, name)                                                               \
+#define is_int(got, want, name)                                                          \
     tap_is_int((int64_t)(got), (int64_t)(want), __FILE__, __LINE__, (name))
 
 /* Print the plan; the exit status of main. */

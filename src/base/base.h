@@ -2,9 +2,9 @@
  * base: what every room stands on: errors, arenas, buffers, interned strings, a hash map,
  * units, and whole-file reads and writes.
  *
- * Memory comes from mmap, never from malloc, so that the same code serves inside a profiled
- * process. Nothing here is signal-safe unless its comment says so; nothing here is locked:
- * an object belongs to one thread at a time. No function prints or exits.
+ * Memory comes from mmap, never from malloc, so that the same code serves inside a
+ * profiled process. Nothing here is signal-safe unless its comment says so; nothing here
+ * is locked: an object belongs to one thread at a time. No function prints or exits.
  */
 #ifndef SN_BASE_H
 #define SN_BASE_H
@@ -18,7 +18,7 @@
 
 #define SN_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define SN_COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define SN_NONE UINT32_MAX /* no index */
+#define SN_NONE         UINT32_MAX /* no index */
 
 /* ---- errors ------------------------------------------------------------------------ */
 
@@ -35,12 +35,14 @@ struct sn_error {
  */
 bool sn_fail(struct sn_error *e, const char *where, int64_t offset, const char *fmt, ...)
     SN_PRINTF(4, 5);
-/* "where: offset 12: what" (parts that are absent left out), cut to `size`. Returns buf. */
+/* "where: offset 12: what" (parts that are absent left out), cut to `size`. Returns buf.
+ */
 char *sn_error_text(const struct sn_error *e, char *buf, size_t size);
 
 /* ---- pages and arenas -------------------------------------------------------------- */
 
-/* Zeroed private pages; NULL when the kernel refuses. `size` is rounded up. Signal-safe. */
+/* Zeroed private pages; NULL when the kernel refuses. `size` is rounded up. Signal-safe.
+ */
 void *sn_pages_map(size_t size);
 void sn_pages_unmap(void *p, size_t size);
 /* For tests: let the n-th page request from now fail (0: never). Not thread-safe. */
@@ -48,9 +50,10 @@ void sn_pages_fail_after(unsigned n);
 
 struct sn_arena; /* grows, is freed at once */
 
-struct sn_arena *sn_arena_new(void); /* NULL: out of memory */
+struct sn_arena *sn_arena_new(void);    /* NULL: out of memory */
 void sn_arena_free(struct sn_arena *a); /* NULL-safe */
-/* Zeroed, aligned to 16; NULL when out of memory, and then sn_arena_failed() stays true. */
+/* Zeroed, aligned to 16; NULL when out of memory, and then sn_arena_failed() stays true.
+ */
 void *sn_arena_alloc(struct sn_arena *a, size_t size);
 /* Like realloc: grows in place when `old` is the last block, else copies. */
 void *sn_arena_grow(struct sn_arena *a, void *old, size_t old_size, size_t new_size);
@@ -61,20 +64,22 @@ bool sn_arena_failed(const struct sn_arena *a);
 size_t sn_arena_bytes(const struct sn_arena *a); /* pages held */
 
 /*
- * Append room for one element to an arena-backed array {T *v; uint32_t n, cap;} and yield a
- * pointer to it (zeroed), or NULL when out of memory or past UINT32_MAX - 1 elements.
+ * Append room for one element to an arena-backed array {T *v; uint32_t n, cap;} and yield
+ * a pointer to it (zeroed), or NULL when out of memory or past UINT32_MAX - 1 elements.
  *     struct sn_label *l = SN_PUSH(arena, p->labels, p->n_labels, p->cap_labels);
  */
-#define SN_PUSH(arena, v, n, cap)                                                             \
+#define SN_PUSH(arena, v, n, cap)                                                        \
     ((__typeof__(v))sn_array_push((arena), (void **)&(v), &(n), &(cap), sizeof *(v)))
-void *sn_array_push(struct sn_arena *a, void **v, uint32_t *n, uint32_t *cap, size_t size);
+void *sn_array_push(struct sn_arena *a, void **v, uint32_t *n, uint32_t *cap,
+                    size_t size);
 
-/* ---- buffers: bytes that grow ------------------------------------------------------- */
+/* ---- buffers: bytes that grow -------------------------------------------------------
+ */
 
 /* Zero-initialise with an arena: struct sn_buf b = {.arena = a}. `failed` is sticky. */
 struct sn_buf {
     struct sn_arena *arena; /* borrowed */
-    char *data;             /* always NUL-terminated once non-NULL; the NUL is not counted */
+    char *data; /* always NUL-terminated once non-NULL; the NUL is not counted */
     size_t len, cap;
     bool failed; /* out of memory: what follows is dropped */
 };
@@ -85,9 +90,11 @@ void sn_buf_putc(struct sn_buf *b, char c);
 void sn_buf_printf(struct sn_buf *b, const char *fmt, ...) SN_PRINTF(2, 3);
 void sn_buf_vprintf(struct sn_buf *b, const char *fmt, va_list ap);
 
-/* ---- interned strings --------------------------------------------------------------- */
+/* ---- interned strings ---------------------------------------------------------------
+ */
 
-/* Dense ids from 0; id 0 is always "". Strings live in the arena and are NUL-terminated. */
+/* Dense ids from 0; id 0 is always "". Strings live in the arena and are NUL-terminated.
+ */
 struct sn_strtab;
 
 struct sn_strtab *sn_strtab_new(struct sn_arena *a); /* NULL: out of memory */
@@ -99,13 +106,14 @@ const char *sn_strtab_get(const struct sn_strtab *t, uint32_t id); /* never NULL
 size_t sn_strtab_len(const struct sn_strtab *t, uint32_t id);
 uint32_t sn_strtab_count(const struct sn_strtab *t);
 
-/* ---- hash map: 64-bit key to 32-bit value ------------------------------------------- */
+/* ---- hash map: 64-bit key to 32-bit value -------------------------------------------
+ */
 
 struct sn_map;
 
 struct sn_map *sn_map_new(struct sn_arena *a); /* NULL: out of memory */
-/* A pointer to key's value, made SN_NONE when new; NULL when out of memory. Valid until the
- * next sn_map_put. */
+/* A pointer to key's value, made SN_NONE when new; NULL when out of memory. Valid until
+ * the next sn_map_put. */
 uint32_t *sn_map_put(struct sn_map *m, uint64_t key);
 uint32_t sn_map_get(const struct sn_map *m, uint64_t key); /* SN_NONE: absent */
 /* Mixes 64 bits; for building keys of one's own: h = sn_hash_mix(h ^ x). Signal-safe. */
@@ -119,11 +127,13 @@ static inline uint64_t sn_hash_mix(uint64_t x)
 }
 uint64_t sn_hash_bytes(const void *data, size_t len);
 
-/* ---- units ---------------------------------------------------------------------------- */
+/* ---- units ----------------------------------------------------------------------------
+ */
 
 /*
- * pprof's measurement rules (github.com/google/pprof, internal/measurement), in one table.
- * `unit` is a unit's name as found in a profile ("nanoseconds", "bytes", "count", ...).
+ * pprof's measurement rules (github.com/google/pprof, internal/measurement), in one
+ * table. `unit` is a unit's name as found in a profile ("nanoseconds", "bytes", "count",
+ * ...).
  */
 /* value in from_unit expressed in to_unit ("auto" and "minimum" pick one); *unit_out gets
  * the unit chosen (static string or one of the arguments). */
@@ -137,7 +147,8 @@ char *sn_unit_percent(int64_t value, int64_t total, char *buf, size_t size);
 /* Are the two units of one family (time, memory, gcu)? Then *ratio is one a / one b. */
 bool sn_unit_compatible(const char *a, const char *b, double *ratio);
 
-/* ---- files ---------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------
+ */
 
 struct sn_file { /* a file read whole (mapped when it can be, else read) */
     const unsigned char *data;
@@ -147,9 +158,10 @@ struct sn_file { /* a file read whole (mapped when it can be, else read) */
 /* "-" is standard input. `limit` bytes at most (0: none). */
 bool sn_file_open(const char *path, size_t limit, struct sn_file *f, struct sn_error *e);
 void sn_file_close(struct sn_file *f);
-/* Written to a temporary beside `path`, then renamed: whole or not at all. A path that is no
- * regular file (/dev/stdout, a pipe) is written straight. */
+/* Written to a temporary beside `path`, then renamed: whole or not at all. A path that is
+ * no regular file (/dev/stdout, a pipe) is written straight. */
 bool sn_file_write(const char *path, const void *data, size_t len, struct sn_error *e);
-bool sn_mkdirs(const char *path, struct sn_error *e); /* like mkdir -p, mode 0777 & ~umask */
+bool sn_mkdirs(const char *path,
+               struct sn_error *e); /* like mkdir -p, mode 0777 & ~umask */
 
 #endif

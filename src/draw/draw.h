@@ -1,13 +1,14 @@
 /*
- * draw: a scene as SVG, PDF or PNG. layout.h is the one small interface behind which Graphviz
- * stands for now: sized nodes and weighted edges in, positions and curves out.
+ * draw: a scene as SVG, PDF or PNG. layout.h is the one small interface behind which
+ * Graphviz stands for now: sized nodes and weighted edges in, positions and curves out.
  */
 #ifndef SN_DRAW_H
 #define SN_DRAW_H
 
 #include "report/report.h"
 
-/* ---- layout ----------------------------------------------------------------------------- */
+/* ---- layout
+ * ----------------------------------------------------------------------------- */
 
 struct sn_layout_node {
     double width, height; /* in: points */
@@ -16,10 +17,10 @@ struct sn_layout_node {
 
 struct sn_layout_edge {
     uint32_t from, to;
-    int weight, min_len;           /* in */
+    int weight, min_len;              /* in */
     double label_width, label_height; /* in: 0 for none */
-    double label_x, label_y;       /* out: centre of the label */
-    double (*points)[2];           /* out: Bezier curve: 1 + 3k points; arrow at the last */
+    double label_x, label_y;          /* out: centre of the label */
+    double (*points)[2]; /* out: Bezier curve: 1 + 3k points; arrow at the last */
     uint32_t n_points;
 };
 
@@ -34,7 +35,8 @@ struct sn_layout {
 
 bool sn_layout_run(struct sn_layout *l, struct sn_error *e);
 
-/* ---- pictures --------------------------------------------------------------------------- */
+/* ---- pictures
+ * --------------------------------------------------------------------------- */
 
 enum sn_picture { SN_PICTURE_SVG, SN_PICTURE_PDF, SN_PICTURE_PNG };
 

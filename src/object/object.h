@@ -1,24 +1,29 @@
 /*
- * object: ELF files: what they are, their build id, where their code is mapped, symbols, and
- * DWARF through elfutils. Never in a profiled process.
+ * object: ELF files: what they are, their build id, where their code is mapped, symbols,
+ * and DWARF through elfutils. Never in a profiled process.
  */
 #ifndef SN_OBJECT_H
 #define SN_OBJECT_H
 
 #include "base/base.h"
 
-enum sn_object_link { SN_LINK_DYNAMIC, SN_LINK_STATIC, SN_LINK_STATIC_PIE, SN_LINK_SHARED };
+enum sn_object_link {
+    SN_LINK_DYNAMIC,
+    SN_LINK_STATIC,
+    SN_LINK_STATIC_PIE,
+    SN_LINK_SHARED
+};
 
 /* What `sonde run` must know before it starts a program. */
 struct sn_object_probe {
     enum sn_object_link link;
-    bool elf;           /* false: a script or something else */
-    bool setuid;        /* setuid or setgid bit, or file capabilities */
-    bool foreign;       /* another class or machine than this process */
-    bool musl;          /* its interpreter is musl's */
-    bool go;            /* built by Go */
-    char interp[256];   /* ELF interpreter, or the #! interpreter of a script */
-    char machine[48];   /* "x86-64, 64-bit" */
+    bool elf;         /* false: a script or something else */
+    bool setuid;      /* setuid or setgid bit, or file capabilities */
+    bool foreign;     /* another class or machine than this process */
+    bool musl;        /* its interpreter is musl's */
+    bool go;          /* built by Go */
+    char interp[256]; /* ELF interpreter, or the #! interpreter of a script */
+    char machine[48]; /* "x86-64, 64-bit" */
 };
 
 bool sn_object_probe(const char *path, struct sn_object_probe *out, struct sn_error *e);
@@ -26,23 +31,24 @@ bool sn_object_probe(const char *path, struct sn_object_probe *out, struct sn_er
 struct sn_object; /* one ELF file with its debug information, opened */
 
 struct sn_object_search {
-    const char *const *dirs; /* extra places for debug files; NULL-terminated; may be NULL */
+    const char *const
+        *dirs; /* extra places for debug files; NULL-terminated; may be NULL */
 };
 
 /*
- * Open `path`; if build_id (hexadecimal) is given and differs, that is an error. Looks for
- * separate debug files by build id and debug link. What was tried is appended to `tried`
- * (may be NULL), a line each.
+ * Open `path`; if build_id (hexadecimal) is given and differs, that is an error. Looks
+ * for separate debug files by build id and debug link. What was tried is appended to
+ * `tried` (may be NULL), a line each.
  */
 struct sn_object *sn_object_open(const char *path, const char *build_id,
-                                 const struct sn_object_search *search, struct sn_buf *tried,
-                                 struct sn_error *e);
-void sn_object_close(struct sn_object *o); /* NULL-safe */
+                                 const struct sn_object_search *search,
+                                 struct sn_buf *tried, struct sn_error *e);
+void sn_object_close(struct sn_object *o);                 /* NULL-safe */
 const char *sn_object_build_id(const struct sn_object *o); /* hexadecimal, "" if none */
 bool sn_object_has_lines(const struct sn_object *o);
 
-/* From an address in memory to one in the file's own address space, given the mapping as the
- * profile has it (start, limit, file offset). */
+/* From an address in memory to one in the file's own address space, given the mapping as
+ * the profile has it (start, limit, file offset). */
 bool sn_object_vaddr(const struct sn_object *o, uint64_t address, uint64_t map_start,
                      uint64_t map_limit, uint64_t map_offset, uint64_t *vaddr);
 
@@ -52,8 +58,8 @@ struct sn_object_frame { /* one of the inlined calls at an address, innermost fi
     int64_t line, column, start_line; /* 0 unknown */
 };
 
-/* The frames at vaddr, at most `max`; 0 when nothing is known. Falls back to the symbol table
- * (one frame, no line). `inlines` false: the outermost only. */
+/* The frames at vaddr, at most `max`; 0 when nothing is known. Falls back to the symbol
+ * table (one frame, no line). `inlines` false: the outermost only. */
 size_t sn_object_frames(struct sn_object *o, uint64_t vaddr, bool inlines,
                         struct sn_object_frame *out, size_t max);
 

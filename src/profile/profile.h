@@ -1,11 +1,12 @@
 /*
- * profile: the model of a pprof profile and its codec, merge and check; and the spool, the
- * file in which libsonde counts stacks while a program runs.
+ * profile: the model of a pprof profile and its codec, merge and check; and the spool,
+ * the file in which libsonde counts stacks while a program runs.
  *
  * Format: https://github.com/google/pprof/blob/main/proto/profile.proto
  *
- * The model is flat: dense 32-bit indices into arrays, strings interned. All of it lives in
- * the profile's own arena and is freed at once. codec.c, merge.c and spool.c need libc alone.
+ * The model is flat: dense 32-bit indices into arrays, strings interned. All of it lives
+ * in the profile's own arena and is freed at once. codec.c, merge.c and spool.c need libc
+ * alone.
  */
 #ifndef SN_PROFILE_H
 #define SN_PROFILE_H
@@ -52,7 +53,7 @@ struct sn_sample {
 };
 
 struct sn_profile {
-    struct sn_arena *arena;    /* owned: holds all that follows */
+    struct sn_arena *arena; /* owned: holds all that follows */
     struct sn_strtab *strings;
 
     struct sn_value_type *types; /* what each sample's values are */
@@ -83,47 +84,49 @@ struct sn_profile {
     uint32_t default_sample_type, drop_frames, keep_frames, doc_url; /* string ids */
 };
 
-struct sn_profile *sn_profile_new(void); /* NULL: out of memory */
+struct sn_profile *sn_profile_new(void);    /* NULL: out of memory */
 void sn_profile_free(struct sn_profile *p); /* NULL-safe */
 static inline const char *sn_profile_str(const struct sn_profile *p, uint32_t id)
 {
     return sn_strtab_get(p->strings, id);
 }
 
-/* Decode an uncompressed message. Whatever it returns has passed sn_profile_check. `where`
- * names the file in errors. NULL on error. Locations, functions and mappings that are not
- * referenced are kept; ids in the file become indices in file order. */
+/* Decode an uncompressed message. Whatever it returns has passed sn_profile_check.
+ * `where` names the file in errors. NULL on error. Locations, functions and mappings that
+ * are not referenced are kept; ids in the file become indices in file order. */
 struct sn_profile *sn_profile_decode(const void *data, size_t len, const char *where,
                                      struct sn_error *e);
 /* Append the message to *out. Index i is written as id i + 1. */
 void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out);
 /* All indices in range, values present, at least one sample type. */
 bool sn_profile_check(const struct sn_profile *p, const char *where, struct sn_error *e);
-/* Merge n profiles of the same sample types (as pprof's profile.Merge: samples of equal stack
- * and labels are summed, mappings matched by build id or file across load addresses). The
- * result is new; the inputs are untouched. */
+/* Merge n profiles of the same sample types (as pprof's profile.Merge: samples of equal
+ * stack and labels are summed, mappings matched by build id or file across load
+ * addresses). The result is new; the inputs are untouched. */
 struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
                                     struct sn_error *e);
 
-/* ---- the spool: stacks counted in a mapped file ------------------------------------- */
+/* ---- the spool: stacks counted in a mapped file -------------------------------------
+ */
 
 /*
- * One file a process image, mapped shared, so that whatever kills the process leaves what was
- * counted. All integers are native-endian; all references are byte offsets from the start of
- * the file. Written lock-free from signal handlers (runtime/table.c), read by sn_spool_read
- * after (or, consistently enough, while) that happens.
+ * One file a process image, mapped shared, so that whatever kills the process leaves what
+ * was counted. All integers are native-endian; all references are byte offsets from the
+ * start of the file. Written lock-free from signal handlers (runtime/table.c), read by
+ * sn_spool_read after (or, consistently enough, while) that happens.
  *
- *   [header][modules: SN_SPOOL_MODULES][threads: SN_SPOOL_THREADS][buckets: SN_SPOOL_BUCKETS]
- *   [entries ...........................................................................]
+ *   [header][modules: SN_SPOOL_MODULES][threads: SN_SPOOL_THREADS][buckets:
+ * SN_SPOOL_BUCKETS] [entries
+ * ...........................................................................]
  *
- * An entry is published by a release store of its offset/8 into a bucket or into the `next`
- * of the entry before; it is immutable after that but for `count`.
+ * An entry is published by a release store of its offset/8 into a bucket or into the
+ * `next` of the entry before; it is immutable after that but for `count`.
  */
-#define SN_SPOOL_MAGIC UINT64_C(0x314c4f4f50534e53) /* "SNSPOOL1" */
+#define SN_SPOOL_MAGIC   UINT64_C(0x314c4f4f50534e53) /* "SNSPOOL1" */
 #define SN_SPOOL_MODULES 1024
 #define SN_SPOOL_THREADS 8192
 #define SN_SPOOL_BUCKETS 65536
-#define SN_SPOOL_PATH 448
+#define SN_SPOOL_PATH    448
 
 struct sn_spool_module {
     uint64_t start, limit; /* of the executable segment in memory */
@@ -142,22 +145,23 @@ struct sn_spool_thread { /* slot 0 is "not known" */
 };
 
 struct sn_spool_entry {
-    uint32_t next;   /* offset / 8 of the next in the bucket; 0: none */
+    uint32_t next; /* offset / 8 of the next in the bucket; 0: none */
     uint32_t hash;
     uint64_t count;  /* samples; relaxed atomic adds */
     uint64_t weight; /* period ticks the samples stand for */
     uint32_t thread; /* slot */
     uint16_t n_pcs;
-    uint16_t end;    /* why the stack ends: enum sn_unwind_end; 0 is complete */
-    uint64_t pcs[];  /* leaf first; callers' already moved back into their call (pc - 1) */
+    uint16_t end;   /* why the stack ends: enum sn_unwind_end; 0 is complete */
+    uint64_t pcs[]; /* leaf first; callers' already moved back into their call (pc - 1) */
 };
 
-enum sn_spool_drop { /* why a tick brought no sample */
-    SN_DROP_FULL,    /* no room in the spool */
-    SN_DROP_BUSY,    /* the handler interrupted itself */
-    SN_DROP_LATE,    /* arrived after the clock was stopped */
-    SN_DROP_THREADS, /* threads that could not get a clock (threads, not ticks) */
-    SN_DROP_COUNT
+enum sn_spool_drop {                  /* why a tick brought no sample */
+                     SN_DROP_FULL,    /* no room in the spool */
+                     SN_DROP_BUSY,    /* the handler interrupted itself */
+                     SN_DROP_LATE,    /* arrived after the clock was stopped */
+                     SN_DROP_THREADS, /* threads that could not get a clock (threads, not
+                                         ticks) */
+                     SN_DROP_COUNT
 };
 
 struct sn_spool_header {
@@ -166,27 +170,27 @@ struct sn_spool_header {
     uint32_t state;        /* 1 recording, 2 stopped in order */
     uint32_t period_known; /* 1 */
     uint64_t period_ns;
-    uint64_t start_real_ns; /* CLOCK_REALTIME at start */
+    uint64_t start_real_ns;               /* CLOCK_REALTIME at start */
     uint64_t start_mono_ns, stop_mono_ns; /* CLOCK_MONOTONIC; stop 0 while recording:
                                              last_mono_ns then */
-    uint64_t last_mono_ns; /* of about the last sample */
-    char clock[32];        /* "perf", "perf-user", "timer": what ran */
+    uint64_t last_mono_ns;                /* of about the last sample */
+    char clock[32];                       /* "perf", "perf-user", "timer": what ran */
     char comm[32];
     char exe[SN_SPOOL_PATH];
-    char output[SN_SPOOL_PATH]; /* the profile this spool is for */
+    char output[SN_SPOOL_PATH];    /* the profile this spool is for */
     uint32_t n_modules, n_threads; /* claimed slots; atomic */
-    uint64_t used;      /* bytes claimed from entries on; atomic */
-    uint64_t allocated; /* bytes of the file that have blocks */
-    uint64_t size;      /* bytes mapped */
-    uint64_t samples, ticks; /* atomic */
-    uint64_t truncated[16];  /* stacks by enum sn_unwind_end */
+    uint64_t used;                 /* bytes claimed from entries on; atomic */
+    uint64_t allocated;            /* bytes of the file that have blocks */
+    uint64_t size;                 /* bytes mapped */
+    uint64_t samples, ticks;       /* atomic */
+    uint64_t truncated[16];        /* stacks by enum sn_unwind_end */
     uint64_t dropped[SN_DROP_COUNT];
 };
 
 #define SN_SPOOL_AT_MODULES 4096
-#define SN_SPOOL_AT_THREADS                                                                   \
+#define SN_SPOOL_AT_THREADS                                                              \
     (SN_SPOOL_AT_MODULES + SN_SPOOL_MODULES * sizeof(struct sn_spool_module))
-#define SN_SPOOL_AT_BUCKETS                                                                   \
+#define SN_SPOOL_AT_BUCKETS                                                              \
     (SN_SPOOL_AT_THREADS + SN_SPOOL_THREADS * sizeof(struct sn_spool_thread))
 #define SN_SPOOL_AT_ENTRIES (SN_SPOOL_AT_BUCKETS + SN_SPOOL_BUCKETS * sizeof(uint32_t))
 

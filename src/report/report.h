@@ -1,34 +1,35 @@
 /*
- * report: top, tree, peek, traces, tags, raw, comments, dot: a file each, one table of them.
- * And the scene: a call graph with its words, sizes and colours decided, which dot.c prints
- * and the draw room paints, so that both show the same picture.
+ * report: top, tree, peek, traces, tags, raw, comments, dot: a file each, one table of
+ * them. And the scene: a call graph with its words, sizes and colours decided, which
+ * dot.c prints and the draw room paints, so that both show the same picture.
  */
 #ifndef SN_REPORT_H
 #define SN_REPORT_H
 
 #include "graph/graph.h"
 
-/* ---- the scene: what a drawn call graph says ------------------------------------------ */
+/* ---- the scene: what a drawn call graph says ------------------------------------------
+ */
 
 struct sn_scene_node {
-    uint32_t id;           /* N1, N2, ... in pprof's order; tags are boxes too */
-    const char *label;     /* lines parted by '\n' */
+    uint32_t id;       /* N1, N2, ... in pprof's order; tags are boxes too */
+    const char *label; /* lines parted by '\n' */
     const char *tooltip;
-    double font_size;      /* points */
-    uint32_t color, fill;  /* 0xRRGGBB of the border and of the inside */
-    bool tag;              /* a nodelet (tag value), drawn as a small note ("box3d") */
+    double font_size;     /* points */
+    uint32_t color, fill; /* 0xRRGGBB of the border and of the inside */
+    bool tag;             /* a nodelet (tag value), drawn as a small note ("box3d") */
     int64_t flat, cum;
 };
 
 struct sn_scene_edge {
-    uint32_t from, to;     /* indices into nodes */
-    const char *label;     /* " 12.30s" or " 12.30s (inline)" */
+    uint32_t from, to; /* indices into nodes */
+    const char *label; /* " 12.30s" or " 12.30s (inline)" */
     const char *tooltip;
-    int weight;            /* >= 1: how straight and short it should be */
-    double pen_width;      /* points */
+    int weight;       /* >= 1: how straight and short it should be */
+    double pen_width; /* points */
     uint32_t color;
-    bool dotted;           /* residual: hidden frames between */
-    int min_len;           /* ranks it spans at least; 1 */
+    bool dotted; /* residual: hidden frames between */
+    int min_len; /* ranks it spans at least; 1 */
 };
 
 struct sn_scene {
@@ -47,15 +48,16 @@ void sn_scene_free(struct sn_scene *s); /* NULL-safe */
 struct sn_scene *sn_scene_new(struct sn_profile *p, const struct sn_options *o,
                               struct sn_error *e);
 
-/* ---- text reports ----------------------------------------------------------------------- */
+/* ---- text reports
+ * ----------------------------------------------------------------------- */
 
 struct sn_report_format {
-    const char *name;    /* "top", "tree", "dot", ... pprof's flag */
-    const char *alias;   /* "text" for top; may be NULL */
-    bool takes_regexp;   /* peek, list, ... */
-    bool binary;         /* not for a terminal */
-    const char *help;    /* one line */
-    int node_count;      /* default for this report when not given; 0 all */
+    const char *name;  /* "top", "tree", "dot", ... pprof's flag */
+    const char *alias; /* "text" for top; may be NULL */
+    bool takes_regexp; /* peek, list, ... */
+    bool binary;       /* not for a terminal */
+    const char *help;  /* one line */
+    int node_count;    /* default for this report when not given; 0 all */
     bool (*write)(struct sn_profile *p, const struct sn_options *o, const char *argument,
                   struct sn_buf *out, struct sn_error *e);
 };

@@ -1,31 +1,39 @@
 /*
- * symbolize: fills a profile's functions and lines from the binaries its mappings name, and
- * demangles. Says per module what was tried.
+ * symbolize: fills a profile's functions and lines from the binaries its mappings name,
+ * and demangles. Says per module what was tried.
  */
 #ifndef SN_SYMBOLIZE_H
 #define SN_SYMBOLIZE_H
 
 #include "profile/profile.h"
 
-enum sn_demangle { SN_DEMANGLE_DEFAULT, SN_DEMANGLE_NONE, SN_DEMANGLE_TEMPLATES, SN_DEMANGLE_FULL };
+enum sn_demangle {
+    SN_DEMANGLE_DEFAULT,
+    SN_DEMANGLE_NONE,
+    SN_DEMANGLE_TEMPLATES,
+    SN_DEMANGLE_FULL
+};
 
 struct sn_symbolize_options {
-    bool force;             /* also mappings that have functions already */
+    bool force; /* also mappings that have functions already */
     bool no_inlines;
-    enum sn_demangle demangle; /* as pprof: default drops parameters and template arguments */
-    const char *binary;     /* stands for the main mapping (the first); NULL: as named */
-    const char *const *dirs; /* debug and binary search path (PPROF_BINARY_PATH); may be NULL */
+    enum sn_demangle
+        demangle;       /* as pprof: default drops parameters and template arguments */
+    const char *binary; /* stands for the main mapping (the first); NULL: as named */
+    const char *const
+        *dirs; /* debug and binary search path (PPROF_BINARY_PATH); may be NULL */
     void (*progress)(void *arg, const char *module, size_t done, size_t total);
     void *progress_arg;
 };
 
-/* One line a mapping that has samples: "libfoo.so: 812 of 812 addresses, lines" or what was
- * tried and why it failed; written to *log (may be NULL). Never fails but for memory. */
+/* One line a mapping that has samples: "libfoo.so: 812 of 812 addresses, lines" or what
+ * was tried and why it failed; written to *log (may be NULL). Never fails but for memory.
+ */
 bool sn_symbolize(struct sn_profile *p, const struct sn_symbolize_options *o,
                   struct sn_buf *log, struct sn_error *e);
 
-/* Demangle one name into arena `a` (C++, Rust, D by libiberty); the name itself when it is not
- * mangled. */
+/* Demangle one name into arena `a` (C++, Rust, D by libiberty); the name itself when it
+ * is not mangled. */
 const char *sn_demangle(const char *name, enum sn_demangle mode, struct sn_arena *a);
 
 #endif

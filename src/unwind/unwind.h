@@ -1,12 +1,14 @@
 /*
  * unwind: from a signal's registers to the return addresses of the interrupted thread.
  *
- * In process and signal-safe: no malloc, no lock, no loader call but _dl_find_object. Rules
- * come from a per-process cache, else are compiled from .eh_frame (or a .debug_frame table
- * prepared outside the handler). Loads are checked before they are made.
+ * In process and signal-safe: no malloc, no lock, no loader call but _dl_find_object.
+ * Rules come from a per-process cache, else are compiled from .eh_frame (or a
+ * .debug_frame table prepared outside the handler). Loads are checked before they are
+ * made.
  *
- * cfi.c knows DWARF (CIE, FDE, the CFA program, expressions) and no architecture, no process:
- * it works on any bytes given to it. x86_64/ and aarch64/ know registers. walk.c walks.
+ * cfi.c knows DWARF (CIE, FDE, the CFA program, expressions) and no architecture, no
+ * process: it works on any bytes given to it. x86_64/ and aarch64/ know registers. walk.c
+ * walks.
  */
 #ifndef SN_UNWIND_H
 #define SN_UNWIND_H
@@ -15,15 +17,17 @@
 
 #include <ucontext.h>
 
-/* Why a stack ends where it does. Stored in spools and shown to users: do not renumber. */
+/* Why a stack ends where it does. Stored in spools and shown to users: do not renumber.
+ */
 enum sn_unwind_end {
-    SN_END_OUTERMOST = 0, /* complete: _start, the thread's start, a fibre's first frame */
-    SN_END_DEPTH,         /* more frames than the buffer holds */
-    SN_END_NO_MODULE,     /* code that belongs to no loaded file (JIT, or a wild address) */
-    SN_END_NO_CFI,        /* its file has no unwind information for that address */
-    SN_END_BAD_CFI,       /* the information is malformed or uses what we do not support */
-    SN_END_BAD_ADDRESS,   /* a frame lies outside readable memory */
-    SN_END_NOT_ABOVE,     /* a caller's frame is not above its callee's, or is too large */
+    SN_END_OUTERMOST =
+        0,              /* complete: _start, the thread's start, a fibre's first frame */
+    SN_END_DEPTH,       /* more frames than the buffer holds */
+    SN_END_NO_MODULE,   /* code that belongs to no loaded file (JIT, or a wild address) */
+    SN_END_NO_CFI,      /* its file has no unwind information for that address */
+    SN_END_BAD_CFI,     /* the information is malformed or uses what we do not support */
+    SN_END_BAD_ADDRESS, /* a frame lies outside readable memory */
+    SN_END_NOT_ABOVE,   /* a caller's frame is not above its callee's, or is too large */
     SN_END_COUNT
 };
 
@@ -34,8 +38,8 @@ struct sn_module {
     uintptr_t map_start, map_end;   /* the whole file's mapping */
     uintptr_t text_start, text_end; /* the executable segment that holds the address */
     uint64_t text_offset;           /* of that segment in the file */
-    const char *path;               /* from the link map: may be "" (the program itself) */
-    const unsigned char *build_id;  /* in the module's memory; NULL if none */
+    const char *path;              /* from the link map: may be "" (the program itself) */
+    const unsigned char *build_id; /* in the module's memory; NULL if none */
     size_t build_id_len;
 };
 
@@ -49,8 +53,9 @@ struct sn_unwind_hooks {
     void (*on_module)(const struct sn_module *m);
 };
 
-/* Call once before the first sn_unwind, outside any handler: binds _dl_find_object, prepares
- * .debug_frame tables of modules that have no .eh_frame. Safe to call again (after dlopen). */
+/* Call once before the first sn_unwind, outside any handler: binds _dl_find_object,
+ * prepares .debug_frame tables of modules that have no .eh_frame. Safe to call again
+ * (after dlopen). */
 bool sn_unwind_prepare(const struct sn_unwind_hooks *hooks, struct sn_error *e);
 /* A module may have gone (dlclose): cached rules are no longer believed. Thread-safe. */
 void sn_unwind_forget(void);

@@ -1,7 +1,7 @@
 /*
- * wire: the protobuf wire format (https://protobuf.dev/programming-guides/encoding/) and gzip
- * (RFC 1952). pb.c needs libc alone and serves libsonde too; gzip.c needs libdeflate and is
- * linked into the command only.
+ * wire: the protobuf wire format (https://protobuf.dev/programming-guides/encoding/) and
+ * gzip (RFC 1952). pb.c needs libc alone and serves libsonde too; gzip.c needs libdeflate
+ * and is linked into the command only.
  */
 #ifndef SN_WIRE_H
 #define SN_WIRE_H
@@ -10,10 +10,15 @@
 
 /* ---- reading ---------------------------------------------------------------------- */
 
-enum sn_pb_type { SN_PB_VARINT = 0, SN_PB_FIXED64 = 1, SN_PB_BYTES = 2, SN_PB_FIXED32 = 5 };
+enum sn_pb_type {
+    SN_PB_VARINT = 0,
+    SN_PB_FIXED64 = 1,
+    SN_PB_BYTES = 2,
+    SN_PB_FIXED32 = 5
+};
 
-/* A cursor over one message. Reads past the end or malformed bytes set `bad` for good: look
- * at it once, after the loop. */
+/* A cursor over one message. Reads past the end or malformed bytes set `bad` for good:
+ * look at it once, after the loop. */
 struct sn_pb {
     const unsigned char *p, *end;
     const unsigned char *base; /* start of the outermost message: offsets in errors */
@@ -32,8 +37,9 @@ struct sn_pb_field {
 void sn_pb_open(struct sn_pb *r, const void *data, size_t len);
 /* A cursor over field f's bytes, which keeps r's base. */
 struct sn_pb sn_pb_sub(const struct sn_pb *r, const struct sn_pb_field *f);
-bool sn_pb_next(struct sn_pb *r, struct sn_pb_field *f); /* false at the end or when bad */
-bool sn_pb_varint(struct sn_pb *r, uint64_t *v);         /* for packed fields */
+bool sn_pb_next(struct sn_pb *r,
+                struct sn_pb_field *f);          /* false at the end or when bad */
+bool sn_pb_varint(struct sn_pb *r, uint64_t *v); /* for packed fields */
 void sn_pb_set_bad(struct sn_pb *r, const char *why);
 
 /* ---- writing ---------------------------------------------------------------------- */
@@ -51,11 +57,12 @@ void sn_pb_end(struct sn_buf *b, size_t mark);
 /* ---- gzip ------------------------------------------------------------------------- */
 
 bool sn_gzip_is(const void *data, size_t len);
-/* Inflate all members of a gzip file into `a`. Refuses more than `limit` bytes. `where` names
- * the file in errors. */
+/* Inflate all members of a gzip file into `a`. Refuses more than `limit` bytes. `where`
+ * names the file in errors. */
 bool sn_gzip_inflate(const void *data, size_t len, size_t limit, struct sn_arena *a,
                      unsigned char **out, size_t *out_len, const char *where,
                      struct sn_error *e);
-bool sn_gzip_deflate(const void *data, size_t len, struct sn_buf *out, struct sn_error *e);
+bool sn_gzip_deflate(const void *data, size_t len, struct sn_buf *out,
+                     struct sn_error *e);
 
 #endif

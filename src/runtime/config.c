@@ -1,0 +1,81 @@
+/* config.c: the SONDE environment variable, a table of keys. No allocation. */
+#include "runtime/runtime.h"
+
+#include <stdio.h>
+
+static bool set_cpu(struct sn_settings *s, const char *value)
+{
+    char *end;
+    s->cpu = true;
+    if (*value == '\0')
+        return true;
+    unsigned long hz = strtoul(value, &end, 10);
+    s->cpu_hz = (unsigned)hz;
+    return *end == '\0' && hz >= 1 && hz <= 10000;
+}
+
+static bool set_path(struct sn_settings *s, const char *value)
+{
+    int n = snprintf(s->path, sizeof s->path, "%s", value);
+    return *value != '\0' && n < (int)sizeof s->path;
+}
+
+static bool set_quiet(struct sn_settings *s, const char *value)
+{
+    s->quiet = true;
+    return *value == '\0';
+}
+
+static bool set_no_hook(struct sn_settings *s, const char *value)
+{
+    s->no_shutdown_hook = true;
+    return *value == '\0';
+}
+
+static bool set_clock(struct sn_settings *s, const char *value)
+{
+    bool timer = strcmp(value, "timer") == 0;
+    s->clock = timer ? SN_CLOCK_TIMER : SN_CLOCK_PERF;
+    return timer || strcmp(value, "perf") == 0;
+}
+
+static const struct {
+    const char *key, *wants;
+    bool (*set)(struct sn_settings *s, const char *value);
+} keys[] = {
+    {"cpu", "a rate from 1 to 10000, or nothing", set_cpu},
+    {"path", "a directory", set_path},
+    {"quiet", "no value", set_quiet},
+    {"no_shutdown_hook", "no value", set_no_hook},
+    {"clock", "perf or timer", set_clock},
+};
+
+static bool set_key(struct sn_settings *s, const char *key, const char *value,
+                    struct sn_error *e)
+{
+    for (size_t i = 0; i < SN_COUNT(keys); i++) {
+        if (strcmp(key, keys[i].key) != 0)
+            continue;
+        return keys[i].set(s, value) ||
+               sn_fail(e, "SONDE", -1, "key '%s' wants %s, not '%s'", key, keys[i].wants,
+                       value);
+    }
+    return sn_fail(e, "SONDE", -1, "key '%s' is not known", key);
+}
+
+bool sn_settings_parse(struct sn_settings *s, const char *text, struct sn_error *e)
+{
+    char copy[2 * PATH_MAX], *rest = copy, *word;
+    if (snprintf(copy, sizeof copy, "%s", text) >= (int)sizeof copy)
+        return sn_fail(e, "SONDE", -1, "value too long");
+    while ((word = strsep(&rest, ",")) != NULL) {
+        char *value = strchr(word, '=');
+        if (*word == '\0')
+            continue;
+        if (value != NULL)
+            *value++ = '\0';
+        if (!set_key(s, word, value != NULL ? value : "", e))
+            return false;
+    }
+    return true;
+}
