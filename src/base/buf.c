@@ -1,0 +1,61 @@
+/* buf.c: bytes that grow in an arena. A failure is sticky: what follows is dropped. */
+#include "base/base.h"
+
+#include <stdio.h>
+
+static bool reserve(struct sn_buf *b, size_t more)
+{
+    if (b->failed || b->cap - b->len > more)
+        return !b->failed;
+    size_t cap = b->cap < 128 ? 256 : b->cap * 2;
+    if (cap < b->len + more + 1)
+        cap = b->len + more + 1;
+    char *p = sn_arena_grow(b->arena, b->data, b->cap, cap);
+    if (p == NULL) {
+        b->failed = true;
+        return false;
+    }
+    b->data = p;
+    b->cap = cap;
+    return true;
+}
+
+void sn_buf_add(struct sn_buf *b, const void *data, size_t len)
+{
+    if (!reserve(b, len))
+        return;
+    if (len > 0)
+        memcpy(b->data + b->len, data, len);
+    b->len += len;
+    b->data[b->len] = '\0';
+}
+
+void sn_buf_puts(struct sn_buf *b, const char *s)
+{
+    sn_buf_add(b, s, strlen(s));
+}
+
+void sn_buf_putc(struct sn_buf *b, char c)
+{
+    sn_buf_add(b, &c, 1);
+}
+
+void sn_buf_vprintf(struct sn_buf *b, const char *fmt, va_list ap)
+{
+    va_list again;
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    if (n >= 0 && reserve(b, (size_t)n)) {
+        vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
+        b->len += (size_t)n;
+    }
+    va_end(again);
+}
+
+void sn_buf_printf(struct sn_buf *b, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    sn_buf_vprintf(b, fmt, ap);
+    va_end(ap);
+}

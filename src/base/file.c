@@ -1,0 +1,121 @@
+/* file.c: whole files, read into pages and written by rename. Errors name the file. */
+#include "base/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Read to the end; the pages double. */
+static bool read_all(int fd, const char *path, size_t limit, struct sn_file *f,
+                     struct sn_error *e)
+{
+    size_t cap = (size_t)64 << 10, len = 0;
+    unsigned char *p = sn_pages_map(cap);
+    while (p != NULL) {
+        ssize_t n = read(fd, p + len, cap - len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            f->data = p;
+            f->len = len;
+            return n == 0 || sn_fail(e, path, -1, "cannot read: %s", strerror(errno));
+        }
+        len += (size_t)n;
+        if (limit > 0 && len > limit)
+            break;
+        if (len == cap) {
+            unsigned char *bigger = sn_pages_map(cap * 2);
+            if (bigger != NULL)
+                memcpy(bigger, p, len);
+            sn_pages_unmap(p, cap);
+            p = bigger;
+            cap *= 2;
+        }
+    }
+    sn_pages_unmap(p, cap);
+    return sn_fail(e, path, -1, p == NULL ? "out of memory" : "larger than the limit");
+}
+
+bool sn_file_open(const char *path, size_t limit, struct sn_file *f, struct sn_error *e)
+{
+    *f = (struct sn_file){0};
+    if (strcmp(path, "-") == 0)
+        return read_all(STDIN_FILENO, "standard input", limit, f, e);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return sn_fail(e, path, -1, "cannot open: %s", strerror(errno));
+    bool good = read_all(fd, path, limit, f, e);
+    close(fd);
+    if (!good)
+        sn_file_close(f);
+    return good;
+}
+
+void sn_file_close(struct sn_file *f)
+{
+    size_t cap = (size_t)64 << 10; /* as read_all doubled it */
+    while (cap <= f->len)
+        cap *= 2;
+    sn_pages_unmap((void *)(uintptr_t)f->data, cap);
+    *f = (struct sn_file){0};
+}
+
+static bool write_all(int fd, const char *path, const char *p, size_t len,
+                      struct sn_error *e)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, p, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return sn_fail(e, path, -1, "cannot write: %s", strerror(errno));
+        p += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+bool sn_file_write(const char *path, const void *data, size_t len, struct sn_error *e)
+{
+    char temporary[PATH_MAX];
+    struct stat st;
+    bool straight = stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+    int n = snprintf(temporary, sizeof temporary, straight ? "%s" : "%s.%d.tmp", path,
+                     (int)getpid());
+    if (n >= (int)sizeof temporary)
+        return sn_fail(e, path, -1, "name too long");
+    int fd =
+        open(temporary, O_WRONLY | O_CLOEXEC | (straight ? 0 : O_CREAT | O_TRUNC), 0666);
+    if (fd < 0)
+        return sn_fail(e, path, -1, "cannot create: %s", strerror(errno));
+    bool good = write_all(fd, path, data, len, e);
+    if (close(fd) != 0 && good)
+        good = sn_fail(e, path, -1, "cannot write: %s", strerror(errno));
+    if (good && !straight && rename(temporary, path) != 0)
+        good = sn_fail(e, path, -1, "cannot rename to it: %s", strerror(errno));
+    if (!good && !straight)
+        unlink(temporary);
+    return good;
+}
+
+bool sn_mkdirs(const char *path, struct sn_error *e)
+{
+    char part[PATH_MAX];
+    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part)
+        return sn_fail(e, path, -1, "name too long");
+    for (char *p = part + 1; part[0] != '\0'; p++) {
+        char c = *p;
+        if (c != '/' && c != '\0')
+            continue;
+        *p = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return sn_fail(e, path, -1, "cannot make it: %s", strerror(errno));
+        if (c == '\0')
+            return true;
+        *p = c;
+    }
+    return sn_fail(e, path, -1, "empty name");
+}
