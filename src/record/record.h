@@ -1,0 +1,70 @@
+/*
+ * record: runs a program under libsonde and gathers what it and its children left.
+ *
+ *     find program, library -> sn_record_new -> sn_record_run -> sn_record_collect ->
+ * free
+ *
+ * The library counts stacks in one spool file a process image, in a directory of this
+ * recording. What kills the process leaves its spool, so collecting is the same for a
+ * program that returned from main and for one that was killed. One thread; no globals.
+ */
+#ifndef SN_RECORD_H
+#define SN_RECORD_H
+
+#include "profile/profile.h"
+
+#include <limits.h>
+#include <sys/types.h>
+
+/* What would be executed for `name`, looked for in PATH as execvp does. */
+bool sn_record_find_program(const char *name, char path[PATH_MAX], struct sn_error *e);
+/* libsonde.so: beside the running command, else where it is installed. */
+bool sn_record_find_library(char path[PATH_MAX], struct sn_error *e);
+
+struct sn_record_plan {
+    const char *program; /* path; argv[0] may be another word */
+    char *const *argv;   /* NULL-terminated */
+    const char *library; /* path of libsonde.so */
+    unsigned cpu_hz;     /* 0: the library's default */
+};
+
+/* One process that was recorded: the images that it executed, merged. */
+struct sn_recorded {
+    uint32_t pid;
+    bool running; /* not ended yet: its spools are left where they are */
+    char name[64], clock[32];
+    uint64_t period_ns;
+    uint64_t samples;
+    uint64_t ticks;     /* periods of CPU that passed: what samples should be */
+    uint64_t lost;      /* ticks that brought no sample */
+    uint64_t blind;     /* threads that had no clock */
+    uint64_t truncated; /* samples whose stack is not complete */
+    const char *spool;  /* path of the last image's spool; NULL: nothing was recorded */
+    uint64_t start_mono_ns;     /* of that image */
+    struct sn_profile *profile; /* owned by the record; NULL when samples is 0 */
+};
+
+struct sn_record; /* one recording: a directory of spools */
+
+/* Make the directory (under TMPDIR or /tmp). NULL on failure. */
+struct sn_record *sn_record_new(struct sn_error *e);
+/* Remove the directory, unless a process still writes in it. NULL-safe. */
+void sn_record_free(struct sn_record *r);
+const char *sn_record_dir(const struct sn_record *r);
+
+/*
+ * Start the program and wait for it. The terminal stays the program's: signals from the
+ * keyboard reach it directly and are let pass here; signals sent to this process are
+ * handed on; when it stops in the foreground, so does this process. False: it could not
+ * be started. *status is waitpid's, *cpu_ns what it and its waited-for children used.
+ */
+bool sn_record_run(struct sn_record *r, const struct sn_record_plan *plan, int *status,
+                   uint64_t *cpu_ns, struct sn_error *e);
+
+/* Read every spool: *v (in the record, main process first, then by samples), *n of them.
+ * A spool that cannot be read is skipped; the first such error is left in *e. False: out
+ * of memory or the directory cannot be read. */
+bool sn_record_collect(struct sn_record *r, struct sn_recorded **v, uint32_t *n,
+                       struct sn_error *e);
+
+#endif

@@ -1,0 +1,15 @@
+/* record_priv.h: what the record room's own files share. */
+#ifndef SN_RECORD_PRIV_H
+#define SN_RECORD_PRIV_H
+
+#include "record/record.h"
+
+struct sn_record {
+    struct sn_arena *arena; /* owned: holds this too */
+    char dir[PATH_MAX];
+    pid_t child; /* 0: not started */
+    struct sn_recorded *processes;
+    uint32_t n_processes, cap_processes;
+};
+
+#endif
