@@ -1,24 +1,40 @@
 #!/usr/bin/env bash
-# The one entrance: ./do build | test | lint | demo
+# The one entrance. ./do without a word says what it can do.
 set -eu
 cd "$(dirname "$0")"
 export DEBIAN_FRONTEND=noninteractive
 
-# What a clean Debian machine needs to build and test Sonde: one package a word.
-packages="meson ninja-build gcc pkg-config python3 clang-format libdw-dev libelf-dev
- libgraphviz-dev libcairo2-dev libpango1.0-dev libdeflate-dev libiberty-dev libpcre2-dev"
+usage="usage: ./do build              build/sonde, build/libsonde.so
+       ./do demo               profile examples/example1.c and draw its call graph
+       ./do test               every test, plain and under the sanitizers
+       ./do lint               formatting, rooms, static analysis
+       ./do fuzz [TARGET [S]]  fuzz one target, or each, for S seconds (60)
+       ./do bench [NAME...]    measure beside the peers
+       ./do install [PREFIX]   into PREFIX (/usr/local); DESTDIR is respected"
 
-install_missing() {
-    local missing=() p root=
-    for p in $packages; do
-        dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
+# What a clean Debian machine needs for each.
+to_build=(meson ninja-build gcc g++ libc6-dev pkg-config python3 libdw-dev libelf-dev
+ libgraphviz-dev libcairo2-dev libpango1.0-dev libdeflate-dev libiberty-dev libpcre2-dev)
+to_test=(binutils xz-utils sqlite3 redis-server redis-tools golang-go poppler-utils)
+to_lint=(clang-format clang-tidy shellcheck)
+to_fuzz=(clang)
+to_bench=(libgoogle-perftools-dev google-perftools linux-perf libunwind-dev)
+
+need() { # need PACKAGE...: install those that are missing
+    local missing=() p root=()
+    for p in "$@"; do
+        dpkg-query -W -f '${Status}' "$p" 2> /dev/null | grep -q 'ok installed' || missing+=("$p")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
-    [ "$(id -u)" = 0 ] || root=sudo
-    echo "installing: ${missing[*]}" >&2
-    $root apt-get update -qq
-    $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        "${missing[@]}" > /dev/null
+    [ "$(id -u)" = 0 ] || root=(sudo)
+    echo "installing ${missing[*]}" >&2
+    "${root[@]}" apt-get update -qq &&
+        "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+            --no-install-recommends "${missing[@]}" > /dev/null
+}
+
+want() { # like need, but what cannot be had is only missed: the tests say which they skip
+    need "$@" || echo "going on without" >&2
 }
 
 build() { # build DIR [meson options]
@@ -30,7 +46,7 @@ build() { # build DIR [meson options]
 
 # Run every test of the builds named; end with the line that CI reads.
 run_tests() {
-    local dir passed=0 failed=0
+    local dir verdict passed=0 failed=0
     for dir in "$@"; do
         meson test -C "$dir" --no-rebuild --print-errorlogs || true
         while read -r verdict; do
@@ -39,7 +55,7 @@ run_tests() {
             SKIP) ;;
             *) failed=$((failed + 1)) ;;
             esac
-        done < <(python3 -c 'import json,sys
+        done < <(python3 -c 'import json, sys
 for line in open(sys.argv[1]): print(json.loads(line)["result"])' "$dir/meson-logs/testlog.json")
     done
     [ $((passed + failed)) -gt 0 ] || failed=1
@@ -47,21 +63,94 @@ for line in open(sys.argv[1]): print(json.loads(line)["result"])' "$dir/meson-lo
     [ "$failed" = 0 ]
 }
 
-case ${1:-help} in
-build) install_missing && build build ;;
+demo() {
+    mkdir -p build/demo
+    cc -g -O2 -Iinclude examples/example1.c -o build/demo/example1 \
+        -Lbuild -lsonde -Wl,-rpath,"$PWD/build"
+    cd build/demo
+    ./example1
+    ../sonde --pdf ./example1 cpu.pprof > callgraph.pdf
+    ../sonde top ./example1 cpu.pprof
+    echo
+    echo "the profile: $PWD/cpu.pprof"
+    echo "its picture: $PWD/callgraph.pdf"
+}
+
+lint() {
+    local sources
+    mapfile -t sources < <(git ls-files '*.c' '*.h' '*.cc')
+    clang-format --dry-run -Werror "${sources[@]}"
+    python3 tests/rooms.py
+    shellcheck ./do .ci/run tests/*.sh
+    [ -f build/build.ninja ] || meson setup build --werror > /dev/null
+    git ls-files 'src/*.c' | xargs -P "$(nproc)" -n 4 clang-tidy -p build --quiet 2> /dev/null
+}
+
+fuzz() { # fuzz [TARGET [SECONDS]]
+    local target one=${1:-} seconds=${2:-60}
+    CC=clang CXX=clang++ build build-fuzz -Dfuzzing=true -Db_lundef=false \
+        -Db_sanitize=address,undefined -Dc_args=-fsanitize=fuzzer-no-link
+    for target in tests/fuzz/fuzz_*.c; do
+        target=$(basename "$target" .c)
+        [ -z "$one" ] || [ "$target" = "fuzz_$one" ] || continue
+        echo "$target for $seconds s"
+        mkdir -p "build-fuzz/found/$target" "tests/fuzz/corpus/${target#fuzz_}"
+        "build-fuzz/tests/fuzz/$target" -max_total_time="$seconds" -timeout=10 \
+            -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
+            -artifact_prefix="build-fuzz/$target-" \
+            "build-fuzz/found/$target" "tests/fuzz/corpus/${target#fuzz_}"
+    done
+}
+
+install_all() { # install_all [PREFIX]
+    build build
+    meson configure build -Dprefix="${1:-/usr/local}"
+    meson install -C build
+    if [ "$(id -u)" = 0 ] && [ -z "${DESTDIR:-}" ]; then
+        ldconfig
+    fi
+}
+
+command=${1:-help}
+[ $# -eq 0 ] || shift
+case $command in
+build)
+    need "${to_build[@]}"
+    build build
+    ;;
+demo)
+    need "${to_build[@]}"
+    build build
+    demo
+    ;;
 test)
-    install_missing
+    need "${to_build[@]}"
+    want "${to_test[@]}"
     build build
     build build-asan -Db_sanitize=address,undefined -Db_lundef=false
-    run_tests build build-asan
+    build build-tsan -Db_sanitize=thread -Db_lundef=false
+    run_tests build build-asan build-tsan
     ;;
 lint)
-    install_missing
-    git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
-    python3 tests/rooms.py
+    need "${to_build[@]}" "${to_lint[@]}"
+    lint
+    ;;
+fuzz)
+    need "${to_build[@]}" "${to_fuzz[@]}"
+    fuzz "$@"
+    ;;
+bench)
+    need "${to_build[@]}"
+    want "${to_bench[@]}"
+    build build
+    python3 bench/run.py "$@"
+    ;;
+install)
+    need "${to_build[@]}"
+    install_all "$@"
     ;;
 *)
-    echo "usage: ./do build | test | lint" >&2
+    echo "$usage" >&2
     exit 2
     ;;
 esac

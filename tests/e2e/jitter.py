@@ -1,0 +1,22 @@
+#!/usr/bin/env python3
+"""A program that repeats itself in step with the clock: its split must come out true all the
+same. A clock of a fixed period fails this by many points."""
+
+from harness import *
+
+
+def worst(period_us, hz, settings=""):
+    run = preload(program("periodic", 2000, period_us), f"cpu={hz}{settings}")
+    return max(abs(run.profile.under(name) - share) for name, share in run.shares.items()), run
+
+
+def test_in_step():
+    for clock in ["perf", "timer"]:
+        for period_us, hz in [(1000, 1000), (2000, 1000), (3400, 1000), (10000, 100)]:
+            error, run = worst(period_us, hz, f",clock={clock}")
+            slack = 4 * (0.25 / run.profile.count) ** 0.5 + 0.004
+            ok(error <= slack, f"{clock}, {hz} Hz, repeating every {period_us} us: off by "
+                               f"{100 * error:.1f} points at most (within {100 * slack:.1f})")
+
+
+main(globals())

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""What a profiled program must not notice, and what Sonde says when it cannot profile."""
+
+from harness import *
+
+
+def test_programs_notice_nothing():
+    plain = subprocess.run(program("polite"), capture_output=True, text=True).stdout.splitlines()
+    for clock in ["perf", "timer"]:
+        run = preload(program("polite"), f"cpu=2000,quiet,clock={clock}")
+        equal(run.status, 0, f"{clock}: exit status")
+        equal(run.err, "", f"{clock}: nothing on standard error")
+        for want, got in zip(plain, run.out.splitlines()):
+            equal(got, want, f"{clock}: {want[4:]}")
+        equal(len(run.out.splitlines()), len(plain), f"{clock}: as many lines")
+        took = run.profile.under("all_blocked") * run.profile.cpu_ns
+        ok(took > 200e6, f"{clock}: a thread that blocks every signal is sampled "
+                         f"({took / 1e6:.0f} of 300 ms)")
+
+
+def test_malformed_settings():
+    for text, word in [("cpu=fast", "cpu"), ("cpu=0", "cpu"), ("speed=9", "speed"),
+                       ("cpu,clock=sundial", "clock"), ("cpu,mem", "mem")]:
+        run = preload(program("shares", 20), text)
+        equal(run.status, 0, f"SONDE={text}: the program runs")
+        ok("truth ten" in run.out, "... to its end")
+        ok(f"'{word}'" in run.err and len(run.err.splitlines()) == 1, f"... told: {run.err.strip()}")
+        equal(run.files + run.spools, [], "... unprofiled")
+
+
+def test_unwritable():
+    run = preload(program("shares", 20), directory="/proc/nowhere")
+    equal(run.status, 0, "an unwritable directory: the program runs")
+    ok("/proc/nowhere" in run.err, f"... told: {run.err.strip()}")
+
+
+def test_said():
+    run = preload(program("shares", 100), "cpu=1000")
+    lines = run.err.splitlines()
+    equal(len(lines), 2, "a line at start and one at stop")
+    ok(all(f"{run.directory}/cpu.pprof" in line for line in lines), "both name the file")
+    run = preload(program("shares", 100), "cpu=1000,quiet")
+    equal(run.err, "", "quiet: nothing")
+
+
+def test_nothing_asked():
+    environment = dict(os.environ, LD_PRELOAD=str(LIBRARY))
+    environment.pop("SONDE", None)
+    done = subprocess.run(program("shares", 20), env=environment, capture_output=True, text=True)
+    equal((done.returncode, done.stderr), (0, ""), "preloaded with no SONDE: silent")
+
+
+def test_terminal_passes_through():
+    run = record(["sh", "-c", "cat; exit 5"], input="through\n", stdin=None)
+    equal(run.out, "through\n", "standard input passes through")
+    equal(run.status, 5, "so does the exit status")
+
+
+def test_refused():
+    rows = [("a missing program", ["/nowhere/program"], "/nowhere/program"),
+            ("a file that is no program", ["/etc/passwd"], "/etc/passwd"),
+            ("a static program", program("static"), "static")]
+    for name, command, word in rows:
+        run = record(command)
+        ok(run.status != 0 and word in run.err, f"{name} is refused: {run.err.strip()}")
+        equal(run.out, "", "... before it starts")
+    setuid = f"{scratch()}/setuid"
+    shutil.copy(program("shares")[0], setuid)
+    os.chmod(setuid, 0o4755)
+    run = record([setuid, "10"])
+    ok(run.status != 0 and "setuid" in run.err and run.out == "", f"setuid: {run.err.strip()}")
+
+
+main(globals())

@@ -1,0 +1,193 @@
+/* polite.c: does a profiled program still see the world it was promised? Each check is a
+ * line "yes NAME" or "no NAME"; the same program unprofiled says yes to all. While it
+ * waits, other threads keep the clocks firing. */
+#include "burn.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static volatile int stop;
+
+static void check(const char *name, int good)
+{
+    printf("%s %s\n", good ? "yes" : "no", name);
+}
+
+/* Burns with every signal blocked: it must be sampled all the same. */
+NOINLINE static void *all_blocked(void *unused)
+{
+    sigset_t all;
+    (void)unused;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    for (uint64_t end = thread_ns() + 300000000; thread_ns() < end;)
+        burn(50);
+    STAY();
+    return NULL;
+}
+
+static void *write_late(void *fd)
+{
+    for (uint64_t end = thread_ns() + 50000000; thread_ns() < end;)
+        burn(50);
+    return (void *)(intptr_t)(write(*(int *)fd, "x", 1) == 1);
+}
+
+/* A reader that is on the CPU now and then, and must never see EINTR. */
+static void reads(void)
+{
+    int fds[2], good = 1;
+    for (int i = 0; i < 4; i++) {
+        pthread_t writer;
+        char c = 0;
+        if (pipe(fds) != 0 || pthread_create(&writer, NULL, write_late, &fds[1]) != 0)
+            good = 0;
+        burn(3000);
+        good &= read(fds[0], &c, 1) == 1 && c == 'x';
+        pthread_join(writer, NULL);
+        close(fds[0]);
+        close(fds[1]);
+    }
+    check("read is not interrupted", good);
+}
+
+/* These are never restarted by the kernel when a handler ran: the clock of a sleeping
+ * thread must stand still. */
+static void sleeps(void)
+{
+    struct timespec nap = {.tv_nsec = 20000000};
+    sem_t never;
+    struct timespec until;
+    int good = 1;
+    for (int i = 0; i < 10; i++) {
+        burn(3000);
+        good &= nanosleep(&nap, NULL) == 0;
+        burn(3000);
+        good &= poll(NULL, 0, 10) == 0;
+    }
+    check("nanosleep and poll are not interrupted", good);
+    sem_init(&never, 0, 0);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 20000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    check("sem_timedwait times out",
+          sem_timedwait(&never, &until) < 0 && errno == ETIMEDOUT);
+}
+
+static void *send_usr1(void *unused)
+{
+    (void)unused;
+    burn(20000);
+    kill(getpid(), SIGUSR1);
+    return NULL;
+}
+
+static void waits(void)
+{
+    sigset_t set, old, now;
+    pthread_t sender;
+    int got = 0;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, &old);
+    burn(20000);
+    pthread_create(&sender, NULL, send_usr1, NULL);
+    int error = sigwait(&set, &got);
+    pthread_join(sender, NULL);
+    check("sigwait gets its signal", error == 0 && got == SIGUSR1);
+    pthread_sigmask(SIG_SETMASK, &old, &now);
+    check("the mask is what was set",
+          sigismember(&now, SIGUSR1) && !sigismember(&old, SIGUSR1));
+    sigfillset(&set);
+    pthread_sigmask(SIG_SETMASK, &set, NULL);
+    burn(20000);
+    pthread_sigmask(SIG_SETMASK, &old, &now);
+    int full = 1;
+    for (int i = 1; i < NSIG; i++)
+        full &=
+            i == SIGKILL || i == SIGSTOP || i == 32 || i == 33 || sigismember(&now, i);
+    check("a full mask reads back full", full);
+}
+
+static int exit_of(pid_t child)
+{
+    int status = -1;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static char *const exit_3[] = {"sh", "-c", "exit 3", NULL};
+
+static int by_vfork(void)
+{
+    pid_t child = vfork();
+    if (child == 0) {
+        execv("/bin/sh", exit_3);
+        _exit(127);
+    }
+    return exit_of(child);
+}
+
+static int by_spawn(void)
+{
+    pid_t child;
+    int error = posix_spawn(&child, "/bin/sh", NULL, NULL, exit_3, environ);
+    return error == 0 ? exit_of(child) : -1;
+}
+
+static void children(void)
+{
+    int good = 1;
+    for (int i = 0; i < 5; i++) {
+        good &= by_vfork() == 3;
+        good &= by_spawn() == 3;
+        int status = system("exit 4");
+        good &= WEXITSTATUS(status) == 4;
+        burn(3000);
+    }
+    check("vfork, posix_spawn and system", good);
+    FILE *echo = popen("echo hello", "r");
+    char line[16] = "";
+    good = echo != NULL && fgets(line, sizeof line, echo) != NULL && pclose(echo) == 0;
+    check("popen", good && strcmp(line, "hello\n") == 0);
+}
+
+static void *spin(void *unused)
+{
+    (void)unused;
+    while (!stop)
+        burn(50);
+    return NULL;
+}
+
+int main(void)
+{
+    pthread_t blocked, spinner;
+    setvbuf(stdout, NULL, _IONBF, 0);
+    if (pthread_create(&blocked, NULL, all_blocked, NULL) != 0 ||
+        pthread_create(&spinner, NULL, spin, NULL) != 0)
+        return 1;
+    errno = 77;
+    burn(20000);
+    check("errno is kept", errno == 77);
+    reads();
+    sleeps();
+    waits();
+    children();
+    check("low descriptors are free", dup(0) < 16);
+    stop = 1;
+    pthread_join(spinner, NULL);
+    pthread_join(blocked, NULL);
+    return 0;
+}

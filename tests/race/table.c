@@ -1,0 +1,77 @@
+/* race_table.c: threads, and signals on top of them, count into one spool: nothing is
+ * lost, nothing counted twice. Made for the thread sanitizer. */
+#include "../tap.h"
+#include "runtime/runtime.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#define THREADS 4
+#define ROUNDS  20000
+#define STACKS  500
+
+static uint32_t slots[THREADS];
+
+static void count(uint32_t thread, unsigned which)
+{
+    uintptr_t pcs[64];
+    size_t n = 1 + which % SN_COUNT(pcs);
+    for (size_t i = 0; i < n; i++)
+        pcs[i] = 0x1000 + which * 64 + i;
+    sn_table_count(thread, which % 10 == 0 ? SN_END_DEPTH : SN_END_OUTERMOST, pcs, n, 2);
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    count(0, 7);
+}
+
+static void *run(void *argument)
+{
+    uint32_t *slot = argument;
+    *slot = sn_table_thread((uint32_t)(1000 + (slot - slots)), "racer");
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        count(*slot, i % STACKS);
+        if (i % 100 == 0)
+            pthread_kill(pthread_self(), SIGUSR1);
+    }
+    return NULL;
+}
+
+static void sums(const struct sn_profile *p)
+{
+    int64_t samples = 0, cpu = 0;
+    for (uint32_t i = 0; i < p->n_samples; i++) {
+        samples += p->values[(size_t)i * p->n_types];
+        cpu += p->values[(size_t)i * p->n_types + 1];
+    }
+    is_int(samples, THREADS * (ROUNDS + ROUNDS / 100), "every sample is counted once");
+    is_int(cpu, samples * 2 * 1000000, "with its weight");
+}
+
+int main(void)
+{
+    char directory[] = "/tmp/sonde-race.XXXXXX", path[64];
+    struct sn_error e = {.offset = -1};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    pthread_t threads[THREADS];
+    if (mkdtemp(directory) == NULL)
+        return skip_all("no directory to write in");
+    snprintf(path, sizeof path, "%s/spool", directory);
+    ok(sn_table_open(path, "out", 1000000, &e), "opens a spool %s", e.what);
+    sigaction(SIGUSR1, &action, NULL);
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, run, &slots[i]);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    struct sn_profile *p = sn_spool_read(sn_table_header(), sn_table_bytes(), path, &e);
+    if (ok(p != NULL, "reads it back %s", e.what))
+        sums(p);
+    sn_profile_free(p);
+    sn_table_close();
+    unlink(path);
+    rmdir(directory);
+    return done();
+}
