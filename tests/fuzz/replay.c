@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* In a block of its very size, so that a sanitizer sees one byte too many. */
 static void feed(const uint8_t *data, size_t size)
 {
-    uint8_t *copy = malloc(size > 0 ? size : 1);
+    uint8_t *copy = calloc(size > 0 ? size : 1, 1);
     if (copy == NULL)
         abort();
     memcpy(copy, data, size);
@@ -32,7 +32,7 @@ static void replay(const char *path)
         return;
     }
     size_t size = (size_t)st.st_size;
-    uint8_t *data = malloc(size + 1);
+    uint8_t *data = calloc(size + 1, 1);
     if (data == NULL || fread(data, 1, size, file) != size)
         abort();
     fclose(file);
