@@ -1,0 +1,98 @@
+/*
+ * guess.c: code about which no table tells anything (made at run time, or assembly): its
+ * bytes, and frame pointers if what they lead to looks like a return address.
+ *
+ * Allocates nothing, signal-safe. Reads only what sn_memory finds readable.
+ */
+#include "unwind/x86_64/arch.h"
+
+#define GUESS_FRAME_MAX ((uintptr_t)1 << 20)
+
+static bool code_is(struct sn_memory *m, uintptr_t at, const char *bytes, size_t n)
+{
+    if (!sn_memory_readable(m, at, n))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (sn_memory_byte(at + i) != (uint8_t)bytes[i])
+            return false;
+    return true;
+}
+
+bool sn_arch_is_sigreturn(struct sn_memory *m, uintptr_t pc)
+{
+    /* mov $15, %rax (or %eax); syscall */
+    return code_is(m, pc, "\x48\xc7\xc0\x0f\0\0\0\x0f\x05", 9) ||
+           code_is(m, pc, "\xb8\x0f\0\0\0\x0f\x05", 7);
+}
+
+/* The length of an indirect call (opcode 0xff /2) by its ModRM and SIB bytes; 0 if it is
+ * none. */
+static unsigned call_length(uint8_t modrm, uint8_t sib)
+{
+    unsigned mod = modrm >> 6, rm = modrm & 7;
+    if ((modrm >> 3 & 7) != 2)
+        return 0;
+    if (mod == 3)
+        return 2;
+    unsigned length = rm == 4 ? 3 : 2;
+    if (mod == 1)
+        return length + 1;
+    if (mod == 2 || rm == 5 || (rm == 4 && (sib & 7) == 5))
+        return length + 4;
+    return length;
+}
+
+/* Is there a call right before it? */
+static bool is_return_address(struct sn_memory *m, uintptr_t ra)
+{
+    if (ra < 8 || !sn_memory_readable(m, ra - 7, 7))
+        return false;
+    if (sn_memory_byte(ra - 5) == 0xe8)
+        return true;
+    for (unsigned n = 2; n <= 7; n++)
+        if (sn_memory_byte(ra - n) == 0xff &&
+            call_length(sn_memory_byte(ra - n + 1), sn_memory_byte(ra - n + 2)) == n)
+            return true;
+    return false;
+}
+
+/* The return address at `at`, 0 being the outermost; the caller's frame begins behind. */
+static bool take_return(struct sn_memory *m, struct sn_frame *f, uintptr_t at)
+{
+    uint64_t ra;
+    if (!sn_memory_load(m, at, &ra) || (ra != 0 && !is_return_address(m, ra)))
+        return false;
+    f->ip = ra;
+    f->sp = at + 8;
+    return true;
+}
+
+/* Interrupted where the frame is not made yet, or not any more. */
+static bool guess_edge(struct sn_memory *m, struct sn_frame *f)
+{
+    uint64_t saved;
+    if (!sn_memory_readable(m, f->ip, 1))
+        return take_return(m, f, f->sp); /* a call to nowhere */
+    if (code_is(m, f->ip, "\x55", 1) || code_is(m, f->ip, "\xc3", 1) ||
+        code_is(m, f->ip, "\xf3\x0f\x1e\xfa", 4)) /* push %rbp; ret; endbr64 */
+        return take_return(m, f, f->sp);
+    if (!code_is(m, f->ip, "\x48\x89\xe5", 3) && !code_is(m, f->ip, "\x48\x8b\xec", 3))
+        return false; /* mov %rsp, %rbp */
+    if (!sn_memory_load(m, f->sp, &saved) || !take_return(m, f, f->sp + 8))
+        return false;
+    f->fp = saved;
+    return true;
+}
+
+bool sn_arch_guess(struct sn_memory *m, struct sn_frame *f, bool interrupted)
+{
+    uint64_t saved;
+    if (interrupted && guess_edge(m, f))
+        return true;
+    if (f->fp % 8 != 0 || f->fp - f->sp >= GUESS_FRAME_MAX)
+        return false;
+    if (!sn_memory_load(m, f->fp, &saved) || !take_return(m, f, f->fp + 8))
+        return false;
+    f->fp = saved;
+    return true;
+}
