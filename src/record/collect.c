@@ -78,7 +78,7 @@ static void count(struct sn_recorded *p, const struct sn_spool_header *h)
 {
     p->samples += h->samples;
     p->ticks += h->ticks;
-    p->lost += h->dropped[SN_DROP_FULL] + h->dropped[SN_DROP_BUSY];
+    p->lost += h->dropped[SN_DROP_FULL] + h->dropped[SN_DROP_MISSED];
     p->blind += h->dropped[SN_DROP_THREADS];
     for (size_t i = 1; i < SN_COUNT(h->truncated); i++) /* 0 is complete */
         p->truncated += h->truncated[i];
@@ -111,8 +111,9 @@ static bool add_spool(struct sn_record *r, const char *path, struct sn_error *e)
     struct sn_recorded *p = process_of(r, h->pid);
     if (p != NULL) {
         describe(p, h, path);
+        bool wanted = h->samples > 0 || h->pid == (uint32_t)r->child;
         struct sn_profile *profile =
-            h->samples > 0 ? sn_spool_read(s.data, s.len, path, e) : NULL;
+            wanted ? sn_spool_read(s.data, s.len, path, e) : NULL;
         if (profile != NULL && add_profile(p, profile, e))
             count(p, h);
     }

@@ -40,8 +40,9 @@ struct sn_recorded {
     uint64_t blind;     /* threads that had no clock */
     uint64_t truncated; /* samples whose stack is not complete */
     const char *spool;  /* path of the last image's spool; NULL: nothing was recorded */
-    uint64_t start_mono_ns;     /* of that image */
-    struct sn_profile *profile; /* owned by the record; NULL when samples is 0 */
+    uint64_t start_mono_ns; /* of that image */
+    struct sn_profile
+        *profile; /* owned by the record; NULL for a child without samples */
 };
 
 struct sn_record; /* one recording: a directory of spools */

@@ -1,0 +1,162 @@
+/*
+ * cli: the command. One table of commands (commands.c), one of report formats
+ * (formats.c), one of options (flags.c, over graph's option table), and a file a command.
+ * This is the only room that prints and exits.
+ *
+ * Exit status: 0, 1 (failed) or 2 (usage); `sonde run` passes the program's own through.
+ */
+#ifndef SN_CLI_H
+#define SN_CLI_H
+
+#include "base/base.h"
+#include "report/report.h"
+#include "symbolize/symbolize.h"
+
+#include <stdio.h>
+
+enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* ---- say.c: what the user is told, on stderr ------------------------------------------
+ */
+
+/* May colours go to this stream? (a terminal, NO_COLOR not set, TERM not dumb) */
+bool colour_wanted(FILE *to);
+void say(const char *fmt, ...) SN_PRINTF(1, 2); /* "sonde: ...\n" */
+int say_error(const struct sn_error *e);        /* returns EXIT_FAILED */
+/* "sonde: what; see 'sonde help COMMAND'"; returns EXIT_USAGE. */
+int say_usage(const char *command, const struct sn_error *e);
+/* One line that is drawn over; on a terminal only, and only for what takes a while. */
+struct progress {
+    bool drawn;
+    uint64_t began_ns, drawn_ns;
+};
+void progress_show(struct progress *p, const char *fmt, ...) SN_PRINTF(2, 3);
+void progress_clear(struct progress *p);
+
+/* The candidate nearest to a misspelt word. */
+struct guess {
+    const char *word;
+    const char *best; /* NULL: none is near */
+    unsigned distance;
+};
+void guess_offer(struct guess *g, const char *candidate);
+
+/* ---- args.c: the command line ---------------------------------------------------------
+ */
+
+enum flag_kind {
+    FLAG_SWITCH, /* --x, --x=false */
+    FLAG_VALUE,  /* --x=V, --x V */
+    FLAG_MAYBE   /* --x, --x=V */
+};
+
+struct flag {
+    const char *name;
+    enum flag_kind kind;
+    const char *value; /* its name in the help; NULL for a switch */
+    const char *help;  /* one line; NULL: a second spelling, not listed */
+    /* `value` is "true" or "false" for a switch, "" for a MAYBE without one. */
+    bool (*set)(void *to, const char *name, const char *value, struct sn_error *e);
+};
+
+struct flag_table {
+    const char *title; /* above its rows in the help */
+    const struct flag *v;
+    size_t n;
+};
+
+/*
+ * Parse argv[0..argc) as Go's flag package does (one or two dashes, "--" ends the
+ * flags), and also flags behind other words unless `in_order`. What is no flag is moved
+ * to the front of argv; *rest says how many. `tables` ends with one whose v is NULL.
+ */
+bool args_parse(const struct flag_table *tables, void *to, bool in_order, char **argv,
+                int argc, int *rest, struct sn_error *e);
+const struct flag *args_find(const struct flag_table *tables, const char *name);
+void args_help(const struct flag_table *tables, FILE *to);
+bool args_bool(const char *name, const char *value, bool *to, struct sn_error *e);
+
+/* ---- formats.c: what a profile can be turned into -------------------------------------
+ */
+
+/* Reports and pictures in one sequence; NULL past the end. */
+const struct sn_report_format *format_at(size_t i);
+const struct sn_report_format *format_find(const char *name); /* or its alias */
+
+/* ---- flags.c: the options of every report --------------------------------------------
+ */
+
+#define MAX_BASES 64
+
+/* What a command line asks for. Strings are borrowed from argv. */
+struct request {
+    struct sn_options options;
+    const struct sn_report_format *format;
+    const char *argument; /* of a format that takes a regexp */
+    const char *output;   /* NULL: standard output */
+    const char *symbolize;
+    const char *bases[MAX_BASES];
+    unsigned n_bases;
+    bool diff_base; /* percentages against the base, not only subtracted */
+    bool help;
+};
+
+#define MAX_FORMAT_FLAGS 64
+
+/* The tables for args_parse, in the caller's room. */
+struct flags {
+    struct flag formats[MAX_FORMAT_FLAGS];
+    struct flag_table tables[8];
+};
+
+/* For the verbs; with `pprof` also the formats and old spellings. */
+void flags_fill(struct flags *f, bool pprof);
+void request_init(struct request *r);
+
+/* ---- load.c, output.c -----------------------------------------------------------------
+ */
+
+/* Read, merge and symbolise; the first of several may be the binary. NULL on error. */
+struct sn_profile *load_profiles(const struct request *r, char *const *paths, int n,
+                                 struct sn_error *e);
+/* Read pprof's words for --symbolize; *skip: no symbols are wanted. */
+bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
+               struct sn_error *e);
+/* Functions and lines, from the binaries; with progress. `binary` may be NULL. */
+bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
+                  struct sn_error *e);
+/* Whole into `path`, or to standard output if that is NULL or "-". */
+bool output_write(const char *path, const struct sn_buf *b, bool binary,
+                  struct sn_error *e);
+/* A gzipped profile. */
+bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_error *e);
+
+/* ---- commands -------------------------------------------------------------------------
+ */
+
+struct command {
+    const char *name;
+    const char *synopsis; /* what follows its name; NULL: hidden */
+    const char *help;     /* one line */
+    const char *details;  /* paragraphs for its own help; may be NULL */
+    const char *examples; /* lines; may be NULL */
+    int (*run)(const struct command *self, int argc, char **argv); /* after its name */
+};
+
+/* A verb of its own or a format's; *room is filled for the latter. NULL: unknown. */
+const struct command *command_find(const char *name, struct command *room);
+const struct command *command_at(size_t i); /* NULL past the end; formats not included */
+
+void help_command(const struct command *c, FILE *to);
+void help_all(FILE *to);
+
+int run_main(const struct command *self, int argc, char **argv);
+int report_main(const struct command *self, int argc, char **argv);
+int pprof_main(const struct command *self, int argc, char **argv);
+int help_main(const struct command *self, int argc, char **argv);
+int version_main(const struct command *self, int argc, char **argv);
+int complete_main(const struct command *self, int argc, char **argv);
+
+extern const struct flag_table run_flags[];
+
+#endif

@@ -1,0 +1,64 @@
+/* commands.c: the table of commands. The verbs of reports are rows of formats.c. */
+#include "cli.h"
+
+static const struct command commands[] = {
+    {.name = "run",
+     .synopsis = "[--cpu[=HZ]] [-o FILE|DIR] [--merge] [--] PROGRAM [ARGUMENT...]",
+     .help = "run a program unchanged and profile its CPU time",
+     .details =
+         "The program keeps its terminal, input, signals and exit status. When it ends,\n"
+         "its profile is in cpu.pprof (or cpu.2.pprof, ... when that is taken), and the\n"
+         "functions that used most CPU are printed on standard error. Each process that\n"
+         "it starts gets a file of its own (cpu.PID.pprof), or with --merge all are "
+         "one.\n"
+         "What was recorded survives _exit, exec, a crash and kill -9.\n",
+     .examples = "sonde run ./program --its-option\n"
+                 "sonde run --cpu=1000 -o xz.pprof xz -9 < big > /dev/null\n"
+                 "sonde run --merge -o build.pprof make -j2\n",
+     .run = run_main},
+    {.name = "pprof",
+     .synopsis = "-REPORT [OPTION...] [BINARY] PROFILE...",
+     .help = "the command line of 'go tool pprof'",
+     .details =
+         "Takes what pprof takes, with one dash or two. The word 'pprof' can be left\n"
+         "out: sonde -top cpu.pprof.\n",
+     .examples = "sonde pprof -top -cum ./program cpu.pprof\n"
+                 "sonde --pdf ./program cpu.pprof > callgraph.pdf\n"
+                 "sonde -peek='^read' -nodecount=20 cpu.pprof\n",
+     .run = pprof_main},
+    {.name = "help",
+     .synopsis = "[COMMAND]",
+     .help = "help for a command",
+     .run = help_main},
+    {.name = "version", .synopsis = "", .help = "the version", .run = version_main},
+    {.name = "__complete", .run = complete_main},
+};
+
+const struct command *command_at(size_t i)
+{
+    return i < SN_COUNT(commands) ? &commands[i] : NULL;
+}
+
+static const char *const report_details =
+    "Several profiles are merged. The first of several words may be the program. A\n"
+    "profile may be pprof's (gzipped or not), or the spool of a program that was "
+    "killed.\n"
+    "'-' is standard input.\n";
+
+const struct command *command_find(const char *name, struct command *room)
+{
+    for (size_t i = 0; i < SN_COUNT(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    const struct sn_report_format *f = format_find(name);
+    if (f == NULL)
+        return NULL;
+    *room = (struct command){.name = name,
+                             .synopsis = f->takes_regexp
+                                             ? "[OPTION...] REGEXP [BINARY] PROFILE..."
+                                             : "[OPTION...] [BINARY] PROFILE...",
+                             .help = f->help,
+                             .details = report_details,
+                             .run = report_main};
+    return room;
+}

@@ -1,0 +1,225 @@
+/*
+ * flags.c: the options of every report and of pprof's command line, as rows. The options
+ * that shape a report are set by name in graph's own table; the rest are kept here.
+ */
+#include "cli.h"
+
+void request_init(struct request *r)
+{
+    *r = (struct request){.options = sn_options_default()};
+}
+
+/* ---- setters --------------------------------------------------------------------------
+ */
+
+static bool set_option(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    return sn_options_set(&((struct request *)to)->options, name, value, e);
+}
+
+static bool set_output(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    (void)name;
+    ((struct request *)to)->output = value;
+    return *value != '\0' || sn_fail(e, NULL, -1, "option '--output' wants a file");
+}
+
+static bool set_node_count(void *to, const char *name, const char *value,
+                           struct sn_error *e)
+{
+    (void)name;
+    return set_option(to, "nodecount", value, e);
+}
+
+static bool set_symbolize(void *to, const char *name, const char *value,
+                          struct sn_error *e)
+{
+    struct sn_symbolize_options unused = {0};
+    bool skip;
+    (void)name;
+    ((struct request *)to)->symbolize = value;
+    return load_mode(value, &unused, &skip, e);
+}
+
+static bool set_base(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    struct request *r = to;
+    bool diff = strcmp(name, "diff_base") == 0;
+    if (*value == '\0')
+        return true;
+    if (r->n_bases > 0 && r->diff_base != diff)
+        return sn_fail(e, NULL, -1, "--base and --diff_base exclude each other");
+    if (r->n_bases == MAX_BASES)
+        return sn_fail(e, NULL, -1, "more than %d base profiles", MAX_BASES);
+    r->diff_base = diff;
+    r->bases[r->n_bases++] = value;
+    return true;
+}
+
+static bool set_help(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    return args_bool(name, value, &((struct request *)to)->help, e);
+}
+
+/* pprof's old spellings: --inuse_space is --sample_index=inuse_space. */
+static bool set_sample_type(void *to, const char *name, const char *value,
+                            struct sn_error *e)
+{
+    struct request *r = to;
+    bool mean = strcmp(name, "mean_delay") == 0;
+    const char *type = mean || strcmp(name, "total_delay") == 0 ? "delay" : name;
+    if (strcmp(value, "true") != 0)
+        return true;
+    if (r->options.sample_index != NULL)
+        return sn_fail(e, NULL, -1, "--%s and --sample_index=%s exclude each other", name,
+                       r->options.sample_index);
+    return sn_options_set(&r->options, "sample_index", type, e) &&
+           (!mean || sn_options_set(&r->options, "mean", "true", e));
+}
+
+static bool set_nothing(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    (void)to, (void)name, (void)value, (void)e;
+    return true; /* names a tool that is not needed here */
+}
+
+static bool refuse(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    (void)to, (void)value;
+    return sn_fail(e, NULL, -1, "option '--%s' is not built yet", name);
+}
+
+static bool set_format(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    struct request *r = to;
+    const struct sn_report_format *f = format_find(name);
+    if (strcmp(value, f->takes_regexp ? "" : "false") == 0)
+        return true;
+    if (r->format != NULL && r->format != f)
+        return sn_fail(e, NULL, -1, "one report at a time: --%s or --%s", r->format->name,
+                       name);
+    r->format = f;
+    r->argument = f->takes_regexp ? value : NULL;
+    return true;
+}
+
+/* ---- rows -----------------------------------------------------------------------------
+ */
+
+#define SWITCH(name, help)                                                               \
+    {                                                                                    \
+        name, FLAG_SWITCH, NULL, help, set_option                                        \
+    }
+#define OPTION(name, value, help)                                                        \
+    {                                                                                    \
+        name, FLAG_VALUE, value, help, set_option                                        \
+    }
+
+static const struct flag common[] = {
+    {"output", FLAG_VALUE, "FILE", "write there, whole or not at all (also -o)",
+     set_output},
+    {"o", FLAG_VALUE, "FILE", NULL, set_output},
+    {"symbolize", FLAG_VALUE, "MODE",
+     "none, local, fastlocal, force, demangle=none|templates|full; parted by ':'",
+     set_symbolize},
+    {"base", FLAG_VALUE, "PROFILE", "subtract that profile; may be repeated", set_base},
+    {"diff_base", FLAG_VALUE, "PROFILE", "the same, with percentages of the base",
+     set_base},
+    {"help", FLAG_SWITCH, NULL, "this help", set_help},
+    {"h", FLAG_SWITCH, NULL, NULL, set_help},
+};
+
+static const struct flag legacy[] = {
+    {"inuse_space", FLAG_SWITCH, NULL, "--sample_index=inuse_space", set_sample_type},
+    {"inuse_objects", FLAG_SWITCH, NULL, "--sample_index=inuse_objects", set_sample_type},
+    {"alloc_space", FLAG_SWITCH, NULL, "--sample_index=alloc_space", set_sample_type},
+    {"alloc_objects", FLAG_SWITCH, NULL, "--sample_index=alloc_objects", set_sample_type},
+    {"total_delay", FLAG_SWITCH, NULL, "--sample_index=delay", set_sample_type},
+    {"contentions", FLAG_SWITCH, NULL, "--sample_index=contentions", set_sample_type},
+    {"mean_delay", FLAG_SWITCH, NULL, "--mean --sample_index=delay", set_sample_type},
+    {"tools", FLAG_VALUE, "PATH", NULL, set_nothing},
+    {"buildid", FLAG_VALUE, "ID", NULL, refuse},
+    {"seconds", FLAG_VALUE, "N", NULL, refuse},
+    {"timeout", FLAG_VALUE, "N", NULL, refuse},
+    {"http", FLAG_VALUE, "HOST:PORT", NULL, refuse},
+    {"no_browser", FLAG_SWITCH, NULL, NULL, refuse},
+};
+
+static const struct flag shaping[] = {
+    SWITCH("cum", "sort by cumulative value"),
+    SWITCH("flat", "sort by own value"),
+    OPTION("nodecount", "N", "at most N entries (also -n; 0: all; graphs: 80)"),
+    {"n", FLAG_VALUE, "N", NULL, set_node_count},
+    OPTION("nodefraction", "F", "hide entries below F of the total (0.005)"),
+    OPTION("edgefraction", "F", "hide edges below F of the total (0.001)"),
+    SWITCH("trim", "false: keep everything, however small"),
+    SWITCH("call_tree", "an entry for each path that leads to a function"),
+    SWITCH("functions", "an entry a function (the default)"),
+    SWITCH("filefunctions", "an entry a function and its file"),
+    SWITCH("files", "an entry a source file"),
+    SWITCH("lines", "an entry a source line"),
+    SWITCH("addresses", "an entry an address"),
+    SWITCH("noinlines", "give inlined functions to the function they are in"),
+    SWITCH("showcolumns", "with lines: columns too"),
+    OPTION("sample_index", "NAME|N",
+           "which value of a sample: its name, or number from 0"),
+    OPTION("unit", "UNIT", "ms, s, kb, mb, ...; minimum or auto"),
+    OPTION("divide_by", "X", "divide all values by X"),
+    SWITCH("mean", "the value over the first value (the count)"),
+    SWITCH("normalize", "scale to the base profile's total"),
+    SWITCH("relative_percentages", "percentages of what the filters leave"),
+    SWITCH("drop_negative", "leave out what is below zero in a comparison"),
+    SWITCH("compact_labels", "a short head"),
+    SWITCH("intel_syntax", "Intel's assembler syntax"),
+    OPTION("source_path", "PATH", "where sources are looked for"),
+    OPTION("trim_path", "PATH", "what is cut from the front of source names"),
+    OPTION("add_comment", "TEXT", "add a comment to the profile"),
+};
+
+static const struct flag filtering[] = {
+    OPTION("focus", "RX", "only samples through a function, file or object that matches"),
+    OPTION("ignore", "RX", "no samples through one that matches"),
+    OPTION("hide", "RX", "leave out frames that match"),
+    OPTION("show", "RX", "only frames that match"),
+    OPTION("show_from", "RX", "leave out the frames above the first that matches"),
+    OPTION("prune_from", "RX", "leave out the frames below one that matches"),
+    OPTION("tagfocus", "RX", "only samples with such a label: RX, key=RX, 1kb:2mb"),
+    OPTION("tagignore", "RX", "no samples with such a label"),
+    OPTION("tagshow", "RX", "only labels that match"),
+    OPTION("taghide", "RX", "no labels that match"),
+    OPTION("tagroot", "KEYS", "labels as frames at the root"),
+    OPTION("tagleaf", "KEYS", "labels as frames at the leaf"),
+    SWITCH("all_frames", "keep the frames that the profile asks to drop"),
+};
+
+static size_t fill_formats(struct flag *v)
+{
+    const struct sn_report_format *f;
+    size_t n = 0;
+    for (size_t i = 0; (f = format_at(i)) != NULL; i++) {
+        struct flag row = {f->name, f->takes_regexp ? FLAG_VALUE : FLAG_SWITCH,
+                           f->takes_regexp ? "RX" : NULL, f->help, set_format};
+        if (n + 2 > MAX_FORMAT_FLAGS)
+            break;
+        v[n++] = row;
+        row.name = f->alias;
+        row.help = NULL;
+        if (f->alias != NULL)
+            v[n++] = row;
+    }
+    return n;
+}
+
+void flags_fill(struct flags *f, bool pprof)
+{
+    struct flag_table *t = f->tables;
+    if (pprof)
+        *t++ =
+            (struct flag_table){"Reports (one of)", f->formats, fill_formats(f->formats)};
+    *t++ = (struct flag_table){"Options", common, SN_COUNT(common)};
+    *t++ = (struct flag_table){"What is shown", shaping, SN_COUNT(shaping)};
+    *t++ = (struct flag_table){"Filters", filtering, SN_COUNT(filtering)};
+    if (pprof)
+        *t++ = (struct flag_table){"Old spellings", legacy, SN_COUNT(legacy)};
+    *t = (struct flag_table){0};
+}

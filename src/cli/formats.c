@@ -1,0 +1,58 @@
+/* formats.c: the reports of the report room, and beside them what needs other rooms:
+ * pictures, and the profile itself. */
+#include "cli.h"
+#include "draw/draw.h"
+
+static bool draw(struct sn_profile *p, const struct sn_options *o, enum sn_picture kind,
+                 struct sn_buf *out, struct sn_error *e)
+{
+    struct sn_scene *scene = sn_scene_new(p, o, e);
+    bool good = scene != NULL && sn_draw_scene(scene, kind, out, e);
+    sn_scene_free(scene);
+    return good;
+}
+
+static bool write_svg(struct sn_profile *p, const struct sn_options *o,
+                      const char *argument, struct sn_buf *out, struct sn_error *e)
+{
+    (void)argument;
+    return draw(p, o, SN_PICTURE_SVG, out, e);
+}
+
+static bool write_pdf(struct sn_profile *p, const struct sn_options *o,
+                      const char *argument, struct sn_buf *out, struct sn_error *e)
+{
+    (void)argument;
+    return draw(p, o, SN_PICTURE_PDF, out, e);
+}
+
+static bool write_png(struct sn_profile *p, const struct sn_options *o,
+                      const char *argument, struct sn_buf *out, struct sn_error *e)
+{
+    (void)argument;
+    return draw(p, o, SN_PICTURE_PNG, out, e);
+}
+
+static const struct sn_report_format more[] = {
+    {"svg", NULL, false, true, "the call graph as SVG, for a browser", 80, write_svg},
+    {"pdf", NULL, false, true, "the call graph as PDF", 80, write_pdf},
+    {"png", NULL, false, true, "the call graph as PNG", 80, write_png},
+};
+
+const struct sn_report_format *format_at(size_t i)
+{
+    if (i < sn_report_formats_count)
+        return &sn_report_formats[i];
+    i -= sn_report_formats_count;
+    return i < SN_COUNT(more) ? &more[i] : NULL;
+}
+
+const struct sn_report_format *format_find(const char *name)
+{
+    const struct sn_report_format *f;
+    for (size_t i = 0; (f = format_at(i)) != NULL; i++)
+        if (strcmp(f->name, name) == 0 ||
+            (f->alias != NULL && strcmp(f->alias, name) == 0))
+            return f;
+    return NULL;
+}

@@ -1,0 +1,274 @@
+/*
+ * load.c: from the words of a command line to one symbolised profile.
+ *
+ *     file -> gzip? -> spool or profile.proto -> merge (minus the bases) -> symbols
+ */
+#include "cli.h"
+#include "symbolize/symbolize.h"
+#include "wire/wire.h"
+
+#define LIMIT ((size_t)4 << 30) /* of a profile, inflated */
+
+/* ---- one file -------------------------------------------------------------------------
+ */
+
+static bool starts_with(const void *data, size_t len, const char *magic, size_t n)
+{
+    return len >= n && memcmp(data, magic, n) == 0;
+}
+
+static bool is_elf(const void *data, size_t len)
+{
+    return starts_with(data, len, "\177ELF", 4);
+}
+
+/* What people hand in that is no profile.proto; "" ends a row's words. */
+static const struct {
+    const char *magic;
+    size_t len;
+    const char *what;
+} strangers[] = {
+    {"\177ELF", 4, "is a program or library, not a profile; 'sonde run' records one"},
+    {"PERFILE2", 8, "is perf's data, which is not read yet"},
+    {"SNSPOOL", 7, "is a spool of another version of sonde"},
+    {"\0\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0", 16,
+     "is a CPU profile of gperftools, which is not read yet"},
+    {"heap profile:", 13, "is a heap profile of gperftools, which is not read yet"},
+    {"--- ", 4, "is a text profile of gperftools, which is not read yet"},
+    {"goroutine profile:", 18, "is a text profile of Go; fetch it without debug=1"},
+    {"%PDF", 4, "is a PDF, not a profile"},
+    {"<svg", 4, "is a drawing, not a profile"},
+    {"<?xml", 5, "is XML, not a profile"},
+};
+
+static bool is_stranger(const struct sn_file *f, const char *path, struct sn_error *e)
+{
+    for (size_t i = 0; i < SN_COUNT(strangers); i++)
+        if (starts_with(f->data, f->len, strangers[i].magic, strangers[i].len))
+            return !sn_fail(e, path, -1, "%s", strangers[i].what);
+    if (f->len == 0)
+        return !sn_fail(e, path, -1, "is empty");
+    return false;
+}
+
+static struct sn_profile *decode(const struct sn_file *f, const char *path,
+                                 struct sn_error *e)
+{
+    if (sn_spool_is(f->data, f->len))
+        return sn_spool_read(f->data, f->len, path, e);
+    if (is_stranger(f, path, e))
+        return NULL;
+    if (!sn_gzip_is(f->data, f->len))
+        return sn_profile_decode(f->data, f->len, path, e);
+    unsigned char *data;
+    size_t len;
+    struct sn_profile *p = NULL;
+    struct sn_arena *a = sn_arena_new();
+    if (a == NULL)
+        sn_fail(e, path, -1, "out of memory");
+    else if (sn_gzip_inflate(f->data, f->len, LIMIT, a, &data, &len, path, e))
+        p = sn_profile_decode(data, len, path, e);
+    sn_arena_free(a);
+    return p;
+}
+
+static struct sn_profile *load_one(const char *path, struct sn_error *e)
+{
+    struct sn_file f;
+    if (strstr(path, "://") != NULL) {
+        sn_fail(e, path, -1, "fetching from a URL is not built yet; save it to a file");
+        return NULL;
+    }
+    if (!sn_file_open(path, LIMIT, &f, e))
+        return NULL;
+    struct sn_profile *p =
+        decode(&f, strcmp(path, "-") == 0 ? "standard input" : path, e);
+    sn_file_close(&f);
+    return p;
+}
+
+/* ---- several --------------------------------------------------------------------------
+ */
+
+static void free_all(struct sn_profile **v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sn_profile_free(v[i]);
+}
+
+/* All of them as one; consumes them. */
+static struct sn_profile *merge(struct sn_profile **v, size_t n, struct sn_error *e)
+{
+    if (n == 1)
+        return v[0];
+    struct sn_profile *merged = sn_profile_merge(v, n, e);
+    free_all(v, n);
+    return merged;
+}
+
+static struct sn_profile *load_all(const char *const *paths, size_t n, struct sn_error *e)
+{
+    struct sn_profile **v = calloc(n, sizeof(struct sn_profile *));
+    struct sn_profile *p = NULL;
+    size_t done = 0;
+    while (v != NULL && done < n && (v[done] = load_one(paths[done], e)) != NULL)
+        done++;
+    if (v == NULL)
+        sn_fail(e, NULL, -1, "out of memory");
+    else if (done == n)
+        p = merge(v, n, e);
+    else
+        free_all(v, done);
+    free(v);
+    return p;
+}
+
+/* pprof's mark of a base's samples, for reports whose percentages are of the base. */
+static void mark_as_base(struct sn_profile *p)
+{
+    uint32_t key = sn_strtab_add(p->strings, "pprof::base");
+    uint32_t yes = sn_strtab_add(p->strings, "true");
+    for (uint32_t i = 0; i < p->n_samples; i++) {
+        struct sn_sample *s = &p->samples[i];
+        uint32_t first = p->n_labels;
+        for (uint32_t k = 0; k <= s->n_labels; k++) {
+            struct sn_label *l = SN_PUSH(p->arena, p->labels, p->n_labels, p->cap_labels);
+            if (l == NULL)
+                return;
+            *l = k < s->n_labels ? p->labels[s->label0 + k]
+                                 : (struct sn_label){.key = key, .str = yes};
+        }
+        s->label0 = first;
+        s->n_labels++;
+    }
+}
+
+static struct sn_profile *subtract_bases(const struct request *r, struct sn_profile *p,
+                                         struct sn_error *e)
+{
+    struct sn_profile *base = load_all(r->bases, r->n_bases, e);
+    if (base == NULL) {
+        sn_profile_free(p);
+        return NULL;
+    }
+    if (r->diff_base)
+        mark_as_base(base);
+    for (uint32_t i = 0; i < base->n_values; i++)
+        base->values[i] = (int64_t)(0 - (uint64_t)base->values[i]);
+    struct sn_profile *both[] = {p, base};
+    if (!sn_arena_failed(base->arena))
+        return merge(both, 2, e);
+    free_all(both, 2);
+    sn_fail(e, NULL, -1, "out of memory");
+    return NULL;
+}
+
+/* pprof's rule: the first of several words may be the binary. */
+static bool is_binary(const char *path)
+{
+    char head[4] = "";
+    FILE *f = fopen(path, "rbe");
+    bool elf = f != NULL && fread(head, 1, sizeof head, f) == sizeof head &&
+               is_elf(head, sizeof head);
+    if (f != NULL)
+        fclose(f);
+    return elf;
+}
+
+struct sn_profile *load_profiles(const struct request *r, char *const *paths, int n,
+                                 struct sn_error *e)
+{
+    const char *binary = n > 1 && is_binary(paths[0]) ? paths[0] : NULL;
+    if (binary != NULL)
+        paths++, n--;
+    struct sn_profile *p = load_all((const char *const *)paths, (size_t)n, e);
+    if (p != NULL && r->n_bases > 0)
+        p = subtract_bases(r, p, e);
+    if (p != NULL && !load_symbols(p, binary, r->symbolize, e)) {
+        sn_profile_free(p);
+        return NULL;
+    }
+    return p;
+}
+
+/* ---- symbols --------------------------------------------------------------------------
+ */
+
+#define MAX_DIRS 32
+
+static void show(void *arg, const char *module, size_t done, size_t total)
+{
+    progress_show(arg, "symbols of %s: %zu of %zu", module, done, total);
+}
+
+bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
+               struct sn_error *e)
+{
+    static const struct {
+        const char *word;
+        bool skip, force, no_inlines;
+        enum sn_demangle demangle;
+    } words[] = {
+        {"none", .skip = true},
+        {"remote", .skip = true},
+        {"local"},
+        {"fastlocal", .no_inlines = true},
+        {"force", .force = true},
+        {"demangle=default"},
+        {"demangle=none", .force = true, .demangle = SN_DEMANGLE_NONE},
+        {"demangle=templates", .force = true, .demangle = SN_DEMANGLE_TEMPLATES},
+        {"demangle=full", .force = true, .demangle = SN_DEMANGLE_FULL},
+    };
+    for (size_t n; *mode != '\0'; mode += n + (mode[n] == ':')) {
+        size_t i = 0;
+        n = strcspn(mode, ":");
+        while (i < SN_COUNT(words) &&
+               (strncasecmp(mode, words[i].word, n) != 0 || words[i].word[n] != '\0'))
+            i++;
+        if (n > 0 && i == SN_COUNT(words))
+            return sn_fail(e, NULL, -1, "option '--symbolize' does not know '%.*s'",
+                           (int)n, mode);
+        if (n == 0)
+            continue;
+        *skip |= words[i].skip;
+        o->force |= words[i].force;
+        o->no_inlines |= words[i].no_inlines;
+        if (words[i].demangle != SN_DEMANGLE_DEFAULT)
+            o->demangle = words[i].demangle;
+    }
+    return true;
+}
+
+/* PPROF_BINARY_PATH, cut at its colons into `room`; default $HOME/pprof/binaries. */
+static const char *const *search_path(struct sn_arena *a, const char *dirs[MAX_DIRS + 1])
+{
+    const char *path = getenv("PPROF_BINARY_PATH"), *home = getenv("HOME");
+    size_t n = 0;
+    char *rest, *dir;
+    if (path != NULL && *path != '\0')
+        rest = sn_arena_strdup(a, path);
+    else
+        rest = home != NULL ? sn_arena_printf(a, "%s/pprof/binaries", home) : NULL;
+    while (rest != NULL && n < MAX_DIRS && (dir = strsep(&rest, ":")) != NULL)
+        if (*dir != '\0')
+            dirs[n++] = dir;
+    dirs[n] = NULL;
+    return dirs;
+}
+
+bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
+                  struct sn_error *e)
+{
+    const char *dirs[MAX_DIRS + 1];
+    struct progress progress = {0};
+    struct sn_symbolize_options o = {.binary = binary,
+                                     .dirs = search_path(p->arena, dirs),
+                                     .progress = show,
+                                     .progress_arg = &progress};
+    bool skip = false;
+    if (!load_mode(mode != NULL ? mode : "", &o, &skip, e))
+        return false;
+    bool good = skip || sn_symbolize(p, &o, NULL, e);
+    progress_clear(&progress);
+    return good;
+}

@@ -1,0 +1,42 @@
+/* output.c: results, whole or not at all. */
+#include "cli.h"
+#include "wire/wire.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+static bool write_stdout(const struct sn_buf *b, struct sn_error *e)
+{
+    size_t done = 0;
+    while (done < b->len) {
+        ssize_t n = write(STDOUT_FILENO, b->data + done, b->len - done);
+        if (n < 0 && errno == EPIPE)
+            exit(EXIT_GOOD); /* the reader has seen enough */
+        if (n < 0 && errno != EINTR)
+            return sn_fail(e, "standard output", -1, "cannot write: %s", strerror(errno));
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
+bool output_write(const char *path, const struct sn_buf *b, bool binary,
+                  struct sn_error *e)
+{
+    if (b->failed)
+        return sn_fail(e, path, -1, "out of memory");
+    if (path != NULL && strcmp(path, "-") != 0)
+        return sn_file_write(path, b->data, b->len, e);
+    if (binary && isatty(STDOUT_FILENO))
+        return sn_fail(e, "standard output", -1,
+                       "not written to a terminal; give -o FILE, or redirect it");
+    return write_stdout(b, e);
+}
+
+bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_error *e)
+{
+    struct sn_buf plain = {.arena = p->arena};
+    sn_profile_encode(p, &plain);
+    if (plain.failed)
+        return sn_fail(e, NULL, -1, "out of memory");
+    return sn_gzip_deflate(plain.data, plain.len, out, e);
+}
