@@ -18,31 +18,53 @@
 extern "C" {
 #endif
 
-/* Zero means the default for every field. A kind that this library cannot record is
- * refused (ENOTSUP), never ignored. */
+/*
+ * Zero means the default for every field. A kind that this library cannot record is
+ * refused (ENOTSUP), never ignored. Fields are only ever added, at the end; a program
+ * that sets one of those below "since" says so with .size.
+ */
 struct sonde_config {
-    size_t size;           /* 0, or sizeof(struct sonde_config) */
+    size_t size; /* sizeof(struct sonde_config), or 0: the fields since 0.1 */
+
     bool cpu_profile;      /* cpu.pprof */
-    bool mem_profile;      /* not built yet: refused */
-    bool block_profile;    /* not built yet: refused */
+    bool mem_profile;      /* mem.pprof; not built yet: refused */
+    bool block_profile;    /* block.pprof; not built yet: refused */
     bool no_shutdown_hook; /* leave SIGINT alone */
+    bool sigterm_hook;     /* SIGTERM, too, stops and writes before it kills */
     bool quiet;            /* print nothing */
-    const char
-        *profile_path; /* directory, made if missing; NULL: a fresh temporary one */
+    /* Directory, made if missing; NULL or "": a fresh temporary one. */
+    const char *profile_path;
     unsigned cpu_hz;   /* samples a CPU second of each thread; 0: 100; at most 10000 */
+    unsigned mem_rate; /* bytes a sample; not built yet: refused */
+    unsigned block_rate_ns; /* waiting time a sample; not built yet: refused */
 };
 
 struct sonde;
 
-/* Start recording. NULL on failure: errno is set (EBUSY: already recording; ENOTSUP;
- * EINVAL; or why the directory cannot be written), sonde_error() says it in words, and
- * nothing has been hooked. */
+/*
+ * Start recording. NULL on failure: errno is set (EBUSY: already recording, perhaps by
+ * the environment; ENOTSUP; EINVAL; or why the directory cannot be written),
+ * sonde_error() says it in words, and nothing has been hooked.
+ *
+ * Unless no_shutdown_hook is set, or the program handles or ignores SIGINT, SIGINT writes
+ * the profile before it kills. So do exit, quick_exit and _exit without sonde_stop. What
+ * kills otherwise leaves cpu.spool, which the sonde command reads as it reads a profile.
+ * A fork's child records nothing, unless the recording was begun by the environment: then
+ * it has a file of its own, cpu.PID.pprof.
+ */
 struct sonde *sonde_start(const struct sonde_config *config);
 /* Stop, and write the profile. NULL and a second stop are allowed. Returns 0, or -1 with
  * errno and sonde_error() set. */
 int sonde_stop(struct sonde *p);
 /* Why the last sonde_start or sonde_stop failed; "" if it did not. Static storage. */
 const char *sonde_error(void);
+
+/* Start now, stop when the program ends; a failure is told on stderr.
+ *     int main(void) { SONDE_PROFILE(.cpu_profile = true); ... */
+#define SONDE_PROFILE(...)                                                               \
+    sonde_profile(                                                                       \
+        &(struct sonde_config){.size = sizeof(struct sonde_config), __VA_ARGS__})
+void sonde_profile(const struct sonde_config *config);
 
 #ifdef __cplusplus
 }

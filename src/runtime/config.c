@@ -11,7 +11,7 @@ static bool set_cpu(struct sn_settings *s, const char *value)
         return true;
     unsigned long hz = strtoul(value, &end, 10);
     s->cpu_hz = (unsigned)hz;
-    return *end == '\0' && hz >= 1 && hz <= 10000;
+    return *end == '\0' && hz >= 1 && hz <= SN_HZ_MAX;
 }
 
 static bool set_path(struct sn_settings *s, const char *value)
@@ -20,23 +20,41 @@ static bool set_path(struct sn_settings *s, const char *value)
     return *value != '\0' && n < (int)sizeof s->path;
 }
 
+static bool set_flag(bool *flag, const char *value)
+{
+    *flag = true;
+    return *value == '\0';
+}
+
 static bool set_quiet(struct sn_settings *s, const char *value)
 {
-    s->quiet = true;
-    return *value == '\0';
+    return set_flag(&s->quiet, value);
 }
 
 static bool set_no_hook(struct sn_settings *s, const char *value)
 {
-    s->no_shutdown_hook = true;
-    return *value == '\0';
+    return set_flag(&s->no_shutdown_hook, value);
 }
+
+static bool set_sigterm(struct sn_settings *s, const char *value)
+{
+    return set_flag(&s->sigterm_hook, value);
+}
+
+static bool set_spool(struct sn_settings *s, const char *value)
+{
+    return set_flag(&s->spool, value);
+}
+
+const char *const sn_clock_names[] = {"perf", "perf-user", "timer"};
 
 static bool set_clock(struct sn_settings *s, const char *value)
 {
-    bool timer = strcmp(value, "timer") == 0;
-    s->clock = timer ? SN_CLOCK_TIMER : SN_CLOCK_PERF;
-    return timer || strcmp(value, "perf") == 0;
+    s->clock_forced = true;
+    for (s->clock = SN_CLOCK_PERF; s->clock < SN_CLOCK_NONE; s->clock++)
+        if (strcmp(value, sn_clock_names[s->clock]) == 0)
+            return true;
+    return false;
 }
 
 static const struct {
@@ -47,7 +65,9 @@ static const struct {
     {"path", "a directory", set_path},
     {"quiet", "no value", set_quiet},
     {"no_shutdown_hook", "no value", set_no_hook},
-    {"clock", "perf or timer", set_clock},
+    {"sigterm_hook", "no value", set_sigterm},
+    {"spool", "no value", set_spool},
+    {"clock", "perf, perf-user or timer", set_clock},
 };
 
 static bool set_key(struct sn_settings *s, const char *key, const char *value,

@@ -1,112 +1,129 @@
 /*
- * sonde.c: the public interface, the environment, and the hooks on threads and fork.
+ * sonde.c: the public interface, the environment, and the life of the process.
  *
- * One recording a process at a time, guarded by `busy`. The profile is built from the
- * spool when recording stops; a process that is killed leaves the spool beside where it
- * would be.
+ *            start                    stop
+ *     idle --------> recording -------------------> idle
+ *      ^                 |
+ *      |                 +-- fork's child: recording anew (environment), else idle
+ *      |                 +-- exit, _exit, SIGINT: profile written, process gone
+ *      |                 +-- killed, exec: the spool stays
+ *
+ * One recording a process at a time, guarded by `busy`. While it runs, the stacks are in
+ * DIR/cpu.spool; the profile DIR/cpu.pprof is made from it in the end. Where another
+ * process records into the same directory the names are cpu.PID.spool and cpu.PID.pprof.
  */
 #include "sonde.h"
 #include "runtime/runtime.h"
 
-#include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <time.h>
+#include <sys/syscall.h>
 #include <unistd.h>
-
-#define PUBLIC __attribute__((visibility("default")))
 
 struct sonde {
     struct sn_settings settings;
-    char output[PATH_MAX + 16], spool[PATH_MAX + 24];
+    char output[PATH_MAX + 32], spool[PATH_MAX + 32];
+    bool by_environment;
 };
 
 static struct sonde the_one;
 static atomic_flag busy = ATOMIC_FLAG_INIT;
-static atomic_bool started;
+static atomic_bool recording;
 static struct sn_error last_error;
 static char error_text[640];
 
-PUBLIC const char *sonde_error(void)
+/* Without stdio: it may be the last thing a dying process does. */
+static void SN_PRINTF(1, 2) say(const char *fmt, ...)
+{
+    char line[PATH_MAX + 512] = "sonde: ";
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(line + 7, sizeof line - 8, fmt, ap);
+    va_end(ap);
+    size_t len = 7 + (n < 0 ? 0 : n < (int)sizeof line - 9 ? (size_t)n : sizeof line - 9);
+    line[len++] = '\n';
+    if (write(STDERR_FILENO, line, len) < 0)
+        return; /* there is nobody to tell */
+}
+
+SN_PUBLIC const char *sonde_error(void)
 {
     return sn_error_text(&last_error, error_text, sizeof error_text);
 }
 
-static struct sonde *refuse(int error)
+bool sn_recording_here(void)
 {
-    atomic_flag_clear(&busy);
-    errno = error;
-    return NULL;
+    return atomic_load(&recording) && sn_table_header()->pid == (uint32_t)getpid();
 }
 
-static bool choose_files(struct sonde *p, struct sn_error *e)
+/* ---- files
+ * ------------------------------------------------------------------------------ */
+
+static bool choose_directory(struct sn_settings *s, struct sn_error *e)
 {
-    struct sn_settings *s = &p->settings;
+    char whole[PATH_MAX];
     if (s->path[0] == '\0') {
-        snprintf(s->path, sizeof s->path, "/tmp/sonde.XXXXXX");
-        if (mkdtemp(s->path) == NULL)
+        const char *tmp = secure_getenv("TMPDIR");
+        tmp = tmp != NULL && tmp[0] == '/' ? tmp : "/tmp";
+        if (snprintf(s->path, sizeof s->path, "%s/sonde.XXXXXX", tmp) >=
+                (int)sizeof s->path ||
+            mkdtemp(s->path) == NULL)
             return sn_fail(e, s->path, -1, "cannot make a directory: %s",
                            strerror(errno));
     } else if (!sn_mkdirs(s->path, e)) {
         return false;
     }
-    snprintf(p->output, sizeof p->output, "%s/cpu.pprof", s->path);
-    snprintf(p->spool, sizeof p->spool, "%s/cpu.%d.spool", s->path, (int)getpid());
+    /* The program may change its directory before it ends. */
+    if (realpath(s->path, whole) == NULL)
+        return sn_fail(e, s->path, -1, "%s", strerror(errno));
+    strcpy(s->path, whole);
     return true;
 }
 
-static struct sonde *start(const struct sn_settings *settings)
+/* A process that was killed left its spool: keep it under its own number. */
+static bool move_orphan(const struct sonde *p)
 {
-    struct sonde *p = &the_one;
-    p->settings = *settings;
-    if (p->settings.cpu_hz == 0)
-        p->settings.cpu_hz = 100;
-    if (!choose_files(p, &last_error) ||
-        !sn_table_open(p->spool, p->output, 1000000000u / p->settings.cpu_hz,
-                       &last_error))
-        return refuse(EACCES);
-    if (!sn_cpu_start(&p->settings, &last_error)) {
-        sn_table_close();
-        unlink(p->spool);
-        return refuse(ENOTSUP);
-    }
-    atomic_store(&started, true);
-    if (!p->settings.quiet)
-        fprintf(stderr, "sonde: cpu profiling enabled, %s\n", p->output);
-    return p;
+    struct sn_spool_header h;
+    char kept[PATH_MAX + 32];
+    int fd = open(p->spool, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, &h, sizeof h);
+    if (fd >= 0)
+        close(fd);
+    if (n != (ssize_t)sizeof h || h.magic != SN_SPOOL_MAGIC ||
+        kill((pid_t)h.pid, 0) == 0 || errno != ESRCH)
+        return false;
+    snprintf(kept, sizeof kept, "%s/cpu.%u.spool", p->settings.path, h.pid);
+    return rename(p->spool, kept) == 0;
 }
 
-PUBLIC struct sonde *sonde_start(const struct sonde_config *c)
+static bool open_spool(struct sonde *p, const char *name, struct sn_error *e)
 {
-    struct sn_settings s = {0};
-    if (atomic_flag_test_and_set(&busy)) {
-        last_error = (struct sn_error){.offset = -1};
-        sn_fail(&last_error, NULL, -1, "a recording is already under way");
-        errno = EBUSY;
-        return NULL;
+    snprintf(p->output, sizeof p->output, "%s/cpu%s.pprof", p->settings.path, name);
+    snprintf(p->spool, sizeof p->spool, "%s/cpu%s.spool", p->settings.path, name);
+    return sn_table_open(p->spool, p->output, 1000000000u / p->settings.cpu_hz, e);
+}
+
+/* cpu, unless it is another process's (the parent's, an earlier image's of this one);
+ * then cpu.PID, cpu.PID.1 and so on. */
+static bool open_free_spool(struct sonde *p, bool child, struct sn_error *e)
+{
+    char name[32] = "";
+    for (int i = child || p->settings.spool ? 1 : 0; i < 1000; i++) {
+        if (i == 1)
+            snprintf(name, sizeof name, ".%d", (int)getpid());
+        else if (i > 1)
+            snprintf(name, sizeof name, ".%d.%d", (int)getpid(), i - 1);
+        *e = (struct sn_error){.offset = -1};
+        if (open_spool(p, name, e))
+            return true;
+        if (errno != EEXIST)
+            return false;
+        if (i == 0 && move_orphan(p))
+            i = -1;
     }
-    last_error = (struct sn_error){.offset = -1};
-    if (c == NULL || (c->size != 0 && c->size != sizeof *c) || c->cpu_hz > 10000) {
-        sn_fail(&last_error, "config", -1, "size or cpu_hz is out of range");
-        return refuse(EINVAL);
-    }
-    if (c->mem_profile || c->block_profile || !c->cpu_profile) {
-        sn_fail(&last_error, "config", -1, "only cpu_profile can be recorded so far");
-        return refuse(ENOTSUP);
-    }
-    if (c->profile_path != NULL &&
-        snprintf(s.path, sizeof s.path, "%s", c->profile_path) >= (int)sizeof s.path) {
-        sn_fail(&last_error, "config", -1, "profile_path is too long");
-        return refuse(ENAMETOOLONG);
-    }
-    s.cpu = true;
-    s.quiet = c->quiet;
-    s.no_shutdown_hook = c->no_shutdown_hook;
-    s.cpu_hz = c->cpu_hz;
-    return start(&s);
+    return false;
 }
 
 static bool write_profile(const struct sonde *p, struct sn_error *e)
@@ -123,108 +140,220 @@ static bool write_profile(const struct sonde *p, struct sn_error *e)
     return good;
 }
 
-PUBLIC int sonde_stop(struct sonde *p)
+/* ---- start and stop
+ * ------------------------------------------------------------------------ */
+
+static void hook_deadly(int signal)
 {
-    struct timespec now;
-    if (p == NULL || !atomic_exchange(&started, false))
-        return 0;
-    sn_cpu_stop();
+    struct sigaction hook = {.sa_handler = sn_on_deadly_signal}, now;
+    if (sn_real_sigaction(signal, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        sn_real_sigaction(signal, &hook, NULL);
+}
+
+static void unhook_deadly(int signal)
+{
+    struct sigaction deadly = {.sa_handler = SIG_DFL}, now;
+    if (sn_real_sigaction(signal, NULL, &now) == 0 &&
+        now.sa_handler == sn_on_deadly_signal)
+        sn_real_sigaction(signal, &deadly, NULL);
+}
+
+static bool start(bool child)
+{
+    struct sonde *p = &the_one;
+    struct sn_settings *s = &p->settings;
+    last_error = (struct sn_error){.offset = -1};
+    if (s->cpu_hz == 0)
+        s->cpu_hz = SN_HZ_DEFAULT;
+    if (!choose_directory(s, &last_error) || !open_free_spool(p, child, &last_error))
+        return false;
+    if (!sn_clock_start(s, &last_error)) {
+        sn_table_close();
+        unlink(p->spool);
+        errno = ENOTSUP;
+        return false;
+    }
+    if (!s->no_shutdown_hook)
+        hook_deadly(SIGINT);
+    if (s->sigterm_hook)
+        hook_deadly(SIGTERM);
+    atomic_store(&recording, true);
+    if (!s->quiet)
+        say("cpu profiling enabled, %s", p->output);
+    return true;
+}
+
+static bool finish(struct sonde *p, bool dying)
+{
+    if (!sn_recording_here() || !atomic_exchange(&recording, false))
+        return true;
+    sn_clock_stop(dying);
     struct sn_spool_header *h = sn_table_header();
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    h->stop_mono_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    h->stop_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
     h->state = 2;
     last_error = (struct sn_error){.offset = -1};
-    bool good = write_profile(p, &last_error);
-    sn_table_close();
-    if (good)
+    bool good = p->settings.spool || write_profile(p, &last_error);
+    if (good && !p->settings.spool)
         unlink(p->spool); /* else it is all there is */
+    const char *kept = p->settings.spool ? p->spool : p->output;
     if (!p->settings.quiet)
-        fprintf(stderr, good ? "sonde: cpu profile written, %s\n" : "sonde: %s\n",
-                good ? p->output : sonde_error());
+        say(good ? "cpu profile written, %s" : "%s", good ? kept : sonde_error());
+    if (dying)
+        return good; /* a late tick may still look at the table */
+    unhook_deadly(SIGINT);
+    unhook_deadly(SIGTERM);
+    sn_table_close();
     atomic_flag_clear(&busy);
-    errno = good ? errno : EIO;
-    return good ? 0 : -1;
+    return good;
 }
 
-/* ---- threads ------------------------------------------------------------------------
- */
-
-struct start_call {
-    void *(*function)(void *);
-    void *argument;
-};
-
-static void leave_thread(void *unused)
+void sn_finish(void)
 {
-    (void)unused;
-    sn_cpu_thread_end();
+    finish(&the_one, true);
 }
 
-static void *enter_thread(void *call)
+void sn_on_deadly_signal(int signal)
 {
-    struct start_call c = *(struct start_call *)call;
-    void *result;
-    sn_pages_unmap(call, sizeof c);
-    sn_cpu_thread_begin();
-    pthread_cleanup_push(leave_thread, NULL); /* pthread_exit and cancellation too */
-    result = c.function(c.argument);
-    pthread_cleanup_pop(1);
-    return result;
+    struct sigaction deadly = {.sa_handler = SIG_DFL};
+    sn_finish();
+    sn_real_sigaction(signal, &deadly, NULL);
+    syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal); /* when we return */
 }
 
-typedef int create_fn(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-
-PUBLIC int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
-                          void *(*function)(void *), void *argument)
+void sn_on_stray_io(int signal)
 {
-    static create_fn *next;
-    if (next == NULL)
-        next = (create_fn *)dlsym(RTLD_NEXT, "pthread_create");
-    struct start_call *c = atomic_load(&started) ? sn_pages_map(sizeof *c) : NULL;
-    if (c == NULL)
-        return next(thread, attr, function, argument);
-    *c = (struct start_call){function, argument};
-    int error = next(thread, attr, enter_thread, c);
-    if (error != 0)
-        sn_pages_unmap(c, sizeof *c);
-    return error;
+    (void)signal;
 }
 
-/* ---- process ------------------------------------------------------------------------
- */
+/* ---- the public interface
+ * -------------------------------------------------------------------- */
 
-static void in_child(void)
+static struct sonde *refuse(int error)
 {
-    if (!atomic_exchange(&started, false))
+    atomic_flag_clear(&busy);
+    errno = error;
+    return NULL;
+}
+
+/* A copy of what the program gave: a shorter structure is an older one, a longer one may
+ * only hold zeros where we know no field. */
+static bool read_config(struct sonde_config *c, const struct sonde_config *given)
+{
+    size_t size = given->size != 0 ? given->size : sizeof *c;
+    if (size < sizeof size || size > 4096)
+        return false;
+    for (size_t i = sizeof *c; i < size; i++)
+        if (((const unsigned char *)given)[i] != 0)
+            return false;
+    memset(c, 0, sizeof *c);
+    memcpy(c, given, size < sizeof *c ? size : sizeof *c);
+    return true;
+}
+
+SN_PUBLIC struct sonde *sonde_start(const struct sonde_config *config)
+{
+    struct sonde_config c;
+    struct sn_settings *s = &the_one.settings;
+    if (atomic_flag_test_and_set(&busy)) {
+        last_error = (struct sn_error){.offset = -1};
+        sn_fail(&last_error, NULL, -1, "a recording is already under way");
+        errno = EBUSY;
+        return NULL;
+    }
+    last_error = (struct sn_error){.offset = -1};
+    if (config == NULL || !read_config(&c, config)) {
+        sn_fail(&last_error, "config", -1, "it is NULL, or made for a newer library");
+        return refuse(EINVAL);
+    }
+    if (c.cpu_hz > SN_HZ_MAX) {
+        sn_fail(&last_error, "config", -1, "cpu_hz is %u, at most %d is possible",
+                c.cpu_hz, SN_HZ_MAX);
+        return refuse(EINVAL);
+    }
+    if (c.mem_profile || c.block_profile || c.mem_rate || c.block_rate_ns ||
+        !c.cpu_profile) {
+        sn_fail(&last_error, "config", -1, "only cpu_profile can be recorded so far");
+        return refuse(ENOTSUP);
+    }
+    *s = (struct sn_settings){.cpu = true,
+                              .quiet = c.quiet,
+                              .no_shutdown_hook = c.no_shutdown_hook,
+                              .sigterm_hook = c.sigterm_hook,
+                              .cpu_hz = c.cpu_hz};
+    if (c.profile_path != NULL &&
+        snprintf(s->path, sizeof s->path, "%s", c.profile_path) >= (int)sizeof s->path) {
+        sn_fail(&last_error, "config", -1, "profile_path is too long");
+        return refuse(ENAMETOOLONG);
+    }
+    the_one.by_environment = false;
+    return start(false) ? &the_one : refuse(errno);
+}
+
+SN_PUBLIC int sonde_stop(struct sonde *p)
+{
+    if (p == NULL || finish(p, false))
+        return 0;
+    errno = EIO;
+    return -1;
+}
+
+SN_PUBLIC void sonde_profile(const struct sonde_config *config)
+{
+    if (sonde_start(config) == NULL)
+        say("%s; not profiling", sonde_error());
+}
+
+/* ---- the process
+ * --------------------------------------------------------------------------------- */
+
+static void after_fork_in_child(void)
+{
+    bool was = atomic_exchange(&recording, false);
+    sn_tick_reset();
+    sn_clock_after_fork(true);
+    if (!was)
         return;
-    sn_cpu_forget();
     sn_table_close(); /* the parent's: never written from here */
-    atomic_flag_clear(&busy);
+    if (!the_one.by_environment || !start(true))
+        atomic_flag_clear(&busy);
 }
 
-static void at_exit(void)
+static void after_fork_in_parent(void)
 {
-    sonde_stop(&the_one);
+    sn_clock_after_fork(false);
+}
+
+static void read_environment(void)
+{
+    struct sn_error e = {.offset = -1};
+    char text[640];
+    const char *wanted = secure_getenv("SONDE");
+    if (wanted == NULL)
+        return;
+    struct sn_settings *s = &the_one.settings;
+    if (!sn_settings_parse(s, wanted, &e) ||
+        (!s->cpu && !sn_fail(&e, "SONDE", -1, "it names nothing to record"))) {
+        say("%s; not profiling", sn_error_text(&e, text, sizeof text));
+        return;
+    }
+    the_one.by_environment = true;
+    if (atomic_flag_test_and_set(&busy))
+        return;
+    if (!start(false)) {
+        say("%s; not profiling", sonde_error());
+        atomic_flag_clear(&busy);
+    }
 }
 
 __attribute__((constructor)) static void load(void)
 {
-    struct sn_settings s = {0};
-    struct sn_error e = {.offset = -1};
-    char text[640];
-    const char *wanted = getenv("SONDE");
-    pthread_atfork(NULL, NULL, in_child);
-    if (wanted == NULL)
-        return;
-    if (!sn_settings_parse(&s, wanted, &e)) {
-        fprintf(stderr, "sonde: %s; not profiling\n",
-                sn_error_text(&e, text, sizeof text));
-        return;
-    }
-    if (!s.cpu || atomic_flag_test_and_set(&busy))
-        return;
-    if (start(&s) == NULL)
-        fprintf(stderr, "sonde: %s; not profiling\n", sonde_error());
-    else
-        atexit(at_exit);
+    sn_hooks_bind();
+    pthread_atfork(sn_clock_before_fork, after_fork_in_parent, after_fork_in_child);
+    at_quick_exit(sn_finish);
+    read_environment();
+}
+
+__attribute__((destructor)) static void unload(void)
+{
+    sn_finish();
 }

@@ -12,19 +12,17 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <time.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define SPOOL_BYTES ((size_t)64 << 20)
+#define GROW_BYTES  ((uint64_t)256 << 10)
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 static struct sn_spool_header *spool;
-
-static uint64_t now_ns(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static void fill_header(struct sn_spool_header *h, const char *output, uint64_t period_ns)
 {
@@ -32,10 +30,11 @@ static void fill_header(struct sn_spool_header *h, const char *output, uint64_t 
     h->pid = (uint32_t)getpid();
     h->period_ns = period_ns;
     h->period_known = 1;
-    h->start_real_ns = now_ns(CLOCK_REALTIME);
-    h->start_mono_ns = now_ns(CLOCK_MONOTONIC);
+    h->start_real_ns = sn_clock_ns(CLOCK_REALTIME);
+    h->start_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
     h->n_threads = 1; /* slot 0 is "not known" */
-    h->size = h->allocated = SPOOL_BYTES;
+    h->size = SPOOL_BYTES;
+    prctl(PR_GET_NAME, h->comm);
     ssize_t n = readlink("/proc/self/exe", h->exe, sizeof h->exe - 1);
     h->exe[n > 0 ? n : 0] = '\0';
     snprintf(h->output, sizeof h->output, "%s", output);
@@ -43,26 +42,65 @@ static void fill_header(struct sn_spool_header *h, const char *output, uint64_t 
     h->magic = SN_SPOOL_MAGIC;
 }
 
+/* Give the file blocks up to `end` before they are written: a full disk must be a lost
+ * sample, not a SIGBUS. Signal-safe. */
+static bool reserve(uint64_t end)
+{
+    uint64_t have = __atomic_load_n(&spool->allocated, __ATOMIC_ACQUIRE);
+    while (end > have) {
+        uint64_t more = SPOOL_BYTES - have < GROW_BYTES ? SPOOL_BYTES - have : GROW_BYTES;
+        if (madvise((char *)spool + have, more, MADV_POPULATE_WRITE) != 0)
+            return false;
+        __atomic_compare_exchange_n(&spool->allocated, &have, have + more, false,
+                                    __ATOMIC_RELEASE, __ATOMIC_ACQUIRE);
+        have = __atomic_load_n(&spool->allocated, __ATOMIC_ACQUIRE);
+    }
+    return true;
+}
+
+/* The file's size, the blocks of what is fixed, and (where the kernel cannot add blocks
+ * to a mapping, before Linux 5.14) of all. */
+static int lay_out(int fd)
+{
+    uint64_t fixed = (SN_SPOOL_AT_ENTRIES + 4095) & ~(uint64_t)4095;
+    int error = ftruncate(fd, (off_t)SPOOL_BYTES) != 0 ? errno : 0;
+    if (error == 0)
+        error = posix_fallocate(fd, 0, (off_t)fixed);
+    if (error != 0)
+        return error;
+    spool = mmap(NULL, SPOOL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (spool == MAP_FAILED) {
+        spool = NULL;
+        return errno;
+    }
+    spool->allocated = fixed;
+    if (reserve(fixed + GROW_BYTES))
+        return 0;
+    error = errno == EINVAL ? posix_fallocate(fd, 0, (off_t)SPOOL_BYTES) : ENOSPC;
+    spool->allocated = SPOOL_BYTES;
+    return error;
+}
+
 bool sn_table_open(const char *path, const char *output, uint64_t period_ns,
                    struct sn_error *e)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return sn_fail(e, path, -1, "cannot create: %s", strerror(errno));
-    /* Blocks are reserved now: a full disk must be an error here, not a SIGBUS later. */
-    int error = posix_fallocate(fd, 0, (off_t)SPOOL_BYTES);
-    void *p = error ? MAP_FAILED
-                    : mmap(NULL, SPOOL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED && error == 0)
-        error = errno;
+    if (fd < 0) {
+        int error = errno; /* the caller asks for it */
+        sn_fail(e, path, -1, "cannot create: %s", strerror(error));
+        errno = error;
+        return false;
+    }
+    int error = lay_out(fd);
     close(fd);
     if (error != 0) {
+        sn_table_close();
         unlink(path);
-        return sn_fail(e, path, -1, "cannot reserve %zu MiB: %s", SPOOL_BYTES >> 20,
-                       strerror(error));
+        sn_fail(e, path, -1, "cannot reserve room: %s", strerror(error));
+        errno = error;
+        return false;
     }
-    fill_header(p, output, period_ns);
-    spool = p;
+    fill_header(spool, output, period_ns);
     return true;
 }
 
@@ -112,28 +150,52 @@ static void copy_text(char *to, const char *from, size_t size)
     to[i] = '\0';
 }
 
-uint32_t sn_table_thread(uint32_t tid, const char *name)
+static struct sn_spool_thread *thread_at(uint32_t slot)
+{
+    return (struct sn_spool_thread *)at(SN_SPOOL_AT_THREADS) + slot;
+}
+
+uint32_t sn_table_thread(uint32_t tid)
 {
     uint32_t i = claim(&spool->n_threads, SN_SPOOL_THREADS);
-    if (i == SN_SPOOL_THREADS) {
-        sn_table_drop(SN_DROP_THREADS, 1);
+    if (i == SN_SPOOL_THREADS)
         return 0;
-    }
-    struct sn_spool_thread *t = (struct sn_spool_thread *)at(SN_SPOOL_AT_THREADS) + i;
-    t->tid = tid;
-    copy_text(t->name, name, sizeof t->name);
-    __atomic_store_n(&t->ready, 1, __ATOMIC_RELEASE);
+    thread_at(i)->tid = tid;
+    __atomic_store_n(&thread_at(i)->ready, 1, __ATOMIC_RELEASE);
     return i;
+}
+
+void sn_table_thread_name(uint32_t slot, const char *name)
+{
+    if (slot != 0)
+        copy_text(thread_at(slot)->name, name, sizeof thread_at(slot)->name);
+}
+
+static struct sn_spool_module *module_at(uint32_t slot)
+{
+    return (struct sn_spool_module *)at(SN_SPOOL_AT_MODULES) + slot;
+}
+
+static bool is_module(const struct sn_spool_module *s, const struct sn_module *m)
+{
+    const char *path = m->path[0] != '\0' ? m->path : spool->exe;
+    return __atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) != 0 &&
+           s->start == m->text_start && s->limit == m->text_end &&
+           strncmp(s->path, path, sizeof s->path - 1) == 0;
 }
 
 void sn_table_module(const struct sn_module *m)
 {
     if (spool == NULL)
         return;
+    uint32_t n = __atomic_load_n(&spool->n_modules, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < n; i++)
+        if (is_module(module_at(i), m))
+            return; /* met again: something was closed meanwhile */
     uint32_t i = claim(&spool->n_modules, SN_SPOOL_MODULES);
     if (i == SN_SPOOL_MODULES)
         return;
-    struct sn_spool_module *s = (struct sn_spool_module *)at(SN_SPOOL_AT_MODULES) + i;
+    struct sn_spool_module *s = module_at(i);
     s->start = m->text_start;
     s->limit = m->text_end;
     s->offset = m->text_offset;
@@ -165,7 +227,8 @@ static struct sn_spool_entry *new_entry(const struct sn_spool_entry *key,
     uint64_t bytes = sizeof *key + key->n_pcs * sizeof key->pcs[0];
     uint64_t used = __atomic_load_n(&spool->used, __ATOMIC_RELAXED);
     do {
-        if (SN_SPOOL_AT_ENTRIES + used + bytes > SPOOL_BYTES)
+        if (SN_SPOOL_AT_ENTRIES + used + bytes > SPOOL_BYTES ||
+            !reserve(SN_SPOOL_AT_ENTRIES + used + bytes))
             return NULL;
     } while (!__atomic_compare_exchange_n(&spool->used, &used, used + bytes, true,
                                           __ATOMIC_RELAXED, __ATOMIC_RELAXED));

@@ -1,0 +1,420 @@
+/*
+ * clock.c: a CPU clock for each thread, delivered to that thread as a real-time signal.
+ *
+ * A thread's sampler is taken when pthread_create's hook sees it start, or when a
+ * recording starts and finds it in /proc/self/task; it is given back when the thread ends
+ * (a thread-specific key's destructor). `lock` guards who owns which sampler; the handler
+ * never takes it, it only reads.
+ */
+#include "runtime/runtime.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define FIRST_BATCH 64 /* what may be under way before the handler asks for more */
+#define OUR_FDS     256
+#define MAIN_STACK  ((uintptr_t)64 << 20)
+
+extern void *__libc_stack_end; /* of ld.so: the outermost frame of the main thread */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_key_t end_key;
+static bool have_key, have_signal;
+static uint64_t period_ns;
+static enum sn_clock_kind first_clock, last_clock;
+static sigset_t before_fork;
+
+static pid_t own_tid(void)
+{
+    return (pid_t)syscall(SYS_gettid);
+}
+
+static uint64_t cpu_ns_of(pid_t tid)
+{
+    return sn_clock_ns((clockid_t)((~(unsigned)tid << 3) | 6u));
+}
+
+/* ---- arming
+ * ----------------------------------------------------------------------------- */
+
+static int open_perf(const struct sn_sampler *s, pid_t tid)
+{
+    struct perf_event_attr a = {.size = sizeof a,
+                                .type = PERF_TYPE_SOFTWARE,
+                                .config = PERF_COUNT_SW_TASK_CLOCK,
+                                .sample_period = s->period_ns,
+                                .disabled = 1,
+                                .exclude_kernel = s->kind == SN_CLOCK_PERF_USER,
+                                .exclude_hv = 1,
+                                .wakeup_events = 1};
+    return (int)syscall(SYS_perf_event_open, &a, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+/* Our descriptors take the last numbers there are, and few of them: a program counts on
+ * low numbers, and may use all that its limit allows. */
+static int move_high(int fd)
+{
+    struct rlimit limit = {1024, 1024};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    rlim_t top = limit.rlim_cur < 65536 ? limit.rlim_cur : 65536;
+    rlim_t lowest = top > 2 * OUR_FDS ? top - OUR_FDS : top / 2;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, (int)lowest);
+    close(fd);
+    return high;
+}
+
+static bool arm_perf(struct sn_sampler *s, pid_t tid)
+{
+    struct f_owner_ex owner = {F_OWNER_TID, tid};
+    int fd = open_perf(s, tid);
+    if (fd < 0 || (fd = move_high(fd)) < 0)
+        return false;
+    s->fd = fd; /* the handler asks for it */
+    if (ioctl(fd, PERF_EVENT_IOC_ID, &s->event_id) == 0 &&
+        fcntl(fd, F_SETOWN_EX, &owner) == 0 &&
+        fcntl(fd, F_SETSIG, SN_CLOCK_SIGNAL) == 0 &&
+        fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK) == 0 &&
+        ioctl(fd, PERF_EVENT_IOC_REFRESH, FIRST_BATCH) == 0)
+        return true;
+    s->fd = -1;
+    close(fd);
+    return false;
+}
+
+static struct timespec to_timespec(uint64_t ns)
+{
+    return (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+}
+
+static bool set_timer(struct sn_sampler *s, uint64_t first_ns, uint64_t every_ns)
+{
+    struct itimerspec when = {.it_interval = to_timespec(every_ns),
+                              .it_value = to_timespec(first_ns)};
+    return timer_settime(s->timer, 0, &when, NULL) == 0;
+}
+
+static bool arm_timer(struct sn_sampler *s, pid_t tid)
+{
+    clockid_t clock = (clockid_t)((~(unsigned)tid << 3) | 6u);
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID,
+                             .sigev_signo = SN_CLOCK_SIGNAL,
+                             .sigev_value.sival_ptr = s};
+    event._sigev_un._tid = tid;
+    if (timer_create(clock, &event, &s->timer) != 0)
+        return false;
+    if (set_timer(s, s->period_ns, period_ns))
+        return true;
+    timer_delete(s->timer);
+    return false;
+}
+
+/* The best clock that the kernel grants the thread. Its first tick is uniform in (0,
+ * period], else short threads are over-counted. */
+static void arm(struct sn_sampler *s, pid_t tid)
+{
+    uint64_t random = sn_hash_mix(sn_clock_ns(CLOCK_MONOTONIC) ^ ((uint64_t)tid << 40));
+    s->fd = -1;
+    s->shed = 1;
+    s->batch = 1;
+    s->ticks = 0;
+    s->period_ns = 1 + random % period_ns;
+    s->begin_cpu_ns = cpu_ns_of(tid);
+    s->counted_ns = s->begin_cpu_ns - (period_ns - s->period_ns);
+    for (s->kind = first_clock; s->kind <= last_clock; s->kind++)
+        if (s->kind == SN_CLOCK_TIMER ? arm_timer(s, tid) : arm_perf(s, tid))
+            return;
+    s->kind = SN_CLOCK_NONE;
+    sn_table_drop(SN_DROP_THREADS, 1);
+}
+
+/* The descriptor may have been closed by the program, and its number used again. */
+static bool still_ours(const struct sn_sampler *s)
+{
+    uint64_t id = 0;
+    return s->fd >= 0 && ioctl(s->fd, PERF_EVENT_IOC_ID, &id) == 0 && id == s->event_id;
+}
+
+static void disarm(struct sn_sampler *s)
+{
+    if (s->kind == SN_CLOCK_TIMER)
+        timer_delete(s->timer);
+    else if (still_ours(s))
+        close(s->fd);
+    s->kind = SN_CLOCK_NONE;
+    s->fd = -1;
+}
+
+/* ---- who has which sampler
+ * --------------------------------------------------------------- */
+
+/* With `lock` held: the sampler of `tid`, armed or not; a new one where there is none. */
+static struct sn_sampler *sampler_of(pid_t tid)
+{
+    struct sn_sampler *s, *unused = NULL;
+    for (s = atomic_load(&sn_samplers); s != NULL; s = s->next) {
+        int owner = atomic_load(&s->tid);
+        if (owner == tid)
+            return s;
+        if (owner == 0)
+            unused = s;
+    }
+    if (unused == NULL && (unused = sn_pages_map(sizeof *unused)) != NULL) {
+        unused->next = atomic_load(&sn_samplers);
+        atomic_store(&sn_samplers, unused);
+    }
+    if (unused == NULL)
+        return NULL;
+    unused->kind = SN_CLOCK_NONE;
+    unused->fd = -1;
+    unused->stack = (struct sn_stack_range){0, 0};
+    atomic_store(&unused->tid, tid);
+    return unused;
+}
+
+static void thread_name(pid_t tid, char *name, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/comm", (int)tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, name, size - 1);
+    if (fd >= 0)
+        close(fd);
+    name[n > 0 ? n : 0] = '\0';
+    name[strcspn(name, "\n")] = '\0';
+}
+
+/* With `lock` held. */
+static void meet(pid_t tid)
+{
+    char name[24];
+    struct sn_sampler *s = sampler_of(tid);
+    if (s == NULL) {
+        sn_table_drop(SN_DROP_THREADS, 1);
+        return;
+    }
+    if (s->kind != SN_CLOCK_NONE)
+        return;
+    thread_name(tid, name, sizeof name);
+    s->thread = sn_table_thread((uint32_t)tid);
+    sn_table_thread_name(s->thread, name);
+    arm(s, tid);
+}
+
+/* Ticks that the thread should have had and had not: its signal was blocked, its
+ * descriptor closed. What is left of the last period, and the jitter, are no loss. */
+static void settle(const struct sn_sampler *s)
+{
+    uint64_t now = cpu_ns_of(atomic_load(&s->tid)); /* 0: it has ended */
+    uint64_t due = now > s->begin_cpu_ns ? (now - s->begin_cpu_ns) / period_ns : 0;
+    if (s->kind != SN_CLOCK_NONE && due > s->ticks + 2 + due / 50)
+        sn_table_drop(SN_DROP_MISSED, due - s->ticks);
+}
+
+static void on_thread_end(void *sampler)
+{
+    struct sn_sampler *s = sampler;
+    char name[24];
+    pthread_mutex_lock(&lock);
+    if (sn_tick_enabled() && s->kind != SN_CLOCK_NONE) {
+        thread_name(own_tid(), name, sizeof name);
+        sn_table_thread_name(s->thread, name);
+        settle(s);
+    }
+    disarm(s);
+    sn_self = NULL;
+    atomic_store(&s->tid, 0);
+    pthread_mutex_unlock(&lock);
+}
+
+/* The main thread's stack without pthread_getattr_np, which reads /proc/self/maps. */
+static struct sn_stack_range own_stack(void)
+{
+    pthread_attr_t attr;
+    void *low = NULL;
+    size_t size = 0;
+    if (own_tid() == getpid()) {
+        uintptr_t top = (uintptr_t)__libc_stack_end;
+        return (struct sn_stack_range){top - MAIN_STACK, top};
+    }
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        pthread_attr_getstack(&attr, &low, &size);
+        pthread_attr_destroy(&attr);
+    }
+    return (struct sn_stack_range){(uintptr_t)low, (uintptr_t)low + size};
+}
+
+static void unblock_signal(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SN_CLOCK_SIGNAL);
+    sn_real_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void sn_clock_thread_begin(void)
+{
+    int saved = errno;
+    pthread_mutex_lock(&lock);
+    if (sn_tick_enabled()) {
+        struct sn_sampler *s = sampler_of(own_tid());
+        if (s != NULL && s->stack.hi == 0)
+            s->stack = own_stack();
+        sn_self = s;
+        pthread_setspecific(end_key, s);
+        meet(own_tid());
+    }
+    pthread_mutex_unlock(&lock);
+    unblock_signal();
+    errno = saved;
+}
+
+/* Threads that were there before. New ones come while we look: look until none is. */
+static void meet_others(void)
+{
+    bool more = true;
+    for (int round = 0; more && round < 8; round++) {
+        DIR *tasks = opendir("/proc/self/task");
+        struct dirent *d;
+        more = false;
+        while (tasks != NULL && (d = readdir(tasks)) != NULL) {
+            pid_t tid = (pid_t)atoi(d->d_name);
+            if (tid <= 0)
+                continue;
+            pthread_mutex_lock(&lock);
+            struct sn_sampler *s = sampler_of(tid);
+            if (s != NULL && s->kind == SN_CLOCK_NONE) {
+                meet(tid);
+                more = s->kind != SN_CLOCK_NONE;
+            }
+            pthread_mutex_unlock(&lock);
+        }
+        if (tasks != NULL)
+            closedir(tasks);
+    }
+}
+
+/* ---- start, stop, fork, exec
+ * --------------------------------------------------------------- */
+
+static bool take_signals(struct sn_error *e)
+{
+    struct sigaction tick = {.sa_sigaction = sn_on_tick,
+                             .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+    struct sigaction stray = {.sa_handler = sn_on_stray_io, .sa_flags = SA_RESTART}, old;
+    if (have_signal)
+        return true;
+    sigfillset(&tick.sa_mask);
+    if (sn_real_sigaction(SN_CLOCK_SIGNAL, &tick, &sn_program_action) != 0)
+        return sn_fail(e, "cpu", -1, "cannot take signal %d: %s", SN_CLOCK_SIGNAL,
+                       strerror(errno));
+    /* What the kernel sends where the queue of signals is full; its default kills. */
+    if (sn_real_sigaction(SIGIO, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+        sn_real_sigaction(SIGIO, &stray, NULL);
+    return have_signal = true;
+}
+
+static void forget_dead(void)
+{
+    for (struct sn_sampler *s = atomic_load(&sn_samplers); s != NULL; s = s->next) {
+        pid_t tid = atomic_load(&s->tid);
+        if (tid != 0 && syscall(SYS_tgkill, getpid(), tid, 0) != 0)
+            atomic_store(&s->tid, 0);
+    }
+}
+
+bool sn_clock_start(const struct sn_settings *s, struct sn_error *e)
+{
+    struct sn_unwind_hooks hooks = {.on_module = sn_table_module};
+    period_ns = 1000000000u / s->cpu_hz;
+    first_clock = s->clock;
+    last_clock = s->clock_forced ? s->clock : SN_CLOCK_TIMER;
+    if (!have_key)
+        have_key = pthread_key_create(&end_key, on_thread_end) == 0;
+    if (!have_key)
+        return sn_fail(e, "cpu", -1, "no thread-specific key is left");
+    if (!sn_unwind_prepare(&hooks, e) || !take_signals(e))
+        return false;
+    sn_unwind_forget(); /* so that modules are met again, for this spool */
+    forget_dead();
+    sn_tick_enable(period_ns);
+    sn_clock_thread_begin();
+    if (sn_self == NULL || sn_self->kind == SN_CLOCK_NONE) {
+        sn_clock_stop(false);
+        return sn_fail(e, "cpu", -1, "the kernel grants no CPU clock (%s)",
+                       s->clock_forced ? sn_clock_names[s->clock]
+                                       : "neither perf_event_open nor timer_create");
+    }
+    snprintf(sn_table_header()->clock, sizeof sn_table_header()->clock, "%s",
+             sn_clock_names[sn_self->kind]);
+    meet_others();
+    return true;
+}
+
+void sn_clock_stop(bool dying)
+{
+    sn_tick_disable();
+    if (!dying)
+        pthread_mutex_lock(&lock);
+    else if (pthread_mutex_trylock(&lock) != 0)
+        return;
+    for (struct sn_sampler *s = atomic_load(&sn_samplers); s != NULL; s = s->next) {
+        if (atomic_load(&s->tid) != 0)
+            settle(s);
+        disarm(s);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+void sn_clock_pause(void)
+{
+    struct sn_sampler *s = sn_self;
+    if (s == NULL || s->kind == SN_CLOCK_NONE)
+        return;
+    if (s->kind == SN_CLOCK_TIMER)
+        set_timer(s, 0, 0);
+    else
+        ioctl(s->fd, PERF_EVENT_IOC_DISABLE, 0);
+}
+
+void sn_clock_resume(void)
+{
+    struct sn_sampler *s = sn_self;
+    if (s == NULL || s->kind == SN_CLOCK_NONE)
+        return;
+    if (s->kind == SN_CLOCK_TIMER)
+        set_timer(s, period_ns, period_ns);
+    else
+        ioctl(s->fd, PERF_EVENT_IOC_ENABLE, 0);
+}
+
+/* A tick during fork makes the kernel start it over, and a large process never ends. */
+void sn_clock_before_fork(void)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_mutex_lock(&lock);
+    sn_real_sigmask(SIG_BLOCK, &all, &before_fork);
+}
+
+void sn_clock_after_fork(bool child)
+{
+    for (struct sn_sampler *s = child ? atomic_load(&sn_samplers) : NULL; s != NULL;
+         s = s->next) {
+        if (still_ours(s))
+            close(s->fd); /* our copy; POSIX timers are not inherited */
+        s->kind = SN_CLOCK_NONE;
+        s->fd = -1;
+        atomic_store(&s->tid, s == sn_self ? own_tid() : 0);
+    }
+    sigset_t mask = before_fork;
+    pthread_mutex_unlock(&lock);
+    sn_real_sigmask(SIG_SETMASK, &mask, NULL);
+}

@@ -1,0 +1,305 @@
+/*
+ * hooks.c: the functions of the C library that libsonde stands in front of.
+ *
+ *     pthread_create, thrd_create     a new thread gets its clock
+ *     exec*                           the clock is silenced: its signal would kill the
+ *                                     new program
+ *     _exit, _Exit                    what was recorded is written first
+ *     dlclose                         unwind rules of what went are forgotten
+ *     sigaction, signal, ...          our handlers are not seen, our signal stays ours
+ *     sigprocmask, sigwait, ...       our signal is neither blocked nor waited for
+ *
+ * The real ones are looked up once, when the library is loaded, since dlsym is neither
+ * signal-safe nor right after vfork; each hook is as safe to call as what it stands for.
+ */
+#include "runtime/runtime.h"
+
+#include <alloca.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <threads.h>
+#include <unistd.h>
+
+#define REALS(X)                                                                         \
+    X(int, pthread_create,                                                               \
+      (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))                  \
+    X(int, thrd_create, (thrd_t *, thrd_start_t, void *))                                \
+    X(int, execve, (const char *, char *const[], char *const[]))                         \
+    X(int, execvpe, (const char *, char *const[], char *const[]))                        \
+    X(int, fexecve, (int, char *const[], char *const[]))                                 \
+    X(int, execveat, (int, const char *, char *const[], char *const[], int))             \
+    X(void, _exit, (int))                                                                \
+    X(int, dlclose, (void *))                                                            \
+    X(int, sigaction, (int, const struct sigaction *, struct sigaction *))               \
+    X(sighandler_t, signal, (int, sighandler_t))                                         \
+    X(int, sigprocmask, (int, const sigset_t *, sigset_t *))                             \
+    X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *))                         \
+    X(int, sigwait, (const sigset_t *, int *))                                           \
+    X(int, sigwaitinfo, (const sigset_t *, siginfo_t *))                                 \
+    X(int, sigtimedwait, (const sigset_t *, siginfo_t *, const struct timespec *))
+
+#define DECLARE(type, name, args) type(*name) args;
+static struct {
+    REALS(DECLARE)
+} real;
+
+/* Another library's constructor may call a hook before ours has run. */
+#define REAL(name) (real.name != NULL ? real.name : (sn_hooks_bind(), real.name))
+
+void sn_hooks_bind(void)
+{
+#define BIND(type, name, args) *(void **)&real.name = dlsym(RTLD_NEXT, #name);
+    REALS(BIND)
+}
+
+int sn_real_sigaction(int signal, const struct sigaction *action, struct sigaction *old)
+{
+    return REAL(sigaction)(signal, action, old);
+}
+
+int sn_real_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+    return REAL(pthread_sigmask)(how, set, old);
+}
+
+/* ---- threads
+ * ------------------------------------------------------------------------------ */
+
+struct thread_call {
+    void *(*function)(void *);
+    int (*c11_function)(void *);
+    void *argument;
+};
+
+static struct thread_call take(void *call)
+{
+    struct thread_call c = *(struct thread_call *)call;
+    sn_pages_unmap(call, sizeof c);
+    sn_clock_thread_begin();
+    return c;
+}
+
+/* The calls are tail calls: no frame of ours stays in the thread's stacks. */
+static void *enter_thread(void *call)
+{
+    struct thread_call c = take(call);
+    return c.function(c.argument);
+}
+
+static int enter_c11_thread(void *call)
+{
+    struct thread_call c = take(call);
+    return c.c11_function(c.argument);
+}
+
+SN_PUBLIC int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+                             void *(*function)(void *), void *argument)
+{
+    struct thread_call *c = sn_tick_enabled() ? sn_pages_map(sizeof *c) : NULL;
+    if (c == NULL)
+        return REAL(pthread_create)(thread, attr, function, argument);
+    *c = (struct thread_call){.function = function, .argument = argument};
+    int error = REAL(pthread_create)(thread, attr, enter_thread, c);
+    if (error != 0)
+        sn_pages_unmap(c, sizeof *c);
+    return error;
+}
+
+SN_PUBLIC int thrd_create(thrd_t *thread, thrd_start_t function, void *argument)
+{
+    struct thread_call *c = sn_tick_enabled() ? sn_pages_map(sizeof *c) : NULL;
+    if (c == NULL)
+        return REAL(thrd_create)(thread, function, argument);
+    *c = (struct thread_call){.c11_function = function, .argument = argument};
+    int error = REAL(thrd_create)(thread, enter_c11_thread, c);
+    if (error != thrd_success)
+        sn_pages_unmap(c, sizeof *c);
+    return error;
+}
+
+/* ---- exec, exit, dlclose
+ * --------------------------------------------------------------------- */
+
+/* Call the real function with the clock silenced. It returns only when it failed; a
+ * vfork's child, which runs on the parent's memory, has no clock. */
+#define EXEC(call)                                                                       \
+    do {                                                                                 \
+        bool ours = sn_recording_here();                                                 \
+        if (ours)                                                                        \
+            sn_clock_pause();                                                            \
+        int result = (call), error = errno;                                              \
+        if (ours)                                                                        \
+            sn_clock_resume();                                                           \
+        errno = error;                                                                   \
+        return result;                                                                   \
+    } while (0)
+
+SN_PUBLIC int execve(const char *path, char *const argv[], char *const envp[])
+{
+    EXEC(REAL(execve)(path, argv, envp));
+}
+
+SN_PUBLIC int execv(const char *path, char *const argv[])
+{
+    EXEC(REAL(execve)(path, argv, environ));
+}
+
+SN_PUBLIC int execvpe(const char *file, char *const argv[], char *const envp[])
+{
+    EXEC(REAL(execvpe)(file, argv, envp));
+}
+
+SN_PUBLIC int execvp(const char *file, char *const argv[])
+{
+    EXEC(REAL(execvpe)(file, argv, environ));
+}
+
+SN_PUBLIC int fexecve(int fd, char *const argv[], char *const envp[])
+{
+    EXEC(REAL(fexecve)(fd, argv, envp));
+}
+
+SN_PUBLIC int execveat(int fd, const char *path, char *const argv[], char *const envp[],
+                       int flags)
+{
+    EXEC(REAL(execveat)(fd, path, argv, envp, flags));
+}
+
+/* The arguments up to the NULL, as an array on the caller's stack. */
+#define LIST_TO_ARGV(argv, first, after)                                                 \
+    size_t count = 0;                                                                    \
+    va_list ap;                                                                          \
+    va_start(ap, first);                                                                 \
+    for (const char *a = first; a != NULL; a = va_arg(ap, char *))                       \
+        count++;                                                                         \
+    va_end(ap);                                                                          \
+    char **argv = alloca((count + 1) * sizeof *argv);                                    \
+    argv[0] = (char *)first;                                                             \
+    va_start(ap, first);                                                                 \
+    for (size_t i = 1; i <= count; i++)                                                  \
+        argv[i] = va_arg(ap, char *);                                                    \
+    after;                                                                               \
+    va_end(ap)
+
+SN_PUBLIC int execl(const char *path, const char *arg, ...)
+{
+    LIST_TO_ARGV(argv, arg, (void)0);
+    EXEC(REAL(execve)(path, argv, environ));
+}
+
+SN_PUBLIC int execlp(const char *file, const char *arg, ...)
+{
+    LIST_TO_ARGV(argv, arg, (void)0);
+    EXEC(REAL(execvpe)(file, argv, environ));
+}
+
+SN_PUBLIC int execle(const char *path, const char *arg, ...)
+{
+    char *const *envp;
+    LIST_TO_ARGV(argv, arg, envp = va_arg(ap, char *const *));
+    EXEC(REAL(execve)(path, argv, envp));
+}
+
+SN_PUBLIC _Noreturn void _exit(int status)
+{
+    sn_finish();
+    REAL(_exit)(status);
+    __builtin_unreachable();
+}
+
+SN_PUBLIC _Noreturn void _Exit(int status)
+{
+    _exit(status);
+}
+
+SN_PUBLIC int dlclose(void *handle)
+{
+    int result = REAL(dlclose)(handle);
+    sn_unwind_forget();
+    return result;
+}
+
+/* ---- signals
+ * -------------------------------------------------------------------------------- */
+
+/* What the program is to see where a handler of ours stands. */
+static void hide_ours(struct sigaction *seen)
+{
+    if (seen->sa_handler == sn_on_deadly_signal || seen->sa_handler == sn_on_stray_io)
+        memset(seen, 0, sizeof *seen); /* SIG_DFL */
+}
+
+SN_PUBLIC int sigaction(int signal, const struct sigaction *action, struct sigaction *old)
+{
+    struct sigaction now;
+    if (signal != SN_CLOCK_SIGNAL) {
+        int result = REAL(sigaction)(signal, action, old);
+        if (result == 0 && old != NULL)
+            hide_ours(old);
+        return result;
+    }
+    if (REAL(sigaction)(signal, NULL, &now) != 0 || now.sa_sigaction != sn_on_tick)
+        return REAL(sigaction)(signal, action, old);
+    now = sn_program_action; /* our handler passes the program's signals on */
+    if (action != NULL)
+        sn_program_action = *action;
+    if (old != NULL)
+        *old = now;
+    return 0;
+}
+
+SN_PUBLIC sighandler_t signal(int signal, sighandler_t handler)
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
+    if (signal == SN_CLOCK_SIGNAL)
+        return sigaction(signal, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
+    old.sa_handler = REAL(signal)(signal, handler);
+    hide_ours(&old);
+    return old.sa_handler;
+}
+
+/* The set without our signal, where that is taken; NULL stays NULL. */
+static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
+{
+    if (set == NULL || !sn_tick_enabled())
+        return set;
+    *copy = *set;
+    sigdelset(copy, SN_CLOCK_SIGNAL);
+    return copy;
+}
+
+SN_PUBLIC int sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+    sigset_t copy;
+    if (how != SIG_UNBLOCK)
+        set = without_ours(set, &copy);
+    return REAL(sigprocmask)(how, set, old);
+}
+
+SN_PUBLIC int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+    sigset_t copy;
+    if (how != SIG_UNBLOCK)
+        set = without_ours(set, &copy);
+    return REAL(pthread_sigmask)(how, set, old);
+}
+
+SN_PUBLIC int sigwait(const sigset_t *set, int *signal)
+{
+    sigset_t copy;
+    return REAL(sigwait)(without_ours(set, &copy), signal);
+}
+
+SN_PUBLIC int sigwaitinfo(const sigset_t *set, siginfo_t *info)
+{
+    sigset_t copy;
+    return REAL(sigwaitinfo)(without_ours(set, &copy), info);
+}
+
+SN_PUBLIC int sigtimedwait(const sigset_t *set, siginfo_t *info,
+                           const struct timespec *timeout)
+{
+    sigset_t copy;
+    return REAL(sigtimedwait)(without_ours(set, &copy), info, timeout);
+}
