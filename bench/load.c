@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define NOINLINE __attribute__((noinline, noclone))
+#define NOINLINE __attribute__((noinline, noclone, no_icf))
 
 static unsigned units, depth;
 static volatile uint64_t sink;

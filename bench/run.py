@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""./do bench [cpu] [unwind] [startup] [--rounds=N] [--write]
+"""./do bench [cpu] [jitter] [unwind] [startup] [--rounds=N] [--write]
 
 Sonde beside its peers in one run. Every figure is a median over rounds; within a round each
 contender runs once, in random order, between two plain runs, and is compared with those. What is
@@ -230,6 +230,57 @@ def measure_all_cpu(rounds):
                cpu_table(depth, threads, rounds))
 
 
+# ---- jitter: a program in step with the clock ---------------------------------------------
+
+PARTS = ["forty", "thirty", "twenty", "ten"]
+
+
+def truth_of(said):
+    spent = {w[1]: int(w[2]) for w in map(str.split, said.splitlines()) if w[:1] == ["truth"]}
+    return {name: spent[name] / sum(spent.values()) for name in PARTS}
+
+
+def shares_by_sonde(command, hz, directory):
+    said, _, _, _ = run(command, LD_PRELOAD=str(BUILD / "libsonde.so"),
+                        SONDE=f"cpu={hz},path={directory},quiet")
+    profile = Profile(f"{directory}/cpu.pprof")
+    return truth_of(said), {name: profile.under(name) for name in PARTS}
+
+
+def shares_by_perf(command, hz, directory, rate):
+    path = f"{directory}/perf.data"
+    said, _, _, _ = run(["perf", "record", "-q", "-e", "task-clock", *rate, "--call-graph", "fp",
+                         "-o", path, "--", *command])
+    text = subprocess.run(["perf", "script", "-i", path, "-F", "ip,sym"], capture_output=True,
+                          text=True).stdout
+    stacks = [set(re.findall(r"\w+$", stack, re.M)) for stack in text.split("\n\n") if stack]
+    return truth_of(said), {n: sum(n in s for s in stacks) / len(stacks) for n in PARTS}
+
+
+def measure_jitter(rounds):
+    program = BUILD / "tests" / "programs" / "periodic"
+    tools = {"Sonde": shares_by_sonde}
+    if shutil.which("perf"):
+        tools["perf -c, a fixed period"] = lambda command, hz, directory: shares_by_perf(
+            command, hz, directory, ["-c", 10**9 // hz])
+        tools["perf -F"] = lambda command, hz, directory: shares_by_perf(
+            command, hz, directory, ["-F", hz])
+    rows = [["repeats every", "sampled at", *(f"{name}: median, worst" for name in tools)]]
+    for period_us, hz in [(1000, 1000), (2000, 1000), (3400, 1000), (10000, 100), (3400, 100)]:
+        row = [f"{period_us / 1000:g} ms", f"{hz} Hz"]
+        for name, shares in tools.items():
+            errors = []
+            for i in range(rounds):
+                show(f"{row[0]}, {row[1]}, {name}: round {i + 1} of {rounds}")
+                with tempfile.TemporaryDirectory() as directory:
+                    truth, got = shares([program, 2000, period_us], hz, directory)
+                errors.append(100 * max(abs(got[n] - truth[n]) for n in PARTS))
+            row.append(f"{statistics.median(errors):.1f}, {max(errors):.1f}")
+        rows.append(row)
+    show("")
+    yield "## A program in step with the clock: points off its true split", rows
+
+
 # ---- start-up ---------------------------------------------------------------------------------
 
 
@@ -330,7 +381,8 @@ handler that does nothing. Below 1.00 is noise, which these machines have plenty
 def main():
     rounds = next((int(a.split("=")[1]) for a in sys.argv if a.startswith("--rounds=")), 7)
     named = [a for a in sys.argv[1:] if not a.startswith("-")]
-    sections = {"cpu": measure_all_cpu, "unwind": measure_unwind, "startup": measure_startup}
+    sections = {"cpu": measure_all_cpu, "jitter": measure_jitter, "unwind": measure_unwind,
+                "startup": measure_startup}
     if any(n not in sections for n in named):
         raise SystemExit(__doc__)
     compile_all()

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define NOINLINE __attribute__((noinline, noclone))
+#define NOINLINE __attribute__((noinline, noclone, no_icf))
 /* Last in a function: keeps the call before it from becoming a jump, which would take the
  * function off the stack. */
 #define STAY()   __asm__ volatile("" ::: "memory")
