@@ -31,6 +31,20 @@ static bool set_node_count(void *to, const char *name, const char *value,
     return set_option(to, "nodecount", value, e);
 }
 
+static bool set_granularity(void *to, const char *name, const char *value,
+                            struct sn_error *e)
+{
+    static const char *const known[] = {"functions", "filefunctions", "files", "lines",
+                                        "addresses"};
+    for (size_t i = 0; i < SN_COUNT(known); i++)
+        if (strcmp(value, known[i]) == 0)
+            return set_option(to, value, "true", e);
+    return sn_fail(e, NULL, -1,
+                   "option '--%s' wants functions, filefunctions, files, lines or "
+                   "addresses, not '%s'",
+                   name, value);
+}
+
 static bool set_symbolize(void *to, const char *name, const char *value,
                           struct sn_error *e)
 {
@@ -154,6 +168,7 @@ static const struct flag shaping[] = {
     OPTION("edgefraction", "F", "hide edges below F of the total (0.001)"),
     SWITCH("trim", "false: keep everything, however small"),
     SWITCH("call_tree", "an entry for each path that leads to a function"),
+    {"granularity", FLAG_VALUE, "WHAT", "one of the five that follow", set_granularity},
     SWITCH("functions", "an entry a function (the default)"),
     SWITCH("filefunctions", "an entry a function and its file"),
     SWITCH("files", "an entry a source file"),

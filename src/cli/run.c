@@ -89,9 +89,9 @@ static const char *obstacle(const struct sn_object_probe *o)
         return "runs on musl, libsonde on glibc; build it for glibc to profile it";
     if (o->link == SN_LINK_SHARED)
         return "is a shared library, not a program";
-    if (o->setuid && getuid() != 0)
+    if (o->setuid)
         return "is setuid, setgid or has capabilities: the loader preloads nothing into "
-               "it; run sonde as root, or profile a copy without them";
+               "it; profile a copy without them";
     return NULL;
 }
 
@@ -170,17 +170,23 @@ static bool choose_destination(const char *output, struct destination *d,
     return d->is_dir ? sn_mkdirs(output, e) : can_write_beside(output, e);
 }
 
-static void file_of(const struct destination *d, bool main_process, uint32_t pid,
-                    char path[PATH_MAX])
+/* FILE for the program, FILE.PID for another process, with .1, .2, ... behind it for what
+ * ran in a process before its last exec; in a directory cpu.PID.pprof, cpu.PID.1.pprof.
+ */
+static void file_of(const struct destination *d, const struct sn_recorded *p,
+                    uint32_t main_pid, char path[PATH_MAX])
 {
     const char *slash = d->path[strlen(d->path) - 1] == '/' ? "" : "/";
-    int n;
+    char which[32] = "";
+    int n = 0;
+    if (d->is_dir || p->pid != main_pid || p->image > 0)
+        n = snprintf(which, sizeof which, ".%u", p->pid);
+    if (p->image > 0)
+        snprintf(which + n, sizeof which - (size_t)n, ".%u", p->image);
     if (d->is_dir)
-        n = snprintf(path, PATH_MAX, "%s%scpu.%u.pprof", d->path, slash, pid);
-    else if (main_process)
-        n = snprintf(path, PATH_MAX, "%s", d->path);
+        n = snprintf(path, PATH_MAX, "%s%scpu%s.pprof", d->path, slash, which);
     else
-        n = snprintf(path, PATH_MAX, "%s.%u", d->path, pid);
+        n = snprintf(path, PATH_MAX, "%s%s", d->path, which);
     (void)n; /* choose_destination left room */
 }
 
@@ -196,134 +202,97 @@ static bool write_profile(struct sn_profile *p, const char *path, struct sn_erro
 
 /* What `sonde run` ended with. */
 struct harvest {
-    struct sn_recorded *v; /* the main process first */
+    struct sn_recorded *v;
     uint32_t n;
+    uint32_t main_pid;
     struct destination to;
     uint64_t cpu_ns;
 };
 
-/* All processes in one; NULL if there is nothing or on error. Owned by the caller. */
+/* All of them in one, owned by the caller. NULL on error. */
 static struct sn_profile *merge_all(const struct harvest *h, struct sn_error *e)
 {
     struct sn_profile **v = calloc(h->n, sizeof(struct sn_profile *)), *merged = NULL;
-    size_t n = 0;
     for (uint32_t i = 0; v != NULL && i < h->n; i++)
-        if (h->v[i].profile != NULL)
-            v[n++] = h->v[i].profile;
+        v[i] = h->v[i].profile;
     if (v == NULL)
         sn_fail(e, NULL, -1, "out of memory");
-    else if (n > 0)
-        merged = sn_profile_merge(v, n, e);
+    else
+        merged = sn_profile_merge(v, h->n, e);
     free(v);
     return merged;
 }
 
-/* "2933 samples (perf clock, 1000 Hz), 12 lost, 3 stacks cut short" */
+/* "2933 samples in 2.95s of CPU (perf clock, 1000 Hz), 0 lost, 0 stacks cut short" */
 static void print_head(const struct harvest *h)
 {
-    struct sn_recorded all = {0};
-    const char *clock = "no";
-    for (uint32_t i = 0; i < h->n; i++) {
-        const struct sn_recorded *p = &h->v[i];
-        all.samples += p->samples;
-        all.lost += p->lost;
-        all.blind += p->blind;
-        all.truncated += p->truncated;
-        if (p->samples > 0 || all.period_ns == 0)
-            all.period_ns = p->period_ns, clock = p->clock;
+    struct sn_recorded all = h->v[0];
+    for (uint32_t i = 1; i < h->n; i++) {
+        all.samples += h->v[i].samples;
+        all.lost += h->v[i].lost;
+        all.blind += h->v[i].blind;
+        all.truncated += h->v[i].truncated;
     }
-    double hz = all.period_ns > 0 ? 1e9 / (double)all.period_ns : 0;
-    say("%llu samples in %.2fs of CPU (%s clock, %.0f Hz), %llu lost, %llu stacks cut "
-        "short",
-        (unsigned long long)all.samples, (double)h->cpu_ns / 1e9, clock, hz,
+    say("%llu samples in %.2fs of CPU (%s clock, %.0f Hz), %llu lost, %llu truncated",
+        (unsigned long long)all.samples, (double)h->cpu_ns / 1e9, all.clock,
+        all.period_ns > 0 ? 1e9 / (double)all.period_ns : 0.0,
         (unsigned long long)all.lost, (unsigned long long)all.truncated);
     if (all.blind > 0)
         say("%llu threads could not get a clock and were not sampled",
             (unsigned long long)all.blind);
 }
 
-#define LISTED 10
-
-static void print_file(const struct sn_recorded *p, const char *path, uint32_t i)
-{
-    if (i < LISTED)
-        say("  %s: %llu samples, %s (pid %u)", path, (unsigned long long)p->samples,
-            p->name[0] != '\0' ? p->name : "?", p->pid);
-}
-
-/* One file a process; says which. */
+/* A file each; the first of them are named. */
 static bool write_each(const struct harvest *h, bool quiet, struct sn_error *e)
 {
+    const uint32_t named = 10;
     char path[PATH_MAX];
-    uint32_t written = 0;
     for (uint32_t i = 0; i < h->n; i++) {
-        if (h->v[i].profile == NULL)
-            continue;
-        file_of(&h->to, i == 0, h->v[i].pid, path);
-        if (!write_profile(h->v[i].profile, path, e))
+        const struct sn_recorded *p = &h->v[i];
+        file_of(&h->to, p, h->main_pid, path);
+        if (!write_profile(p->profile, path, e))
             return false;
-        if (!quiet)
-            print_file(&h->v[i], path, written);
-        written++;
+        if (!quiet && i < named)
+            say("%s: %llu samples of %s", path, (unsigned long long)p->samples, p->name);
     }
-    if (!quiet && written > LISTED)
-        say("  and %u more; --merge makes them one", written - LISTED);
+    if (!quiet && h->n > named)
+        say("and %u more files; --merge makes them one", h->n - named);
+    return true;
+}
+
+static bool write_merged(const struct harvest *h, struct sn_profile *all, bool quiet,
+                         struct sn_error *e)
+{
+    const struct sn_recorded main_process = {.pid = h->main_pid};
+    char path[PATH_MAX];
+    file_of(&h->to, &main_process, h->main_pid, path);
+    if (!write_profile(all, path, e))
+        return false;
+    if (!quiet)
+        say("%s: all %u programs", path, h->n);
     return true;
 }
 
 /* The first ten of `top`, as the report room prints them. */
 static void print_top(struct sn_profile *p)
 {
-    const struct sn_report_format *top = format_find("top");
     struct sn_options o = sn_options_default();
     struct sn_buf out = {.arena = p->arena};
     struct sn_error e = {.offset = -1};
     o.node_count = 10;
     o.compact_labels = true;
-    if (top->write(p, &o, NULL, &out, &e) && !out.failed)
+    if (format_find("top")->write(p, &o, NULL, &out, &e) && !out.failed)
         fwrite(out.data, 1, out.len, stderr);
     else
         say_error(&e);
 }
 
-static void print_loose_ends(const struct harvest *h, struct sn_error *e)
-{
-    for (uint32_t i = 0; i < h->n; i++)
-        if (h->v[i].running)
-            say("pid %u (%s) still runs and is recorded in %s; read that with 'sonde "
-                "top'",
-                h->v[i].pid, h->v[i].name, h->v[i].spool);
-    if (h->v[0].spool == NULL)
-        say("the program itself was not recorded: it did not load libsonde.so");
-    if (e->what[0] != '\0')
-        say_error(e);
-}
-
-static bool anything(const struct harvest *h)
-{
-    for (uint32_t i = 0; i < h->n; i++)
-        if (h->v[i].profile != NULL)
-            return true;
-    return false;
-}
-
-static bool write_merged(const struct harvest *h, struct sn_profile *all, bool quiet,
-                         struct sn_error *e)
-{
-    char path[PATH_MAX];
-    file_of(&h->to, true, h->v[0].pid, path);
-    if (!write_profile(all, path, e))
-        return false;
-    if (!quiet)
-        say("  %s: all %u processes", path, h->n);
-    return true;
-}
-
 /* Write the files, print what they say. */
 static bool deliver(struct harvest *h, const struct run_request *r, struct sn_error *e)
 {
-    if (!anything(h))
-        return sn_fail(e, NULL, -1, "nothing was recorded");
+    if (h->n == 0)
+        return sn_fail(e, NULL, -1,
+                       "nothing was recorded: the program did not load libsonde.so");
     if (h->to.path[0] == '\0' && !choose_free_name(h->to.path, e))
         return false;
     if (!r->quiet)
@@ -364,11 +333,15 @@ static int record(struct sn_record *record, const struct sn_record_plan *plan,
     int status;
     if (!sn_record_run(record, plan, &status, &h->cpu_ns, e))
         return say_error(e) << 8; /* as waitpid has it */
+    h->main_pid = sn_record_main_pid(record);
     bool good = sn_record_collect(record, &h->v, &h->n, &skipped) && deliver(h, r, e);
-    if (h->n > 0)
-        print_loose_ends(h, &skipped);
+    if (skipped.what[0] != '\0')
+        say_error(&skipped);
     if (!good)
         say_error(e);
+    if (sn_record_in_use(record))
+        say("a process of it still runs; later read its spool in %s",
+            sn_record_dir(record));
     return !good && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? EXIT_FAILED << 8
                                                                   : status;
 }

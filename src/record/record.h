@@ -28,21 +28,19 @@ struct sn_record_plan {
     unsigned cpu_hz;     /* 0: the library's default */
 };
 
-/* One process that was recorded: the images that it executed, merged. */
+/* One program image that was recorded: a process has one more after each exec. */
 struct sn_recorded {
     uint32_t pid;
-    bool running; /* not ended yet: its spools are left where they are */
+    unsigned image; /* 0: the last of its process; the earlier ones count from 1 */
     char name[64], clock[32];
-    uint64_t period_ns;
+    uint64_t period_ns, start_mono_ns;
     uint64_t samples;
     uint64_t ticks;     /* periods of CPU that passed: what samples should be */
     uint64_t lost;      /* ticks that brought no sample */
     uint64_t blind;     /* threads that had no clock */
     uint64_t truncated; /* samples whose stack is not complete */
-    const char *spool;  /* path of the last image's spool; NULL: nothing was recorded */
-    uint64_t start_mono_ns; /* of that image */
-    struct sn_profile
-        *profile; /* owned by the record; NULL for a child without samples */
+    const char *spool;
+    struct sn_profile *profile; /* owned by the record; never NULL */
 };
 
 struct sn_record; /* one recording: a directory of spools */
@@ -62,10 +60,16 @@ const char *sn_record_dir(const struct sn_record *r);
 bool sn_record_run(struct sn_record *r, const struct sn_record_plan *plan, int *status,
                    uint64_t *cpu_ns, struct sn_error *e);
 
-/* Read every spool: *v (in the record, main process first, then by samples), *n of them.
- * A spool that cannot be read is skipped; the first such error is left in *e. False: out
- * of memory or the directory cannot be read. */
+/*
+ * Read every spool: *v (in the record), *n of them: the images of the main process first,
+ * the last one before the others, then by samples. Children without samples are left
+ * out. A spool that cannot be read is skipped; the first such error is left in *e. False:
+ * out of memory, or the directory cannot be read.
+ */
 bool sn_record_collect(struct sn_record *r, struct sn_recorded **v, uint32_t *n,
                        struct sn_error *e);
+uint32_t sn_record_main_pid(const struct sn_record *r);
+/* After collecting: does a process still write in the directory? */
+bool sn_record_in_use(const struct sn_record *r);
 
 #endif

@@ -8,8 +8,9 @@ struct sn_record {
     struct sn_arena *arena; /* owned: holds this too */
     char dir[PATH_MAX];
     pid_t child; /* 0: not started */
-    struct sn_recorded *processes;
-    uint32_t n_processes, cap_processes;
+    bool in_use; /* a process that still runs writes in dir */
+    struct sn_recorded *images;
+    uint32_t n_images, cap_images;
 };
 
 #endif
