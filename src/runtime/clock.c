@@ -19,9 +19,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define FIRST_BATCH 64 /* what may be under way before the handler asks for more */
-#define OUR_FDS     256
-#define MAIN_STACK  ((uintptr_t)64 << 20)
+#define OUR_FDS    256
+#define MAIN_STACK ((uintptr_t)64 << 20)
 
 extern void *__libc_stack_end; /* of ld.so: the outermost frame of the main thread */
 
@@ -82,7 +81,7 @@ static bool arm_perf(struct sn_sampler *s, pid_t tid)
         fcntl(fd, F_SETOWN_EX, &owner) == 0 &&
         fcntl(fd, F_SETSIG, SN_CLOCK_SIGNAL) == 0 &&
         fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK) == 0 &&
-        ioctl(fd, PERF_EVENT_IOC_REFRESH, FIRST_BATCH) == 0)
+        ioctl(fd, PERF_EVENT_IOC_REFRESH, 1) == 0)
         return true;
     s->fd = -1;
     close(fd);
@@ -123,7 +122,8 @@ static void arm(struct sn_sampler *s, pid_t tid)
     uint64_t random = sn_hash_mix(sn_clock_ns(CLOCK_MONOTONIC) ^ ((uint64_t)tid << 40));
     s->fd = -1;
     s->shed = 1;
-    s->batch = 1;
+    s->batch = 1; /* its period may be tiny: no more than one such tick */
+    s->fresh = true;
     s->ticks = 0;
     s->period_ns = 1 + random % period_ns;
     s->begin_cpu_ns = cpu_ns_of(tid);

@@ -89,6 +89,7 @@ struct sn_sampler {
     timer_t timer;
     uint32_t thread;       /* slot in the spool */
     uint32_t batch;        /* ticks until the next change of the period */
+    bool fresh;            /* no tick yet */
     uint64_t period_ns;    /* of the batch under way */
     unsigned shed;         /* periods a tick stands for: 1, or more under load */
     uint64_t counted_ns;   /* of the thread's CPU time, the part already sampled */

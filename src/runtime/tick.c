@@ -151,7 +151,8 @@ static void next_batch(struct sn_sampler *s, uint64_t handler_ns)
         s->shed /= 2;
     s->period_ns = sn_next_period_ns(s);
     ioctl(s->fd, PERF_EVENT_IOC_PERIOD, &s->period_ns);
-    ioctl(s->fd, PERF_EVENT_IOC_REFRESH, BATCH);
+    ioctl(s->fd, PERF_EVENT_IOC_REFRESH, s->fresh ? 2 * BATCH : BATCH);
+    s->fresh = false;
 }
 
 static void tick(struct sn_sampler *s, const siginfo_t *info, const void *context)
