@@ -150,7 +150,7 @@ static void advance(struct machine *m, uint64_t units)
 
 static void set_loc(struct machine *m)
 {
-    m->loc = sn_cfi_pointer(&m->r, &m->fde->section, m->fde->encoding, 0);
+    m->loc = m->fde->bias + sn_cfi_pointer(&m->r, &m->fde->section, m->fde->encoding, 0);
 }
 
 /* What has a register first. */

@@ -10,17 +10,49 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <sys/auxv.h>
 
 #define NOTES_MAX 4096 /* bytes of notes looked through for the build id */
 
 /* Bound before the first handler runs: a lazy binding there could deadlock. */
 static int (*find_object)(void *, struct dl_find_object *);
 
+/* The program's own headers, as the kernel tells: a linker need not have mapped them at
+ * the mapping's start. */
+static struct {
+    const struct link_map *map;
+    const ElfW(Phdr) * headers;
+    size_t count;
+    uintptr_t start, end;
+} program;
+
+/* What of the program is loaded, from its headers. */
+static void bound_program(void)
+{
+    program.start = UINTPTR_MAX;
+    program.end = 0;
+    for (size_t i = 0; i < program.count; i++) {
+        const ElfW(Phdr) *p = &program.headers[i];
+        uintptr_t start = program.map->l_addr + p->p_vaddr;
+        if (p->p_type != PT_LOAD)
+            continue;
+        if (start < program.start)
+            program.start = start;
+        if (start + p->p_memsz > program.end)
+            program.end = start + p->p_memsz;
+    }
+}
+
 void sn_code_bind(void)
 {
     struct dl_find_object found;
     find_object = _dl_find_object;
-    find_object((void *)(uintptr_t)sn_code_bind, &found); /* initialises it */
+    if (find_object((void *)getauxval(AT_ENTRY), &found) != 0)
+        return;
+    program.map = found.dlfo_link_map;
+    program.headers = (const ElfW(Phdr) *)getauxval(AT_PHDR);
+    program.count = program.headers != NULL ? getauxval(AT_PHNUM) : 0;
+    bound_program();
 }
 
 /* [start, end) of a segment in memory; false if it is not inside the mapping. */
@@ -73,8 +105,10 @@ static const ElfW(Phdr) *
 /* The segments that hold pc and .eh_frame_hdr. */
 static void read_segments(struct sn_memory *m, uintptr_t pc, struct sn_code *c)
 {
-    size_t count;
-    const ElfW(Phdr) *p = program_headers(m, c->module.map_start, &count);
+    bool own = c->module.map_start == program.start;
+    size_t count = program.count;
+    const ElfW(Phdr) *p =
+        own ? program.headers : program_headers(m, c->module.map_start, &count);
     for (; p != NULL && count > 0; p++, count--) {
         uintptr_t start, end;
         if (p->p_type == PT_NOTE && c->module.build_id == NULL)
@@ -104,6 +138,10 @@ bool sn_code_find(struct sn_memory *m, uintptr_t pc, struct sn_code *c)
                           .eh_hdr = (uintptr_t)found.dlfo_eh_frame};
     if (c->module.path == NULL)
         c->module.path = "";
+    if (found.dlfo_link_map == program.map && program.count > 0) {
+        c->module.map_start = program.start;
+        c->module.map_end = program.end;
+    }
     read_segments(m, pc, c);
     if (c->module.text_end == 0) { /* no headers in memory: the mapping is all we know */
         c->module.text_start = c->module.map_start;

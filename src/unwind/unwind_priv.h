@@ -50,7 +50,8 @@ struct sn_cfi_fde {
     uint64_t start, end; /* the code it covers */
     uint64_t code_align;
     int64_t data_align;
-    unsigned ra; /* the column of the return address */
+    uint64_t bias; /* start and end lie so far above what the section says */
+    unsigned ra;   /* the column of the return address */
     bool signal; /* a signal's trampoline: the caller was interrupted, it did not call */
     uint8_t encoding;
     struct sn_cfi_bytes section; /* expressions are kept as offsets into it */
