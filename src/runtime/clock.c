@@ -209,12 +209,13 @@ static void meet(pid_t tid)
 }
 
 /* Ticks that the thread should have had and had not: its signal was blocked, its
- * descriptor closed. What is left of the last period, and the jitter, are no loss. */
+ * descriptor closed. A tenth is no loss: the kernel's own switching, which the event
+ * does not see, the jitter, what is left of the last period. */
 static void settle(const struct sn_sampler *s)
 {
     uint64_t now = cpu_ns_of(atomic_load(&s->tid)); /* 0: it has ended */
     uint64_t due = now > s->begin_cpu_ns ? (now - s->begin_cpu_ns) / period_ns : 0;
-    if (s->kind != SN_CLOCK_NONE && due > s->ticks + 2 + due / 50)
+    if (s->kind != SN_CLOCK_NONE && due > s->ticks + 2 + due / 10)
         sn_table_drop(SN_DROP_MISSED, due - s->ticks);
 }
 
