@@ -88,8 +88,10 @@ lint() {
 
 fuzz() { # fuzz [TARGET [SECONDS]]
     local target one=${1:-} seconds=${2:-60}
-    CC=clang CXX=clang++ build build-fuzz -Dfuzzing=true -Db_lundef=false \
-        -Db_sanitize=address,undefined -Dc_args=-fsanitize=fuzzer-no-link
+    [ -f build-fuzz/build.ninja ] || CC=clang CXX=clang++ meson setup build-fuzz \
+        -Dfuzzing=true -Db_sanitize=address,undefined -Db_lundef=false \
+        -Dc_args=-fsanitize=fuzzer-no-link > /dev/null
+    ninja -C build-fuzz --quiet fuzzers
     for target in tests/fuzz/fuzz_*.c; do
         target=$(basename "$target" .c)
         [ -z "$one" ] || [ "$target" = "fuzz_$one" ] || continue
