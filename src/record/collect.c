@@ -64,7 +64,7 @@ static void describe(struct sn_recorded *p, const struct sn_spool_header *h)
 
 static bool add_spool(struct sn_record *r, const char *path, struct sn_error *e)
 {
-    struct spool s;
+    struct spool s = {0};
     struct sn_recorded image = {.spool = path}, *added = NULL;
     if (!open_spool(path, &s, e))
         return true; /* told in *e; the others may be good */
