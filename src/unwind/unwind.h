@@ -33,8 +33,8 @@ enum sn_unwind_end {
 
 const char *sn_unwind_end_name(enum sn_unwind_end end); /* "complete", "too deep", ... */
 
-/* A loaded file as the walker met it. The strings are the file's own: they live as long as
- * it is loaded. */
+/* A loaded file as the walker met it. The strings are the file's own: they live as long
+ * as it is loaded. */
 struct sn_module {
     uintptr_t map_start, map_end;   /* the whole file's mapping */
     uintptr_t text_start, text_end; /* the executable segment that holds the address */

@@ -38,7 +38,8 @@ static _Atomic uint64_t generation = 1;
 /* Text segments reported to on_module: page number and generation. */
 static _Atomic uint64_t met[1u << MET_BITS];
 static void (*on_module)(const struct sn_module *);
-static uintptr_t start_program, start_loader;
+/* Where programs, the loader and fibres start: no frame is above. */
+static uintptr_t starts[3];
 
 struct walk {
     struct sn_memory memory;
@@ -71,9 +72,10 @@ bool sn_unwind_prepare(const struct sn_unwind_hooks *hooks, struct sn_error *e)
 {
     (void)e;
     on_module = hooks != NULL ? hooks->on_module : NULL;
-    start_program = getauxval(AT_ENTRY);
     const Elf64_Ehdr *loader = (const Elf64_Ehdr *)getauxval(AT_BASE);
-    start_loader = loader != NULL ? (uintptr_t)loader + loader->e_entry : start_program;
+    starts[0] = getauxval(AT_ENTRY);
+    starts[1] = loader != NULL ? (uintptr_t)loader + loader->e_entry : 0;
+    starts[2] = sn_arch_fibre_start();
     sn_code_bind();
     sn_debug_frame_prepare();
     sn_unwind_forget();
@@ -114,12 +116,21 @@ static sn_rule fail(enum sn_unwind_end why)
     return sn_rule_make(SN_RULE_FAIL, (int32_t)why, 0);
 }
 
+/* A return address may point at the very start, and then pc lies before it. */
+static bool is_start(uintptr_t pc, uintptr_t length)
+{
+    for (unsigned i = 0; i < SN_COUNT(starts); i++)
+        if (starts[i] != 0 && pc + 1 - starts[i] < length)
+            return true;
+    return false;
+}
+
 /* Code that no table covers: what else is known about it. */
 static sn_rule uncovered(struct walk *w, uintptr_t pc, enum sn_unwind_end why)
 {
-    if (pc - start_program < START_MAX || pc - start_loader < START_MAX)
+    if (is_start(pc, START_MAX))
         return sn_rule_make(SN_RULE_END, 0, 0);
-    /* As a return address it points at the trampoline, and pc lies before it. */
+    /* Likewise a signal's trampoline. */
     if (sn_arch_is_sigreturn(&w->memory, pc) || sn_arch_is_sigreturn(&w->memory, pc + 1))
         return sn_rule_make(SN_RULE_SIGNAL, 0, 0);
     return fail(why);
@@ -132,6 +143,8 @@ static sn_rule compile(struct walk *w, uintptr_t pc, struct sn_cfi_fde *fde,
     if (!sn_code_find(&w->memory, pc, &code))
         return uncovered(w, pc, SN_END_NO_MODULE);
     meet(w, &code.module);
+    if (is_start(pc, 1)) /* the function before may reach up to it */
+        return sn_rule_make(SN_RULE_END, 0, 0);
     enum sn_cfi_status status = sn_code_fde(&code, pc, fde);
     if (status == SN_CFI_NONE)
         return uncovered(w, pc, SN_END_NO_CFI);
@@ -227,6 +240,10 @@ static bool recover(struct walk *w, const struct sn_cfi_fde *fde, struct sn_cfi_
     case SN_CFI_EXPR:
         if (!evaluate(w, fde, rule, &cfa, &at))
             return false;
+        /* GCC keeps saying "saved at rbp" of realigned functions when rbp has been
+         * restored: what is not in this frame is back in its register. */
+        if (!fde->signal && at - w->regs[SN_REG_SP] >= cfa - w->regs[SN_REG_SP])
+            return true;
         break;
     case SN_CFI_OFFSET:
         break;

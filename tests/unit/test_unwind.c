@@ -2,7 +2,7 @@
  * The unwinder against a truth of its own: a program is single-stepped, calls and returns
  * keep a shadow stack, and at every instruction the walk must find exactly that.
  */
-#include "unwind/unwind.h"
+#include "unwind/unwind_priv.h"
 
 #include "../tap.h"
 
@@ -115,6 +115,7 @@ static void on_trap(int sig, siginfo_t *info, void *context)
         note_wrong(pcs, n, 0, "errno changed");
 }
 
+/* Before anything below the stack pointer is written: a red zone may be in use. */
 #define STEP_ON()                                                                        \
     __asm__ volatile("sub $128, %%rsp; pushfq; orq $0x100, (%%rsp); popfq; add $128, "   \
                      "%%rsp" ::                                                          \
@@ -259,14 +260,6 @@ static void entering_kernel(void)
     usleep(1);
 }
 
-static void on_usr1(int sig)
-{
-    sink = sig;
-    STEP_ON();
-    sorting();
-    STEP_OFF();
-}
-
 static void on_usr2(int sig)
 {
     sink = sig;
@@ -406,7 +399,6 @@ static void test_fibre(void)
     swapcontext(&back, &fibre);
     is_str(sn_unwind_end_name(walk.end), "complete", "a fibre's stack is complete");
     ok(frame_of(fibre_body) > 0, "... and shows what it ran");
-    check_stepped("a fibre", (void (*)(void))test_fibre == NULL ? NULL : sorting, false);
 }
 
 NOINLINE static void in_handler(int sig)
@@ -414,6 +406,12 @@ NOINLINE static void in_handler(int sig)
     (void)sig;
     walk_here();
     sink++;
+}
+
+static void stepping_handler(int sig)
+{
+    sink = sig;
+    stepped(sorting);
 }
 
 NOINLINE static void interrupted(void)
@@ -432,8 +430,8 @@ static void test_signal_frames(int flags, const char *name)
     is_str(sn_unwind_end_name(walk.end), "complete", name);
     ok(handler > 0 && below > handler, "... with both sides of the signal");
     walk_reset();
-    sigaction(SIGUSR2, &(struct sigaction){.sa_handler = on_usr1, .sa_flags = flags},
-              NULL);
+    a.sa_handler = stepping_handler;
+    sigaction(SIGUSR2, &a, NULL);
     memset(&shadow, 0, sizeof shadow);
     interrupted();
     if (!ok(shadow.steps > 20 && shadow.wrong == 0 && shadow.incomplete == 0,
@@ -480,6 +478,7 @@ static const struct sn_module *module_of(uintptr_t pc)
 
 static void test_modules(void)
 {
+    walk_reset();
     n_modules = 0;
     sn_unwind_forget();
     walk_here();
@@ -548,8 +547,8 @@ static void test_nonsense(void)
             uc.uc_mcontext.gregs[i] = (greg_t)some_word((uintptr_t)stack, size);
         uc.uc_mcontext.gregs[REG_RSP] = (greg_t)((uintptr_t)stack + rnd() % size);
         struct sn_stack_range range = {(uintptr_t)stack, (uintptr_t)stack + size};
-        size_t n =
-            sn_unwind(&uc, round % 2 ? range : no_range, pcs, 1 + rnd() % DEPTH_MAX, &end);
+        size_t n = sn_unwind(&uc, round % 2 ? range : no_range, pcs,
+                             1 + rnd() % DEPTH_MAX, &end);
         good = good && n >= 1 && n <= DEPTH_MAX && end < SN_END_COUNT;
         ends[end]++;
     }
@@ -562,30 +561,233 @@ static void test_nonsense(void)
 /* ---- code without tables ------------------------------------------------------------
  */
 
+/* push %rbp; mov %rsp, %rbp; sub $16, %rsp; call *%rdi; leave; ret */
+static const uint8_t made_bytes[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0x83,
+                                     0xec, 0x10, 0xff, 0xd7, 0xc9, 0xc3};
+static void (*made)(void (*)(void));
+
+static void calling_made(void)
+{
+    made(sorting);
+}
+
 static void test_made_code(void)
 {
-    /* push %rbp; mov %rsp, %rbp; sub $16, %rsp; call *%rdi; leave; ret */
-    static const uint8_t code[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x10,
-                                   0xff, 0xd7, 0xc9, 0xc3};
     uint8_t *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    memcpy(map, code, sizeof code);
-    void (*made)(void (*)(void));
+    memcpy(map, made_bytes, sizeof made_bytes);
     memcpy(&made, &map, sizeof made);
     walk_reset();
     made(walk_here);
-    int at = frame_of(map);
-    ok(at > 0 && walk.end == SN_END_OUTERMOST,
+    ok(frame_of(map) > 0 && walk.end == SN_END_OUTERMOST,
        "code made at run time: through its frame pointer");
-    memset(&shadow, 0, sizeof shadow);
-    STEP_ON();
-    made(on_made);
-    STEP_OFF();
+    check_stepped("code made at run time", calling_made, false);
     munmap(map, 4096);
 }
 
 /* ---- call frame information by hand -------------------------------------------------
  */
+
+enum { CFI_ADDR = 0x10000, CODE = 0x20000, CODE_SIZE = 0x100 };
+
+struct section {
+    uint8_t bytes[512];
+    size_t len;
+};
+
+static void put(struct section *s, const void *bytes, size_t n)
+{
+    memcpy(s->bytes + s->len, bytes, n);
+    s->len += n;
+}
+
+static void put_word(struct section *s, uint64_t v, size_t n)
+{
+    put(s, &v, n);
+}
+
+/* A CIE (code alignment 1, data alignment -8; CFA = rsp + 8, ra at CFA - 8), an FDE with
+ * the program given, and the end. */
+static void build(struct section *s, const uint8_t *program, size_t n)
+{
+    static const uint8_t cie[] = {1, 'z', 'R', 0, 1, 0x78, 16, 1, 0, 0x0c, 7, 8, 0x90, 1};
+    s->len = 0;
+    put_word(s, 4 + sizeof cie, 4);
+    put_word(s, 0, 4);
+    put(s, cie, sizeof cie);
+    size_t fde = s->len;
+    put_word(s, 4 + 16 + 1 + n, 4);
+    put_word(s, fde + 4, 4);
+    put_word(s, CODE, 8);
+    put_word(s, CODE_SIZE, 8);
+    put_word(s, 0, 1);
+    put(s, program, n);
+    put_word(s, 0, 4);
+}
+
+static bool row_of(const struct section *s, size_t len, uint64_t pc,
+                   struct sn_cfi_fde *fde, struct sn_cfi_row *row)
+{
+    struct sn_cfi_bytes bytes = {s->bytes, len, CFI_ADDR};
+    size_t offset = 0;
+    for (;;) {
+        enum sn_cfi_entry kind = sn_cfi_next(&bytes, true, &offset, fde);
+        if (kind == SN_CFI_FDE)
+            return sn_cfi_row_at(fde, pc, row);
+        if (kind != SN_CFI_CIE)
+            return false;
+    }
+}
+
+struct row_case {
+    const char *name, *program;
+    size_t n;
+    unsigned pc;
+    bool good;
+    struct sn_cfi_rule cfa;
+    unsigned reg;
+    struct sn_cfi_rule rule;
+};
+
+#define BYTES(s) s, sizeof s - 1
+#define CFA(r, v)                                                                        \
+    {                                                                                    \
+        SN_CFI_VAL_OFFSET, r, v                                                          \
+    }
+#define RULE(k, v)                                                                       \
+    {                                                                                    \
+        SN_CFI_##k, 0, v                                                                 \
+    }
+
+static const struct row_case row_cases[] = {
+    {"the CIE's row", BYTES(""), 0, true, CFA(7, 8), 16, RULE(OFFSET, -8)},
+    {"advance, not there yet", BYTES("\x41\x0e\x10"), 0, true, CFA(7, 8), 6,
+     RULE(SAME, 0)},
+    {"advance", BYTES("\x41\x0e\x10\x86\x02"), 1, true, CFA(7, 16), 6, RULE(OFFSET, -16)},
+    {"advance by 1, 2, 4 bytes",
+     BYTES("\x02\x05\x03\x05\x00\x04\x05\x00\x00\x00\x0e\x20"), 15, true, CFA(7, 32), 6,
+     RULE(SAME, 0)},
+    {"advance by 4 bytes: one short", BYTES("\x04\x05\x00\x00\x00\x0e\x20"), 4, true,
+     CFA(7, 8), 6, RULE(SAME, 0)},
+    {"set location", BYTES("\x01\x08\x00\x02\x00\x00\x00\x00\x00\x0e\x20"), 8, true,
+     CFA(7, 32), 6, RULE(SAME, 0)},
+    {"define CFA", BYTES("\x0c\x06\x18"), 0, true, CFA(6, 24), 6, RULE(SAME, 0)},
+    {"define CFA, factored", BYTES("\x12\x06\x7d"), 0, true, CFA(6, 24), 6,
+     RULE(SAME, 0)},
+    {"CFA's register", BYTES("\x0d\x06"), 0, true, CFA(6, 8), 6, RULE(SAME, 0)},
+    {"CFA's offset, factored", BYTES("\x13\x7e"), 0, true, CFA(7, 16), 6, RULE(SAME, 0)},
+    {"remember, restore", BYTES("\x0a\x0e\x40\x83\x03\x41\x0b"), 1, true, CFA(7, 8), 3,
+     RULE(SAME, 0)},
+    {"restore one", BYTES("\x90\x05\xd0"), 0, true, CFA(7, 8), 16, RULE(OFFSET, -8)},
+    {"restore one, extended", BYTES("\x90\x05\x06\x10"), 0, true, CFA(7, 8), 16,
+     RULE(OFFSET, -8)},
+    {"undefined", BYTES("\x07\x10"), 0, true, CFA(7, 8), 16, RULE(UNDEFINED, 0)},
+    {"same value", BYTES("\x08\x10"), 0, true, CFA(7, 8), 16, RULE(SAME, 0)},
+    {"in a register", BYTES("\x09\x10\x03"), 0, true, CFA(7, 8), 16, RULE(REGISTER, 3)},
+    {"offset, extended", BYTES("\x05\x03\x04"), 0, true, CFA(7, 8), 3, RULE(OFFSET, -32)},
+    {"offset, signed", BYTES("\x11\x03\x7c"), 0, true, CFA(7, 8), 3, RULE(OFFSET, 32)},
+    {"offset, negative", BYTES("\x2f\x03\x04"), 0, true, CFA(7, 8), 3, RULE(OFFSET, 32)},
+    {"value", BYTES("\x14\x03\x01"), 0, true, CFA(7, 8), 3, RULE(VAL_OFFSET, -8)},
+    {"value, signed", BYTES("\x15\x03\x7f"), 0, true, CFA(7, 8), 3, RULE(VAL_OFFSET, 8)},
+    {"size of arguments", BYTES("\x2e\x20\x0e\x10"), 0, true, CFA(7, 16), 6,
+     RULE(SAME, 0)},
+    {"a vector register", BYTES("\x05\x20\x04\x0e\x10"), 0, true, CFA(7, 16), 6,
+     RULE(SAME, 0)},
+    {"nothing remembered", BYTES("\x0b"), 0, false, CFA(7, 8), 6, RULE(SAME, 0)},
+    {"remembered too often", BYTES("\x0a\x0a\x0a\x0a\x0a\x0a\x0a\x0a\x0a"), 0, false,
+     CFA(7, 8), 6, RULE(SAME, 0)},
+    {"unknown operation", BYTES("\x3f\x01"), 0, false, CFA(7, 8), 6, RULE(SAME, 0)},
+    {"cut operand", BYTES("\x0e"), 0, false, CFA(7, 8), 6, RULE(SAME, 0)},
+    {"CFA in a vector register", BYTES("\x0c\x20\x08"), 0, false, CFA(7, 8), 6,
+     RULE(SAME, 0)},
+    {"offset beyond 32 bits", BYTES("\x05\x03\xff\xff\xff\xff\x7f"), 0, false, CFA(7, 8),
+     3, RULE(SAME, 0)},
+    {"block beyond the end", BYTES("\x10\x03\x05\x70"), 0, false, CFA(7, 8), 3,
+     RULE(SAME, 0)},
+};
+
+static bool same_rule(struct sn_cfi_rule a, struct sn_cfi_rule b)
+{
+    return a.kind == b.kind && a.reg == b.reg && a.value == b.value;
+}
+
+static void test_rows(void)
+{
+    for (size_t i = 0; i < SN_COUNT(row_cases); i++) {
+        const struct row_case *c = &row_cases[i];
+        struct section s;
+        struct sn_cfi_fde fde;
+        struct sn_cfi_row row;
+        build(&s, (const uint8_t *)c->program, c->n);
+        bool good = row_of(&s, s.len, CODE + c->pc, &fde, &row);
+        ok(good == c->good && (!good || (same_rule(row.cfa, c->cfa) &&
+                                         same_rule(row.reg[c->reg], c->rule))),
+           "row: %s", c->name);
+        bool cut = true;
+        for (size_t len = 0; len < s.len - 4; len++)
+            cut = cut && !row_of(&s, len, CODE + c->pc, &fde, &row);
+        ok(cut, "... refused when cut short anywhere");
+    }
+}
+
+static bool load_squared(void *arg, uint64_t addr, size_t size, uint64_t *value)
+{
+    (void)arg;
+    *value = addr * addr & (size == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * size) - 1);
+    return addr != 13;
+}
+
+static const struct {
+    const char *name, *block;
+    size_t n;
+    enum sn_cfi_eval result;
+    uint64_t value;
+} eval_cases[] = {
+    {"literal", BYTES("\x3f"), SN_EVAL_OK, 15},
+    {"the CFA is on the stack", BYTES(""), SN_EVAL_OK, 1000},
+    {"register and offset", BYTES("\x77\x08"), SN_EVAL_OK, 708},
+    {"register by number", BYTES("\x92\x07\x78"), SN_EVAL_OK, 692},
+    {"constants", BYTES("\x09\xff\x0a\x01\x01\x22"), SN_EVAL_OK, 256},
+    {"negative division", BYTES("\x11\x79\x32\x1b"), SN_EVAL_OK, (uint64_t)-3},
+    {"division by zero", BYTES("\x31\x30\x1b"), SN_EVAL_BAD, 0},
+    {"modulo by zero", BYTES("\x31\x30\x1d"), SN_EVAL_BAD, 0},
+    {"the PLT's", BYTES("\x77\x08\x80\x00\x3f\x1a\x3b\x2a\x33\x24\x22"), SN_EVAL_OK, 708},
+    {"dereference", BYTES("\x3c\x06"), SN_EVAL_OK, 144},
+    {"dereference of two bytes", BYTES("\x0a\x01\x01\x94\x02"), SN_EVAL_OK, 513},
+    {"dereference that faults", BYTES("\x3d\x06"), SN_EVAL_FAULT, 0},
+    {"swap", BYTES("\x35\x32\x16\x1c"), SN_EVAL_OK, (uint64_t)-3},
+    {"rotate", BYTES("\x31\x32\x33\x17\x1c\x1c"), SN_EVAL_OK, 4},
+    {"pick, over, drop", BYTES("\x34\x35\x36\x15\x02\x14\x13\x22"), SN_EVAL_OK, 10},
+    {"skip", BYTES("\x31\x2f\x01\x00\x39"), SN_EVAL_OK, 1},
+    {"skip outside", BYTES("\x31\x2f\x02\x00\x39"), SN_EVAL_BAD, 0},
+    {"branch back, counted", BYTES("\x3a\x31\x1c\x12\x28\xfa\xff"), SN_EVAL_OK, 0},
+    {"branch back for ever", BYTES("\x2f\xfd\xff"), SN_EVAL_BAD, 0},
+    {"shifts", BYTES("\x09\x80\x08\x40\x26\x12\x08\x3c\x25\x22"), SN_EVAL_OK, 14},
+    {"comparison is signed", BYTES("\x09\xff\x31\x2d"), SN_EVAL_OK, 1},
+    {"empty stack", BYTES("\x13\x13"), SN_EVAL_BAD, 0},
+    {"unknown operation", BYTES("\xe0"), SN_EVAL_BAD, 0},
+    {"no such register", BYTES("\x92\x40\x00"), SN_EVAL_BAD, 0},
+    {"stack overflow", BYTES("\x31\x2f\xfc\xff"), SN_EVAL_BAD, 0},
+};
+
+static void test_expressions(void)
+{
+    uint64_t regs[SN_ARCH_REGS], cfa = 1000;
+    for (unsigned i = 0; i < SN_ARCH_REGS; i++)
+        regs[i] = 100 * i;
+    const struct sn_cfi_env env = {regs, load_squared, NULL};
+    for (size_t i = 0; i < SN_COUNT(eval_cases); i++) {
+        uint8_t bytes[64] = {(uint8_t)eval_cases[i].n};
+        uint64_t value = 0;
+        memcpy(bytes + 1, eval_cases[i].block, eval_cases[i].n);
+        struct sn_cfi_fde fde = {.section = {bytes, 1 + eval_cases[i].n, 0}};
+        enum sn_cfi_eval result = sn_cfi_eval(&fde, 0, &cfa, &env, &value);
+        if (!ok(result == eval_cases[i].result &&
+                    (result != SN_EVAL_OK || value == eval_cases[i].value),
+                "expression: %s", eval_cases[i].name))
+            printf("# %d, %#zx\n", result, (size_t)value);
+    }
+}
 
 int main(void)
 {
@@ -602,5 +804,7 @@ int main(void)
     test_modules();
     test_nonsense();
     test_made_code();
+    test_rows();
+    test_expressions();
     return done();
 }

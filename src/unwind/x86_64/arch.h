@@ -82,6 +82,8 @@ static inline bool sn_rule_apply(sn_rule r, struct sn_memory *m, struct sn_frame
 sn_rule sn_arch_rule(const struct sn_cfi_fde *fde, const struct sn_cfi_row *row,
                      uintptr_t pc);
 void sn_arch_context(const ucontext_t *uc, uint64_t *regs);
+/* What the first function of makecontext's fibres returns to; 0: not found. */
+uintptr_t sn_arch_fibre_start(void);
 /* The registers that a signal frame at sp keeps; false if it cannot be read. */
 bool sn_arch_signal(struct sn_memory *m, uintptr_t sp, uint64_t *regs);
 /* Is pc at a call of sigreturn, as a trampoline without CFI has it? */

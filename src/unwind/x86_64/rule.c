@@ -1,6 +1,7 @@
 /*
  * rule.c: rows of call frame information as 64-bit rules, and the signal frame of Linux
- * on x86-64. Allocates nothing, signal-safe.
+ * on x86-64. Allocates nothing, signal-safe (but for
+ * sn_arch_fibre_start).
  */
 #include "unwind/x86_64/arch.h"
 
@@ -22,6 +23,24 @@ void sn_arch_context(const ucontext_t *uc, uint64_t *regs)
 {
     for (unsigned i = 0; i < SN_ARCH_REGS; i++)
         regs[i] = (uint64_t)uc->uc_mcontext.gregs[greg_of[i]];
+}
+
+static void nothing(void)
+{
+}
+
+uintptr_t sn_arch_fibre_start(void)
+{
+    ucontext_t uc;
+    uint64_t stack[256], ra;
+    if (getcontext(&uc) != 0)
+        return 0;
+    uc.uc_stack.ss_sp = stack;
+    uc.uc_stack.ss_size = sizeof stack;
+    uc.uc_link = NULL;
+    makecontext(&uc, nothing, 0);
+    memcpy(&ra, (const void *)uc.uc_mcontext.gregs[REG_RSP], sizeof ra);
+    return ra;
 }
 
 bool sn_arch_signal(struct sn_memory *m, uintptr_t sp, uint64_t *regs)
