@@ -93,7 +93,7 @@ class Sonde(Contender):
         said, _, cpu, _ = run([self.program, *arguments], LD_PRELOAD=str(BUILD / "libsonde.so"),
                               SONDE=f"cpu={self.hz},path={directory},quiet")
         profile = Profile(f"{directory}/cpu.pprof")
-        self.complete = profile.rooted("main", "work")
+        self.complete = profile.complete("main", "work")
         return said, profile.cpu_ns * self.hz / 1e9, profile.size, cpu
 
 

@@ -11,12 +11,12 @@ def worst(period_us, hz, settings=""):
 
 
 def test_in_step():
-    for clock in ["perf", "timer"]:
-        for period_us, hz in [(1000, 1000), (2000, 1000), (3400, 1000), (10000, 100)]:
-            error, run = worst(period_us, hz, f",clock={clock}")
-            slack = 4 * (0.25 / run.profile.count) ** 0.5 + 0.004
-            ok(error <= slack, f"{clock}, {hz} Hz, repeating every {period_us} us: off by "
-                               f"{100 * error:.1f} points at most (within {100 * slack:.1f})")
+    """Not with clock=timer: that one looks when the kernel ticks, which nobody can jitter."""
+    for period_us, hz in [(1000, 1000), (2000, 1000), (3400, 1000), (10000, 1000), (10000, 100)]:
+        error, run = worst(period_us, hz, ",clock=perf")
+        slack = 4 * (0.25 / run.profile.count) ** 0.5 + 0.004
+        ok(error <= slack, f"{hz} Hz, repeating every {period_us} us: off by "
+                           f"{100 * error:.1f} points at most (within {100 * slack:.1f})")
 
 
 main(globals())

@@ -112,9 +112,18 @@ class Profile:
         """The part of the CPU time spent in `name` and what it calls."""
         return self.share(lambda stack, _: name in stack)
 
-    def rooted(self, *roots):
-        """The part whose stack reaches one of `roots`."""
-        return self.share(lambda stack, _: any(root in stack for root in roots))
+    def complete(self, *roots):
+        """The part whose stack reaches one of the functions `roots`, or ends at the very frame
+        where those that do end: the thread was on its way there, or back."""
+        at, whole, rest, ends = self.value("cpu"), 0, [], set()
+        for s in self.samples:
+            if any(root in names(s.stack) for root in roots):
+                whole += s.values[at]
+                ends.add(names(s.stack)[-1])
+            else:
+                rest.append(s)
+        whole += sum(s.values[at] for s in rest if names(s.stack)[-1] in ends)
+        return whole / max(1, self.cpu_ns)
 
 
 def names(stack):
