@@ -1,0 +1,116 @@
+/*
+ * gzip.c: whole gzip files in memory, by libdeflate. A file may have several members
+ * (RFC 1952, 2.2); what follows the last is refused unless it is padding of zeros.
+ */
+#include "wire/wire.h"
+
+#include <libdeflate.h>
+
+#define EXPANDS 4 /* what a profile usually does; the trailer's size is only a hint */
+
+bool sn_gzip_is(const void *data, size_t len)
+{
+    const unsigned char *p = data;
+    return len >= 3 && p[0] == 0x1f && p[1] == 0x8b && p[2] == 8;
+}
+
+struct inflate {
+    struct libdeflate_decompressor *d;
+    struct sn_arena *arena;
+    unsigned char *out;
+    size_t len, cap, limit;
+};
+
+static bool make_room(struct inflate *s, size_t more)
+{
+    size_t cap = s->len + more;
+    if (cap < s->len || cap > s->limit)
+        cap = s->limit;
+    unsigned char *out = sn_arena_grow(s->arena, s->out, s->cap, cap);
+    if (out == NULL)
+        return false;
+    s->out = out;
+    s->cap = cap;
+    return true;
+}
+
+/* One member; *used gets its length. NULL, or why not. */
+static const char *inflate_member(struct inflate *s, const unsigned char *p, size_t len,
+                                  size_t *used)
+{
+    for (;;) {
+        size_t got = 0;
+        switch (libdeflate_gzip_decompress_ex(s->d, p, len, s->out + s->len,
+                                              s->cap - s->len, used, &got)) {
+        case LIBDEFLATE_SUCCESS:
+            s->len += got;
+            return NULL;
+        case LIBDEFLATE_INSUFFICIENT_SPACE:
+            if (s->cap == s->limit)
+                return "it expands to more than is allowed";
+            if (!make_room(s, s->cap - s->len > 0 ? 2 * (s->cap - s->len) : 4096))
+                return "out of memory";
+            break;
+        default:
+            return "the compressed data is cut short or corrupt";
+        }
+    }
+}
+
+static bool only_zeros(const unsigned char *p, size_t len)
+{
+    while (len > 0 && *p == 0)
+        p++, len--;
+    return len == 0;
+}
+
+static bool inflate_all(struct inflate *s, const unsigned char *p, size_t len,
+                        const char *where, struct sn_error *e)
+{
+    for (size_t at = 0; at < len;) {
+        size_t used = 0;
+        const char *why = NULL;
+        if (!sn_gzip_is(p + at, len - at)) {
+            if (at > 0 && only_zeros(p + at, len - at))
+                break;
+            why = "what follows is not gzip";
+        } else {
+            why = inflate_member(s, p + at, len - at, &used);
+        }
+        if (why != NULL)
+            return sn_fail(e, where, (int64_t)at, "%s", why);
+        at += used;
+    }
+    return true;
+}
+
+bool sn_gzip_inflate(const void *data, size_t len, size_t limit, struct sn_arena *a,
+                     unsigned char **out, size_t *out_len, const char *where,
+                     struct sn_error *e)
+{
+    struct inflate s = {.arena = a, .limit = limit};
+    size_t guess = len <= SIZE_MAX / EXPANDS ? len * EXPANDS : len;
+    s.d = libdeflate_alloc_decompressor();
+    if (s.d == NULL || !make_room(&s, guess)) {
+        libdeflate_free_decompressor(s.d);
+        return sn_fail(e, where, -1, "out of memory");
+    }
+    bool good = inflate_all(&s, data, len, where, e);
+    libdeflate_free_decompressor(s.d);
+    *out = s.out;
+    *out_len = s.len;
+    return good;
+}
+
+bool sn_gzip_deflate(const void *data, size_t len, struct sn_buf *out, struct sn_error *e)
+{
+    struct libdeflate_compressor *c = libdeflate_alloc_compressor(6);
+    size_t bound = c != NULL ? libdeflate_gzip_compress_bound(c, len) : 0;
+    unsigned char *to = c != NULL ? sn_arena_alloc(out->arena, bound) : NULL;
+    size_t n = to != NULL ? libdeflate_gzip_compress(c, data, len, to, bound) : 0;
+    libdeflate_free_compressor(c);
+    if (n == 0)
+        return sn_fail(e, NULL, -1, "out of memory");
+    sn_buf_add(out, to, n);
+    return !out->failed || sn_fail(e, NULL, -1, "out of memory");
+}
