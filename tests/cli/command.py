@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""The command line: its grammars, its help, its errors, and where its output goes."""
+
+import pathlib
+from tool import *
+
+
+def verbs():
+    return [line.split()[0] for line in call("help")[1].splitlines()
+            if line.startswith("  ") and line[2] != " " and not line.startswith("  sonde")]
+
+
+def test_help():
+    status, out, err = call("--help")
+    equal((status, err), (0, ""), "--help succeeds, on standard output")
+    for verb in ["run", "pprof", "top", "dot", "svg", "pdf", "png"]:
+        ok(verb in verbs(), f"help lists {verb}")
+    for verb in verbs():
+        status, out, err = call("help", verb)
+        ok(status == 0 and out.startswith(f"usage: sonde {verb}") and err == "", f"help {verb}")
+    for verb in set(verbs()) - {"help", "version"}:
+        ok("Examples:" in call(verb, "--help")[1], f"{verb} --help has examples")
+    status, out, err = call()
+    ok(status == 2 and out == "" and "usage:" in err, "no word at all: the usage, status 2")
+
+
+def test_version():
+    for word in ["version", "--version", "-V"]:
+        status, out, err = call(word)
+        ok(status == 0 and out.startswith("sonde ") and err == "", f"{word}: {out.strip()}")
+
+
+def test_usage_errors():
+    profile = made()
+    rows = [(["tpo", profile], "'top'"), (["frobnicate"], "'frobnicate'"),
+            (["top", "--focsu=x", profile], "'--focus'"), (["top"], "give a profile"),
+            (["-top", "-nodecuont=3", profile], "'--nodecount'"),
+            (["peek"], "regular expression"), (["top", profile, "--focus"], "'--focus'"),
+            (["top", "--nodecount=many", profile], "nodecount"),
+            (["top", "--cum=perhaps", profile], "perhaps"), (["-top"], "give a profile"),
+            (["-top", "-tree", profile], "tree"), (["pprof", profile], "--top"),
+            (["top", "---cum", profile], "---cum"), (["run"], "program"),
+            (["run", "--cpu=0", "true"], "10000"), (["run", "--cpu=fast", "true"], "fast"),
+            (["run", "--mrege", "true"], "'--merge'"), (["help", "tpo"], "'top'"),
+            (["top", "--symbolize=magic", profile], "magic"),
+            (["top", "--base=a", "--diff_base=b", profile], "base")]
+    for command, word in rows:
+        status, out, err = call(*command)
+        ok((status, out) == (2, "") and word in err and "Traceback" not in err,
+           f"sonde {' '.join(command[:2])}: {err.splitlines()[0] if err else '(nothing)'}")
+
+
+def test_failures():
+    directory = scratch()
+
+    def holding(name, data):
+        with open(f"{directory}/{name}", "wb") as file:
+            file.write(data)
+        return f"{directory}/{name}"
+
+    rows = [("/nowhere/cpu.pprof", "No such file"), (directory, "directory"),
+            (holding("empty", b""), "empty"), (holding("text", b"hello, world\n" * 99), "text"),
+            (holding("perf", b"PERFILE2" + b"\0" * 99), "perf"), (str(SONDE), "program"),
+            (holding("cut", open(made(), "rb").read()[:60]), "cut"), ("http://h/p", "URL")]
+    for path, word in rows:
+        status, out, err = call("top", path)
+        ok((status, out) == (1, "") and path in err and word in err, f"top: {err.strip()}")
+    status, _, err = call("top", made(), "/nowhere/more")
+    ok(status == 1 and "/nowhere/more" in err, "one of two is missing: the whole fails")
+    status, _, err = call("top", "--focus=(", made())
+    ok(status != 0 and "focus" in err, f"a bad regular expression: {err.strip()}")
+
+
+def test_grammars():
+    profile = made()
+    first = call("top", profile)
+    ok(first[0] == 0 and "forty" in first[1], "sonde top")
+    for words in [["pprof", "-top"], ["pprof", "--text"], ["-top"], ["--top"], ["text"]]:
+        equal(call(*words, profile), first, f"sonde {' '.join(words)}: the same")
+    cum = call("top", "--cum", profile)
+    ok(cum[1] != first[1], "sonde top --cum: another order")
+    for words in [["top", "-cum"], ["-top", "-cum"], ["-cum", "-top"], ["top", "--cum=true"],
+                  ["top", "--cum=t"], ["pprof", "--cum", "--top=1"]]:
+        equal(call(*words, profile), cum, f"sonde {' '.join(words)}: the same")
+    equal(call("top", profile, "--cum"), cum, "an option behind the profile")
+    equal(call("top", "--cum=false", profile), first, "--cum=false")
+    two = call("top", "--nodecount=2", profile)
+    ok("forty" in two[1] and "twenty" not in two[1], "--nodecount=2")
+    for words in [["-nodecount", "2"], ["-n", "2"], ["--n=2"]]:
+        equal(call("top", *words, profile), two, f"{' '.join(words)}: the same")
+    lines = call("top", "--lines", profile)
+    equal(call("top", "--granularity=lines", profile), lines, "--granularity=lines is --lines")
+    equal(call("peek", "forty", profile), call("-peek=forty", profile), "peek RX is -peek=RX")
+    equal(call("top", "--", profile), first, "-- ends the options")
+    samples = call("top", "-sample_index=samples", profile)
+    ok("Type: samples" in samples[1], "-sample_index=samples")
+    equal(call("top", "-sample_index=0", profile), samples, "-sample_index=0: the same")
+
+
+def test_inputs():
+    profile = made()
+    first = call("top", profile)
+    equal(call("top", made(zipped=False)), first, "not gzipped: the same")
+    with open(profile, "rb") as file:
+        equal(call("top", "-", stdin=file), first, "- is standard input")
+    twice = call("top", profile, profile)[1]
+    ok("2s" in twice and "80" in twice, "two profiles are merged")
+    equal(call("top", str(SONDE), profile)[0], 0, "the first of two may be a binary")
+    less = call("top", f"--base={made({('forty', 'work', 'main'): 40})}", profile)[1]
+    ok("thirty" in less and "0.40s" not in less, "--base subtracts")
+
+
+def test_output_file():
+    profile, path = made(), f"{scratch()}/out"
+    want = call("top", profile)[1]
+    for words in [["-o", path], [f"--output={path}"], ["-output", path]]:
+        equal(call("top", *words, profile)[:2], (0, ""), f"{words[0]}: nothing is printed")
+        equal(open(path).read(), want, "... but written")
+    equal(call("top", "-o", path, "--focus=(", profile)[0] != 0, True, "a report that fails")
+    equal(open(path).read(), want, "... leaves the old file as it was")
+    equal(os.listdir(os.path.dirname(path)), ["out"], "... and nothing beside it")
+    status, _, err = call("top", "-o", "/nowhere/out", profile)
+    ok(status == 1 and "/nowhere/out" in err, f"an unwritable place: {err.strip()}")
+
+
+def test_pipes():
+    profile = made({(f"leaf_{i:05}", "main"): 1 for i in range(20000)})
+    child = subprocess.Popen([str(SONDE), "traces", profile], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+    child.stdout.read(10)
+    child.stdout.close()
+    err = child.stderr.read()
+    ok(child.wait() in (0, -signal.SIGPIPE) and err == b"", "a reader that goes away: no word")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([str(SONDE), "top", made()], stdout=full, stderr=subprocess.PIPE)
+    ok(done.returncode == 1 and b"space" in done.stderr, "a full disk is an error")
+
+
+def test_terminal():
+    profile = made()
+    for verb in ["pdf", "png"]:
+        shown = Terminal([str(SONDE), verb, profile])
+        text = shown.read_until("\0never")
+        ok("terminal" in text and "%PDF" not in text and "PNG" not in text,
+           f"{verb}: not written to a terminal")
+        equal(shown.status(), 1, "... which is an error")
+    red = "\x1b["
+    ok(red in Terminal([str(SONDE), "top", "/no"], TERM="xterm").read_until("\0never"),
+       "errors are coloured on a terminal")
+    ok(red not in Terminal([str(SONDE), "top", "/no"], TERM="xterm", NO_COLOR="1")
+       .read_until("\0never"), "... unless NO_COLOR is set")
+    ok(red not in call("top", "/no")[2], "... nor in a pipe")
+
+
+def test_pictures():
+    profile = made()
+    for verb, magic in [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG"),
+                        ("dot", b"digraph")]:
+        done = subprocess.run([str(SONDE), f"--{verb}", profile], capture_output=True)
+        ok(done.returncode == 0 and done.stdout.startswith(magic), f"--{verb} > file")
+
+
+def test_completion():
+    words = call("__complete")[1].split()
+    ok({"run", "top", "pdf"} <= set(words) and "__complete" not in words, "verbs")
+    ok("--focus=" in call("__complete", "top")[1].split(), "options of a report")
+    ok("--merge" in call("__complete", "run")[1].split(), "options of run")
+    ok("--top" in call("__complete", "-t")[1].split(), "reports as flags")
+    script = pathlib.Path(__file__).resolve().parents[2] / "share" / "completions" / "sonde"
+    asked = (f"source {script}; COMP_WORDS=({SONDE} to); COMP_CWORD=1; compopt() {{ :; }}; _sonde; "
+             "echo ${COMPREPLY[@]}; "
+             f"COMP_WORDS=({SONDE} top --fo); COMP_CWORD=2; _sonde; echo ${{COMPREPLY[@]}}")
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True)
+    equal((done.stdout.split(), done.stderr), (["top", "--focus="], ""), "bash completes")
+
+
+main(globals())
