@@ -13,11 +13,10 @@
 
 void sn_memory_init(struct sn_memory *m, struct sn_stack_range stack, uintptr_t sp)
 {
-    m->lo = m->span = 0;
-    if (sp >= stack.lo && sp < stack.hi && stack.hi - sp >= 8) {
-        m->lo = sp;
-        m->span = stack.hi - sp - 7;
-    }
+    m->stack = (struct sn_window){0};
+    if (sp >= stack.lo && sp < stack.hi && stack.hi - sp >= 8)
+        m->stack = (struct sn_window){sp, stack.hi - sp - 7};
+    m->window = m->stack;
     for (unsigned i = 0; i < SN_PAGES_KNOWN; i++)
         m->known[i] = 0;
 }
@@ -46,10 +45,24 @@ bool sn_memory_readable(struct sn_memory *m, uintptr_t addr, size_t size)
     return true;
 }
 
+/* The window that holds addr, all of whose pages can be read: one that grows upwards as
+ * the walk does. */
+static struct sn_window window_at(const struct sn_memory *m, uintptr_t addr)
+{
+    uintptr_t page = addr & -SN_PAGE, last = (addr + 7) & -SN_PAGE;
+    struct sn_window old = m->window;
+    if (sn_window_holds(m->stack, addr))
+        return m->stack;
+    if (old.span > 0 && addr - old.lo < old.span + SN_PAGE && addr >= old.lo)
+        return (struct sn_window){old.lo, last + SN_PAGE - 7 - old.lo};
+    return (struct sn_window){page, last + SN_PAGE - 7 - page};
+}
+
 bool sn_memory_probe(struct sn_memory *m, uintptr_t addr, uint64_t *value)
 {
-    if (!sn_memory_readable(m, addr, sizeof *value))
+    if (!sn_window_holds(m->stack, addr) && !sn_memory_readable(m, addr, sizeof *value))
         return false;
+    m->window = window_at(m, addr);
     *value = sn_memory_raw(addr);
     return true;
 }

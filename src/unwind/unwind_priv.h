@@ -117,14 +117,21 @@ enum sn_cfi_eval sn_cfi_eval(const struct sn_cfi_fde *fde, uint32_t offset,
 #define SN_PAGE        ((uintptr_t)4096)
 #define SN_PAGES_KNOWN 16
 
+/* Where plain loads of 8 bytes are safe: at lo + [0, span). */
+struct sn_window {
+    uintptr_t lo, span;
+};
+
 struct sn_memory {
-    uintptr_t lo, span; /* plain loads of 8 bytes are safe at lo + [0, span) */
+    struct sn_window window; /* around the last load */
+    struct sn_window stack;  /* the thread's own stack, above the interrupted frame */
     uintptr_t known[SN_PAGES_KNOWN]; /* pages found readable in this walk, by number */
 };
 
 void sn_memory_init(struct sn_memory *m, struct sn_stack_range stack, uintptr_t sp);
 /* Can [addr, addr + size) be read? Asks the kernel about pages not yet known. */
 bool sn_memory_readable(struct sn_memory *m, uintptr_t addr, size_t size);
+/* The 8 bytes at addr, and the window moves there. */
 bool sn_memory_probe(struct sn_memory *m, uintptr_t addr, uint64_t *value);
 
 /* Sanitizers keep books on the stacks that are walked here: they must look away. */
@@ -143,10 +150,15 @@ SN_NO_SANITIZE static inline uint8_t sn_memory_byte(uintptr_t addr)
     return *(const volatile uint8_t *)addr;
 }
 
+static inline bool sn_window_holds(struct sn_window w, uintptr_t addr)
+{
+    return SN_LIKELY(addr - w.lo < w.span);
+}
+
 /* The 8 bytes at addr. */
 static inline bool sn_memory_load(struct sn_memory *m, uintptr_t addr, uint64_t *value)
 {
-    if (SN_UNLIKELY(addr - m->lo >= m->span))
+    if (!sn_window_holds(m->window, addr))
         return sn_memory_probe(m, addr, value);
     *value = sn_memory_raw(addr);
     return true;

@@ -48,10 +48,11 @@ struct walk {
     bool interrupted; /* frame.ip is where it stands, not where a call returns to */
     unsigned switches;
     enum sn_unwind_end end;
-    /* The last frame whose registers are all known, and how many steps it is behind. */
+    size_t n; /* frames so far; the last is `frame` */
+    /* The last frame whose registers are all known, and its number. */
     uint64_t regs[SN_ARCH_REGS];
     bool regs_interrupted;
-    size_t behind;
+    size_t regs_n;
 };
 
 static const char *const end_names[SN_END_COUNT] = {
@@ -154,14 +155,14 @@ static sn_rule compile(struct walk *w, uintptr_t pc, struct sn_cfi_fde *fde,
     return sn_arch_rule(fde, row, pc);
 }
 
-static uint64_t tag_of(const struct walk *w, uintptr_t pc)
+static uint64_t tag_of(uint64_t now, uintptr_t pc)
 {
-    return (pc ^ w->generation << 47) * UINT64_C(0x9e3779b97f4a7c15);
+    return (pc ^ now << 47) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 static struct cached *slot_of(uintptr_t pc)
 {
-    return &cache[(pc ^ pc >> CACHE_BITS) & ((1u << CACHE_BITS) - 1)];
+    return &cache[pc & ((1u << CACHE_BITS) - 1)];
 }
 
 __attribute__((noinline, cold)) static sn_rule miss(struct walk *w, uintptr_t pc)
@@ -174,16 +175,18 @@ __attribute__((noinline, cold)) static sn_rule miss(struct walk *w, uintptr_t pc
         return rule;
     struct cached *c = slot_of(pc);
     atomic_store_explicit(&c->rule, rule, memory_order_relaxed);
-    atomic_store_explicit(&c->check, tag_of(w, pc) ^ rule, memory_order_relaxed);
+    atomic_store_explicit(&c->check, tag_of(w->generation, pc) ^ rule,
+                          memory_order_relaxed);
     return rule;
 }
 
-static inline sn_rule rule_of(struct walk *w, uintptr_t pc)
+/* False: not cached. */
+static inline bool cached_rule(uint64_t now, uintptr_t pc, sn_rule *rule)
 {
     struct cached *c = slot_of(pc);
-    sn_rule rule = atomic_load_explicit(&c->rule, memory_order_relaxed);
+    *rule = atomic_load_explicit(&c->rule, memory_order_relaxed);
     uint64_t check = atomic_load_explicit(&c->check, memory_order_relaxed);
-    return SN_LIKELY((check ^ rule) == tag_of(w, pc)) ? rule : miss(w, pc);
+    return SN_LIKELY((check ^ *rule) == tag_of(now, pc));
 }
 
 /* ---- with all registers -------------------------------------------------------------
@@ -321,11 +324,9 @@ static bool slow_step(struct walk *w)
 /* The registers catch up with the frame, and go one beyond. */
 __attribute__((noinline, cold)) static bool slow(struct walk *w)
 {
-    for (; w->behind > 0; w->behind--)
+    for (; w->regs_n <= w->n; w->regs_n++)
         if (!slow_step(w))
             return false;
-    if (!slow_step(w))
-        return false;
     w->frame = frame_of(w->regs);
     w->interrupted = w->regs_interrupted;
     return true;
@@ -364,16 +365,15 @@ static bool step_signal(struct walk *w)
     memcpy(w->regs, regs, sizeof regs);
     w->frame = frame_of(regs);
     w->interrupted = w->regs_interrupted = true;
-    w->behind = 0;
+    w->regs_n = w->n + 1;
     return true;
 }
 
-/* Every kind of rule but the plain ones. Afterwards `behind` counts the step. */
-__attribute__((noinline)) static bool step_special(struct walk *w, sn_rule rule)
+/* Every kind of rule but the plain ones. */
+static bool step_special(struct walk *w, sn_rule rule)
 {
     switch (sn_rule_kind(rule)) {
     case SN_RULE_DRAP:
-        w->behind++;
         return step_drap(w, rule);
     case SN_RULE_SIGNAL:
         return step_signal(w);
@@ -384,7 +384,6 @@ __attribute__((noinline)) static bool step_special(struct walk *w, sn_rule rule)
     }
     case SN_RULE_FAIL: {
         bool interrupted = w->interrupted;
-        w->behind++;
         w->interrupted = false;
         return guess(w, &w->frame, interrupted, (enum sn_unwind_end)sn_rule_offset(rule));
     }
@@ -393,39 +392,60 @@ __attribute__((noinline)) static bool step_special(struct walk *w, sn_rule rule)
     }
 }
 
-static bool step(struct walk *w, sn_rule rule)
+/* Any step. */
+__attribute__((noinline)) static bool step(struct walk *w, sn_rule rule)
 {
-    if (SN_UNLIKELY(sn_rule_kind(rule) >= SN_RULE_PLAIN_COUNT))
+    if (sn_rule_kind(rule) >= SN_RULE_PLAIN_COUNT)
         return step_special(w, rule);
-    uintptr_t cfa = sn_rule_cfa(rule, &w->frame);
-    if (SN_UNLIKELY(!sn_frame_above(w->frame.sp, cfa)) && !odd_place(w))
+    if (!sn_frame_above(w->frame.sp, sn_rule_cfa(rule, &w->frame)) && !odd_place(w))
         return false;
-    if (SN_UNLIKELY(!sn_rule_apply(rule, &w->memory, &w->frame, cfa)))
-        return stop(w, SN_END_BAD_ADDRESS);
     w->interrupted = false;
-    w->behind++;
-    return true;
+    return sn_rule_apply(rule, &w->memory, &w->frame) || stop(w, SN_END_BAD_ADDRESS);
+}
+
+static void start(struct walk *w, const ucontext_t *uc, struct sn_stack_range stack)
+{
+    sn_arch_context(uc, w->regs);
+    w->frame = frame_of(w->regs);
+    w->interrupted = w->regs_interrupted = true;
+    w->n = w->regs_n = 1;
+    w->switches = 0;
+    w->end = SN_END_DEPTH;
+    w->generation = atomic_load_explicit(&generation, memory_order_relaxed);
+    sn_memory_init(&w->memory, stack, w->frame.sp);
 }
 
 size_t sn_unwind(const ucontext_t *uc, struct sn_stack_range stack, uintptr_t *pcs,
                  size_t max, enum sn_unwind_end *end)
 {
     struct walk w;
+    start(&w, uc, stack);
+    /* What the loop needs is kept out of w, whose address is known elsewhere: it then
+     * lives in registers. */
+    struct sn_frame f = w.frame;
+    struct sn_window window = w.memory.window;
+    const uint64_t now = w.generation;
+    uintptr_t pc = f.ip;
     size_t n = 0;
-    sn_arch_context(uc, w.regs);
-    w.frame = frame_of(w.regs);
-    w.interrupted = w.regs_interrupted = true;
-    w.behind = 0;
-    w.switches = 0;
-    w.end = SN_END_DEPTH;
-    w.generation = atomic_load_explicit(&generation, memory_order_relaxed);
-    sn_memory_init(&w.memory, stack, w.frame.sp);
     while (n < max) {
-        uintptr_t pc = w.frame.ip - !w.interrupted;
+        sn_rule rule;
         pcs[n++] = pc;
-        if (!step(&w, rule_of(&w, pc)))
-            break;
-        if (w.frame.ip == 0) {
+        bool known = cached_rule(now, pc, &rule);
+        if (SN_LIKELY(known && sn_rule_kind(rule) < SN_RULE_PLAIN_COUNT) &&
+            SN_LIKELY(sn_rule_fast(rule, window, &f))) {
+            pc = f.ip - 1;
+        } else {
+            sn_frame_scalar(&f);
+            w.frame = f;
+            w.interrupted = pc == f.ip;
+            w.n = n;
+            if (!step(&w, known ? rule : miss(&w, pc)))
+                break;
+            f = w.frame;
+            window = w.memory.window;
+            pc = f.ip - !w.interrupted;
+        }
+        if (SN_UNLIKELY(f.ip == 0)) {
             w.end = SN_END_OUTERMOST;
             break;
         }
