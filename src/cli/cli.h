@@ -128,6 +128,8 @@ bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
 /* Whole into `path`, or to standard output if that is NULL or "-". */
 bool output_write(const char *path, const struct sn_buf *b, bool binary,
                   struct sn_error *e);
+/* paint.c: a copy of top's table with colours. */
+void paint_table(const struct sn_buf *plain, struct sn_buf *out);
 /* A gzipped profile. */
 bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_error *e);
 

@@ -110,9 +110,11 @@ static struct sn_profile *load_all(const char *const *paths, size_t n, struct sn
 {
     struct sn_profile **v = calloc(n, sizeof(struct sn_profile *));
     struct sn_profile *p = NULL;
+    struct progress progress = {0};
     size_t done = 0;
     while (v != NULL && done < n && (v[done] = load_one(paths[done], e)) != NULL)
-        done++;
+        progress_show(&progress, "reading %zu of %zu", ++done, n);
+    progress_clear(&progress);
     if (v == NULL)
         sn_fail(e, NULL, -1, "out of memory");
     else if (done == n)

@@ -277,11 +277,16 @@ static bool write_merged(const struct harvest *h, struct sn_profile *all, bool q
 static void print_top(struct sn_profile *p)
 {
     struct sn_options o = sn_options_default();
-    struct sn_buf out = {.arena = p->arena};
+    struct sn_buf out = {.arena = p->arena}, painted = {.arena = p->arena};
     struct sn_error e = {.offset = -1};
     o.node_count = 10;
     o.compact_labels = true;
-    if (format_find("top")->write(p, &o, NULL, &out, &e) && !out.failed)
+    bool good = format_find("top")->write(p, &o, NULL, &out, &e);
+    if (good && colour_wanted(stderr)) {
+        paint_table(&out, &painted);
+        out = painted;
+    }
+    if (good && !out.failed)
         fwrite(out.data, 1, out.len, stderr);
     else
         say_error(&e);
