@@ -325,11 +325,22 @@ def measure_startup(rounds):
 
 
 def measure_unwind(rounds):
-    program = BUILD / "bench" / "unwind_ns"
-    if not program.exists():
-        raise SystemExit(f"{program} is not built (libunwind-dev is missing)")
+    program, src = OUT / "unwind_ns", ROOT / "src"
+    rooms = [*src.glob("unwind/*.c"), *src.glob("unwind/x86_64/*.c"), *src.glob("base/*.c")]
+    built = subprocess.run(["cc", "-O2", "-g", "-std=gnu17", "-D_GNU_SOURCE", f"-I{src}",
+                            ROOT / "bench" / "unwind_ns.c", *rooms, "-lunwind", "-pthread", "-o",
+                            program], capture_output=True, text=True)
+    if built.returncode != 0:
+        print("(no unwinding without libunwind-dev)")
+        return
     said, _, _, _ = run([program])
-    yield "## Unwinding: nanoseconds a frame", [line.split("\t") for line in said.splitlines()]
+    cells, depths = {}, []
+    for name, frames, ns in re.findall(r"^(.*?)\s+(\d+) frames .*?([\d.]+) ns/frame", said, re.M):
+        cells.setdefault(name, []).append(ns)
+        if name == next(iter(cells)):
+            depths.append(frames)
+    yield ("## Unwinding: nanoseconds a frame",
+           [["", *(f"{d} frames" for d in depths)], *([n, *row] for n, row in cells.items())])
 
 
 # ---- the report -------------------------------------------------------------------------------

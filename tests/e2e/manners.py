@@ -50,25 +50,23 @@ def test_nothing_asked():
     equal((done.returncode, done.stderr), (0, ""), "preloaded with no SONDE: silent")
 
 
-def test_terminal_passes_through():
-    run = record(["sh", "-c", "cat; exit 5"], input="through\n", stdin=None)
-    equal(run.out, "through\n", "standard input passes through")
-    equal(run.status, 5, "so does the exit status")
-
-
 def test_refused():
-    rows = [("a missing program", ["/nowhere/program"], "/nowhere/program"),
-            ("a file that is no program", ["/etc/passwd"], "/etc/passwd"),
-            ("a static program", program("static"), "static")]
-    for name, command, word in rows:
-        run = record(command)
-        ok(run.status != 0 and word in run.err, f"{name} is refused: {run.err.strip()}")
-        equal(run.out, "", "... before it starts")
-    setuid = f"{scratch()}/setuid"
+    run = record(program("static"))
+    ok(run.status == 1 and "static" in run.err, f"a static program: {run.err.strip()}")
+    equal(run.out, "", "... is refused before it starts")
+    directory = scratch()
+    for d in [directory, os.path.dirname(directory)]:
+        os.chmod(d, 0o755)
+    setuid = f"{directory}/setuid"
     shutil.copy(program("shares")[0], setuid)
     os.chmod(setuid, 0o4755)
-    run = record([setuid, "10"])
-    ok(run.status != 0 and "setuid" in run.err and run.out == "", f"setuid: {run.err.strip()}")
+    somebody = {} if os.getuid() else {"user": 65534, "group": 65534, "extra_groups": []}
+    try:
+        run = record([setuid, "10"], **somebody)
+    except PermissionError as error:
+        return skip("a setuid program", str(error))
+    ok(run.status == 1 and "setuid" in run.err, f"a setuid program: {run.err.strip()}")
+    equal(run.out, "", "... is refused before it starts")
 
 
 main(globals())
