@@ -1,0 +1,185 @@
+/* deliver.c: what a recorded program left, as symbolised files and a first look. */
+#include "run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- where files go -------------------------------------------------------------------
+ */
+
+/* cpu.pprof, or the first of cpu.2.pprof, cpu.3.pprof, ... that is free; made, so that
+ * two recordings at once do not choose the same. */
+static bool choose_free_name(char path[PATH_MAX], struct sn_error *e)
+{
+    for (unsigned n = 1; n < 10000; n++) {
+        snprintf(path, PATH_MAX, n == 1 ? "cpu.pprof" : "cpu.%u.pprof", n);
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0)
+            close(fd);
+        if (fd >= 0 || errno != EEXIST)
+            return fd >= 0 || sn_fail(e, path, -1, "cannot create: %s; give -o FILE",
+                                      strerror(errno));
+    }
+    return sn_fail(e, "cpu.pprof", -1, "too many of them; give -o FILE");
+}
+
+static bool can_write_beside(const char *path, struct sn_error *e)
+{
+    char dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    struct stat st;
+    snprintf(dir, sizeof dir, "%.*s", slash != NULL ? (int)(slash - path) + 1 : 1,
+             slash != NULL ? path : ".");
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return true; /* a pipe, a terminal: written straight */
+    return access(dir, W_OK | X_OK) == 0 ||
+           sn_fail(e, path, -1, "cannot be written: %s", strerror(errno));
+}
+
+bool run_choose_destination(const char *output, struct destination *d, struct sn_error *e)
+{
+    struct stat st;
+    size_t n = output != NULL ? strlen(output) : 0;
+    *d = (struct destination){0};
+    if (output == NULL) /* its number is chosen when it is written */
+        return can_write_beside("cpu.pprof", e);
+    if (n >= sizeof d->path - 32)
+        return sn_fail(e, output, -1, "name too long");
+    memcpy(d->path, output, n + 1);
+    d->is_dir = output[n - 1] == '/' || (stat(output, &st) == 0 && S_ISDIR(st.st_mode));
+    return d->is_dir ? sn_mkdirs(output, e) : can_write_beside(output, e);
+}
+
+/* FILE for the program, FILE.PID for another process, with .1, .2, ... behind it for what
+ * ran in a process before its last exec; in a directory cpu.PID.pprof, cpu.PID.1.pprof.
+ */
+static void file_of(const struct destination *d, const struct sn_recorded *p,
+                    uint32_t main_pid, char path[PATH_MAX])
+{
+    const char *slash = d->path[strlen(d->path) - 1] == '/' ? "" : "/";
+    char which[32] = "";
+    int n = 0;
+    if (d->is_dir || p->pid != main_pid || p->image > 0)
+        n = snprintf(which, sizeof which, ".%u", p->pid);
+    if (p->image > 0)
+        snprintf(which + n, sizeof which - (size_t)n, ".%u", p->image);
+    if (d->is_dir)
+        n = snprintf(path, PATH_MAX, "%s%scpu%s.pprof", d->path, slash, which);
+    else
+        n = snprintf(path, PATH_MAX, "%s%s", d->path, which);
+    (void)n; /* choose_destination left room */
+}
+
+/* ---- after the end --------------------------------------------------------------------
+ */
+
+static bool write_profile(struct sn_profile *p, const char *path, struct sn_error *e)
+{
+    struct sn_buf out = {.arena = p->arena};
+    return load_symbols(p, NULL, NULL, e) && output_profile(p, &out, e) &&
+           output_write(path, &out, true, e);
+}
+
+/* All of them in one, owned by the caller. NULL on error. */
+static struct sn_profile *merge_all(const struct harvest *h, struct sn_error *e)
+{
+    struct sn_profile **v = calloc(h->n, sizeof(struct sn_profile *)), *merged = NULL;
+    for (uint32_t i = 0; v != NULL && i < h->n; i++)
+        v[i] = h->v[i].profile;
+    if (v == NULL)
+        sn_fail(e, NULL, -1, "out of memory");
+    else
+        merged = sn_profile_merge(v, h->n, e);
+    free(v);
+    return merged;
+}
+
+/* "2933 samples in 2.95s of CPU (perf clock, 1000 Hz), 0 lost, 0 stacks cut short" */
+static void print_head(const struct harvest *h)
+{
+    struct sn_recorded all = h->v[0];
+    for (uint32_t i = 1; i < h->n; i++) {
+        all.samples += h->v[i].samples;
+        all.lost += h->v[i].lost;
+        all.blind += h->v[i].blind;
+        all.truncated += h->v[i].truncated;
+    }
+    say("%llu samples in %.2fs of CPU (%s clock, %.0f Hz), %llu lost, %llu truncated",
+        (unsigned long long)all.samples, (double)h->cpu_ns / 1e9, all.clock,
+        all.period_ns > 0 ? 1e9 / (double)all.period_ns : 0.0,
+        (unsigned long long)all.lost, (unsigned long long)all.truncated);
+    if (all.blind > 0)
+        say("%llu threads could not get a clock and were not sampled",
+            (unsigned long long)all.blind);
+}
+
+/* A file each; the first of them are named. */
+static bool write_each(const struct harvest *h, bool quiet, struct sn_error *e)
+{
+    const uint32_t named = 10;
+    char path[PATH_MAX];
+    for (uint32_t i = 0; i < h->n; i++) {
+        const struct sn_recorded *p = &h->v[i];
+        file_of(&h->to, p, h->main_pid, path);
+        if (!write_profile(p->profile, path, e))
+            return false;
+        if (!quiet && i < named)
+            say("%s: %llu samples of %s", path, (unsigned long long)p->samples, p->name);
+    }
+    if (!quiet && h->n > named)
+        say("and %u more files; --merge makes them one", h->n - named);
+    return true;
+}
+
+static bool write_merged(const struct harvest *h, struct sn_profile *all, bool quiet,
+                         struct sn_error *e)
+{
+    const struct sn_recorded main_process = {.pid = h->main_pid};
+    char path[PATH_MAX];
+    file_of(&h->to, &main_process, h->main_pid, path);
+    if (!write_profile(all, path, e))
+        return false;
+    if (!quiet)
+        say("%s: all %u programs", path, h->n);
+    return true;
+}
+
+/* The first ten of `top`, as the report room prints them. */
+static void print_top(struct sn_profile *p)
+{
+    struct sn_options o = sn_options_default();
+    struct sn_buf out = {.arena = p->arena}, painted = {.arena = p->arena};
+    struct sn_error e = {.offset = -1};
+    o.node_count = 10;
+    o.compact_labels = true;
+    bool good = format_find("top")->write(p, &o, NULL, &out, &e);
+    if (good && colour_wanted(stderr)) {
+        paint_table(&out, &painted);
+        out = painted;
+    }
+    if (good && !out.failed)
+        fwrite(out.data, 1, out.len, stderr);
+    else
+        say_error(&e);
+}
+
+bool run_deliver(struct harvest *h, const struct run_request *r, struct sn_error *e)
+{
+    if (h->n == 0)
+        return sn_fail(e, NULL, -1,
+                       "nothing was recorded: the program did not load libsonde.so");
+    if (h->to.path[0] == '\0' && !choose_free_name(h->to.path, e))
+        return false;
+    if (!r->quiet)
+        print_head(h);
+    if (!r->merge && !write_each(h, r->quiet, e))
+        return false;
+    struct sn_profile *all = merge_all(h, e);
+    bool good = all != NULL && (!r->merge || write_merged(h, all, r->quiet, e));
+    if (good && !r->quiet)
+        print_top(all);
+    sn_profile_free(all);
+    return good;
+}
