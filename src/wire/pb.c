@@ -86,7 +86,7 @@ bool sn_pb_next(struct sn_pb *r, struct sn_pb_field *f)
         return false;
     if (key >> 3 == 0 || key >> 3 >= 1u << 29)
         return bad(r, "a field has no valid number");
-    f->number = (uint32_t)(key >> 3);
+    *f = (struct sn_pb_field){.number = (uint32_t)(key >> 3), .bytes = r->p};
     f->type = (enum sn_pb_type)(key & 7);
     switch (f->type) {
     case SN_PB_VARINT:
