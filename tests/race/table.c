@@ -31,7 +31,7 @@ static void on_signal(int number)
 static void *run(void *argument)
 {
     uint32_t *slot = argument;
-    *slot = sn_table_thread((uint32_t)(1000 + (slot - slots)), "racer");
+    *slot = sn_table_thread((uint32_t)(1000 + (slot - slots)));
     for (unsigned i = 0; i < ROUNDS; i++) {
         count(*slot, i % STACKS);
         if (i % 100 == 0)
