@@ -47,8 +47,9 @@ static void sums(const struct sn_profile *p)
         samples += p->values[(size_t)i * p->n_types];
         cpu += p->values[(size_t)i * p->n_types + 1];
     }
-    is_int(samples, THREADS * (ROUNDS + ROUNDS / 100), "every sample is counted once");
-    is_int(cpu, samples * 2 * 1000000, "with its weight");
+    is_int(samples, 2 * THREADS * (ROUNDS + ROUNDS / 100),
+           "every sample is counted once, with its weight");
+    is_int(cpu, samples * 1000000, "for as long as a period is");
 }
 
 int main(void)
