@@ -38,8 +38,10 @@ static _Atomic uint64_t generation = 1;
 /* Text segments reported to on_module: page number and generation. */
 static _Atomic uint64_t met[1u << MET_BITS];
 static void (*on_module)(const struct sn_module *);
-/* Where programs, the loader and fibres start: no frame is above. */
-static uintptr_t starts[3];
+/* Code without tables above which no frame is: its first byte, how far it may reach. */
+static struct {
+    uintptr_t at, length;
+} starts[3];
 
 struct walk {
     struct sn_memory memory;
@@ -74,9 +76,12 @@ bool sn_unwind_prepare(const struct sn_unwind_hooks *hooks, struct sn_error *e)
     (void)e;
     on_module = hooks != NULL ? hooks->on_module : NULL;
     const Elf64_Ehdr *loader = (const Elf64_Ehdr *)getauxval(AT_BASE);
-    starts[0] = getauxval(AT_ENTRY);
-    starts[1] = loader != NULL ? (uintptr_t)loader + loader->e_entry : 0;
-    starts[2] = sn_arch_fibre_start();
+    starts[0].at = getauxval(AT_ENTRY);
+    starts[0].length = 40;
+    starts[1].at = loader != NULL ? (uintptr_t)loader + loader->e_entry : 0;
+    starts[1].length = 112;
+    starts[2].at = sn_arch_fibre_start();
+    starts[2].length = 32;
     sn_code_bind();
     sn_debug_frame_prepare();
     sn_unwind_forget();
@@ -118,10 +123,10 @@ static sn_rule fail(enum sn_unwind_end why)
 }
 
 /* A return address may point at the very start, and then pc lies before it. */
-static bool is_start(uintptr_t pc, uintptr_t length)
+static bool is_start(uintptr_t pc, bool exactly)
 {
     for (unsigned i = 0; i < SN_COUNT(starts); i++)
-        if (starts[i] != 0 && pc + 1 - starts[i] < length)
+        if (starts[i].at != 0 && pc + 1 - starts[i].at < (exactly ? 1 : starts[i].length))
             return true;
     return false;
 }
@@ -129,7 +134,7 @@ static bool is_start(uintptr_t pc, uintptr_t length)
 /* Code that no table covers: what else is known about it. */
 static sn_rule uncovered(struct walk *w, uintptr_t pc, enum sn_unwind_end why)
 {
-    if (is_start(pc, START_MAX))
+    if (is_start(pc, false))
         return sn_rule_make(SN_RULE_END, 0, 0);
     /* Likewise a signal's trampoline. */
     if (sn_arch_is_sigreturn(&w->memory, pc) || sn_arch_is_sigreturn(&w->memory, pc + 1))
@@ -144,7 +149,7 @@ static sn_rule compile(struct walk *w, uintptr_t pc, struct sn_cfi_fde *fde,
     if (!sn_code_find(&w->memory, pc, &code))
         return uncovered(w, pc, SN_END_NO_MODULE);
     meet(w, &code.module);
-    if (is_start(pc, 1)) /* the function before may reach up to it */
+    if (is_start(pc, true)) /* the function before may reach up to it */
         return sn_rule_make(SN_RULE_END, 0, 0);
     enum sn_cfi_status status = sn_code_fde(&code, pc, fde);
     if (status == SN_CFI_NONE)
@@ -446,7 +451,9 @@ size_t sn_unwind(const ucontext_t *uc, struct sn_stack_range stack, uintptr_t *p
             pc = f.ip - !w.interrupted;
         }
         if (SN_UNLIKELY(f.ip == 0)) {
-            w.end = SN_END_OUTERMOST;
+            /* So fibres begin; a thread's own stack ends where its start says so. */
+            bool own = sn_window_holds(w.memory.stack, f.sp - 8);
+            w.end = own ? SN_END_NO_MODULE : SN_END_OUTERMOST;
             break;
         }
     }

@@ -56,32 +56,45 @@ static bool is_return_address(struct sn_memory *m, uintptr_t ra)
     return false;
 }
 
-/* The return address at `at`, 0 being the outermost; the caller's frame begins behind. */
-static bool take_return(struct sn_memory *m, struct sn_frame *f, uintptr_t at)
+/* The return address at `at`; the caller's frame begins behind. The outermost has none,
+ * and no caller whose frame pointer were to be saved. */
+static bool take_return(struct sn_memory *m, struct sn_frame *f, uintptr_t at,
+                        uint64_t fp)
 {
     uint64_t ra;
-    if (!sn_memory_load(m, at, &ra) || (ra != 0 && !is_return_address(m, ra)))
+    if (!sn_memory_load(m, at, &ra) || !(ra == 0 ? fp == 0 : is_return_address(m, ra)))
         return false;
-    f->ip = ra;
-    f->sp = at + 8;
+    *f = (struct sn_frame){.ip = ra, .sp = at + 8, .fp = fp};
     return true;
 }
 
-/* Interrupted where the frame is not made yet, or not any more. */
+/* Instructions that tell where the return address is, because they stand where a frame is
+ * not made yet or not any more. */
+static const struct edge {
+    const char *bytes;
+    uint8_t n, ra; /* return address at rsp + ra */
+    bool saved;    /* the caller's frame pointer at rsp */
+} edges[] = {
+    {"\xf3\x0f\x1e\xfa", 4, 0, false},     /* endbr64 */
+    {"\x55", 1, 0, false},                 /* push %rbp */
+    {"\x48\x89\xe5", 3, 8, true},          /* mov %rsp, %rbp */
+    {"\x48\x8b\xec", 3, 8, true},          /* the same */
+    {"\x48\x83\xec\x08", 4, 0, false},     /* sub $8, %rsp */
+    {"\x48\x83\xc4\x08\xc3", 5, 8, false}, /* add $8, %rsp; ret */
+    {"\x5d\xc3", 2, 8, true},              /* pop %rbp; ret */
+    {"\xc3", 1, 0, false},                 /* ret */
+};
+
 static bool guess_edge(struct sn_memory *m, struct sn_frame *f)
 {
-    uint64_t saved;
+    uint64_t saved = f->fp;
     if (!sn_memory_readable(m, f->ip, 1))
-        return take_return(m, f, f->sp); /* a call to nowhere */
-    if (code_is(m, f->ip, "\x55", 1) || code_is(m, f->ip, "\xc3", 1) ||
-        code_is(m, f->ip, "\xf3\x0f\x1e\xfa", 4)) /* push %rbp; ret; endbr64 */
-        return take_return(m, f, f->sp);
-    if (!code_is(m, f->ip, "\x48\x89\xe5", 3) && !code_is(m, f->ip, "\x48\x8b\xec", 3))
-        return false; /* mov %rsp, %rbp */
-    if (!sn_memory_load(m, f->sp, &saved) || !take_return(m, f, f->sp + 8))
-        return false;
-    f->fp = saved;
-    return true;
+        return take_return(m, f, f->sp, f->fp); /* a call to nowhere */
+    for (const struct edge *e = edges; e < edges + SN_COUNT(edges); e++)
+        if (code_is(m, f->ip, e->bytes, e->n))
+            return (!e->saved || sn_memory_load(m, f->sp, &saved)) &&
+                   take_return(m, f, f->sp + e->ra, saved);
+    return false;
 }
 
 bool sn_arch_guess(struct sn_memory *m, struct sn_frame *f, bool interrupted)
@@ -91,8 +104,5 @@ bool sn_arch_guess(struct sn_memory *m, struct sn_frame *f, bool interrupted)
         return true;
     if (f->fp % 8 != 0 || f->fp - f->sp >= GUESS_FRAME_MAX)
         return false;
-    if (!sn_memory_load(m, f->fp, &saved) || !take_return(m, f, f->fp + 8))
-        return false;
-    f->fp = saved;
-    return true;
+    return sn_memory_load(m, f->fp, &saved) && take_return(m, f, f->fp + 8, saved);
 }
