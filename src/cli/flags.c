@@ -4,9 +4,16 @@
  */
 #include "cli.h"
 
+static void warn(void *arg, const char *text)
+{
+    (void)arg;
+    say("%s", text);
+}
+
 void request_init(struct request *r)
 {
     *r = (struct request){.options = sn_options_default()};
+    r->options.warn = warn;
 }
 
 /* ---- setters --------------------------------------------------------------------------

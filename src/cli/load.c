@@ -7,6 +7,8 @@
 #include "symbolize/symbolize.h"
 #include "wire/wire.h"
 
+#include <math.h>
+
 #define LIMIT ((size_t)4 << 30) /* of a profile, inflated */
 
 /* ---- one file -------------------------------------------------------------------------
@@ -145,6 +147,26 @@ static void mark_as_base(struct sn_profile *p)
     }
 }
 
+static double total(const struct sn_profile *p, uint32_t type)
+{
+    double sum = 0;
+    for (uint32_t i = type; i < p->n_values; i += p->n_types)
+        sum += (double)p->values[i];
+    return sum;
+}
+
+/* Scale p so that each type's total is the base's. */
+static void normalize(struct sn_profile *p, const struct sn_profile *base)
+{
+    for (uint32_t t = 0; t < p->n_types && t < base->n_types; t++) {
+        double own = total(p, t), wanted = total(base, t);
+        if (own == 0)
+            continue;
+        for (uint32_t i = t; i < p->n_values; i += p->n_types)
+            p->values[i] = (int64_t)round((double)p->values[i] * wanted / own);
+    }
+}
+
 static struct sn_profile *subtract_bases(const struct request *r, struct sn_profile *p,
                                          struct sn_error *e)
 {
@@ -153,6 +175,8 @@ static struct sn_profile *subtract_bases(const struct request *r, struct sn_prof
         sn_profile_free(p);
         return NULL;
     }
+    if (r->options.normalize)
+        normalize(p, base);
     if (r->diff_base)
         mark_as_base(base);
     for (uint32_t i = 0; i < base->n_values; i++)
@@ -180,6 +204,10 @@ static bool is_binary(const char *path)
 struct sn_profile *load_profiles(const struct request *r, char *const *paths, int n,
                                  struct sn_error *e)
 {
+    if (r->options.normalize && r->n_bases == 0) {
+        sn_fail(e, NULL, -1, "--normalize scales to a base; give --base or --diff_base");
+        return NULL;
+    }
     const char *binary = n > 1 && is_binary(paths[0]) ? paths[0] : NULL;
     if (binary != NULL)
         paths++, n--;
