@@ -125,9 +125,10 @@ bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
 /* Functions and lines, from the binaries; with progress. `binary` may be NULL. */
 bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
                   struct sn_error *e);
+/* Before the work: a terminal gets nothing binary. */
+bool output_check(const char *path, bool binary, struct sn_error *e);
 /* Whole into `path`, or to standard output if that is NULL or "-". */
-bool output_write(const char *path, const struct sn_buf *b, bool binary,
-                  struct sn_error *e);
+bool output_write(const char *path, const struct sn_buf *b, struct sn_error *e);
 /* paint.c: a copy of top's table with colours. */
 void paint_table(const struct sn_buf *plain, struct sn_buf *out);
 /* A gzipped profile. */

@@ -79,7 +79,7 @@ static bool write_profile(struct sn_profile *p, const char *path, struct sn_erro
 {
     struct sn_buf out = {.arena = p->arena};
     return load_symbols(p, NULL, NULL, e) && output_profile(p, &out, e) &&
-           output_write(path, &out, true, e);
+           output_write(path, &out, e);
 }
 
 /* All of them in one, owned by the caller. NULL on error. */
@@ -165,13 +165,9 @@ static void print_top(struct sn_profile *p)
         say_error(&e);
 }
 
-bool run_deliver(struct harvest *h, const struct run_request *r, struct sn_error *e)
+static bool deliver(const struct harvest *h, const struct run_request *r,
+                    struct sn_error *e)
 {
-    if (h->n == 0)
-        return sn_fail(e, NULL, -1,
-                       "nothing was recorded: the program did not load libsonde.so");
-    if (h->to.path[0] == '\0' && !choose_free_name(h->to.path, e))
-        return false;
     if (!r->quiet)
         print_head(h);
     if (!r->merge && !write_each(h, r->quiet, e))
@@ -181,5 +177,20 @@ bool run_deliver(struct harvest *h, const struct run_request *r, struct sn_error
     if (good && !r->quiet)
         print_top(all);
     sn_profile_free(all);
+    return good;
+}
+
+bool run_deliver(struct harvest *h, const struct run_request *r, struct sn_error *e)
+{
+    struct stat st;
+    if (h->n == 0)
+        return sn_fail(e, NULL, -1,
+                       "nothing was recorded: the program did not load libsonde.so");
+    bool chosen = h->to.path[0] == '\0';
+    if (chosen && !choose_free_name(h->to.path, e))
+        return false;
+    bool good = deliver(h, r, e);
+    if (chosen && stat(h->to.path, &st) == 0 && st.st_size == 0)
+        unlink(h->to.path); /* the name was held, and not needed */
     return good;
 }

@@ -1,7 +1,9 @@
 /* formats.c: the reports of the report room, and beside them what needs other rooms:
- * pictures, and the profile itself. */
+ * the profile itself, and pictures. */
 #include "cli.h"
 #include "draw/draw.h"
+
+#include <math.h>
 
 static bool draw(struct sn_profile *p, const struct sn_options *o, enum sn_picture kind,
                  struct sn_buf *out, struct sn_error *e)
@@ -33,7 +35,23 @@ static bool write_png(struct sn_profile *p, const struct sn_options *o,
     return draw(p, o, SN_PICTURE_PNG, out, e);
 }
 
+/* What the filters leave, as a profile again. */
+static bool write_proto(struct sn_profile *p, const struct sn_options *o,
+                        const char *argument, struct sn_buf *out, struct sn_error *e)
+{
+    const struct sn_view_kind whole = {.no_trim = true, .addresses = true, .raw = true};
+    struct sn_view v;
+    (void)argument;
+    if (!sn_view_open(&v, p, o, whole, e))
+        return false;
+    for (uint32_t i = 0; v.ratio != 1 && i < p->n_values; i++)
+        p->values[i] = (int64_t)floor((double)p->values[i] * v.ratio);
+    return output_profile(p, out, e);
+}
+
 static const struct sn_report_format more[] = {
+    {"proto", NULL, false, true, "the profile itself: merged, filtered, with names", 0,
+     write_proto},
     {"svg", NULL, false, true, "the call graph as SVG, for a browser", 80, write_svg},
     {"pdf", NULL, false, true, "the call graph as PDF", 80, write_pdf},
     {"png", NULL, false, true, "the call graph as PNG", 80, write_png},

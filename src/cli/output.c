@@ -19,16 +19,24 @@ static bool write_stdout(const struct sn_buf *b, struct sn_error *e)
     return true;
 }
 
-bool output_write(const char *path, const struct sn_buf *b, bool binary,
-                  struct sn_error *e)
+static bool is_stdout(const char *path)
+{
+    return path == NULL || strcmp(path, "-") == 0;
+}
+
+bool output_check(const char *path, bool binary, struct sn_error *e)
+{
+    return !binary || !is_stdout(path) || !isatty(STDOUT_FILENO) ||
+           sn_fail(e, "standard output", -1,
+                   "not written to a terminal; give -o FILE, or redirect it");
+}
+
+bool output_write(const char *path, const struct sn_buf *b, struct sn_error *e)
 {
     if (b->failed)
         return sn_fail(e, path, -1, "out of memory");
-    if (path != NULL && strcmp(path, "-") != 0)
+    if (!is_stdout(path))
         return sn_file_write(path, b->data, b->len, e);
-    if (binary && isatty(STDOUT_FILENO))
-        return sn_fail(e, "standard output", -1,
-                       "not written to a terminal; give -o FILE, or redirect it");
     return write_stdout(b, e);
 }
 

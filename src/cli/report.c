@@ -9,13 +9,15 @@ static bool write_report(const struct request *r, struct sn_profile *p,
     if (options.node_count < 0)
         options.node_count = r->format->node_count;
     return r->format->write(p, &options, r->argument, &out, e) &&
-           output_write(r->output, &out, r->format->binary, e);
+           output_write(r->output, &out, e);
 }
 
 static int make_report(const struct request *r, char **paths, int n)
 {
     struct sn_error e = {.offset = -1};
-    struct sn_profile *p = load_profiles(r, paths, n, &e);
+    struct sn_profile *p = NULL;
+    if (output_check(r->output, r->format->binary, &e))
+        p = load_profiles(r, paths, n, &e);
     bool good = p != NULL && write_report(r, p, &e);
     sn_profile_free(p);
     return good ? EXIT_GOOD : say_error(&e);
