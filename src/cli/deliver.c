@@ -11,15 +11,15 @@
 
 /* cpu.pprof, or the first of cpu.2.pprof, cpu.3.pprof, ... that is free; made, so that
  * two recordings at once do not choose the same. */
-static bool choose_free_name(char path[PATH_MAX], struct sn_error *e)
+static bool choose_free_name(struct destination *d, struct sn_error *e)
 {
     for (unsigned n = 1; n < 10000; n++) {
-        snprintf(path, PATH_MAX, n == 1 ? "cpu.pprof" : "cpu.%u.pprof", n);
-        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        snprintf(d->path, sizeof d->path, n == 1 ? "cpu.pprof" : "cpu.%u.pprof", n);
+        int fd = open(d->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0)
             close(fd);
         if (fd >= 0 || errno != EEXIST)
-            return fd >= 0 || sn_fail(e, path, -1, "cannot create: %s; give -o FILE",
+            return fd >= 0 || sn_fail(e, d->path, -1, "cannot create: %s; give -o FILE",
                                       strerror(errno));
     }
     return sn_fail(e, "cpu.pprof", -1, "too many of them; give -o FILE");
@@ -45,7 +45,7 @@ bool run_choose_destination(const char *output, struct destination *d, struct sn
     *d = (struct destination){0};
     if (output == NULL) /* its number is chosen when it is written */
         return can_write_beside("cpu.pprof", e);
-    if (n >= sizeof d->path - 32)
+    if (n >= sizeof d->path)
         return sn_fail(e, output, -1, "name too long");
     memcpy(d->path, output, n + 1);
     d->is_dir = output[n - 1] == '/' || (stat(output, &st) == 0 && S_ISDIR(st.st_mode));
@@ -66,14 +66,15 @@ static void file_of(const struct destination *d, const struct sn_recorded *p,
     if (p->image > 0)
         snprintf(which + n, sizeof which - (size_t)n, ".%u", p->image);
     if (d->is_dir)
-        n = snprintf(path, PATH_MAX, "%s%scpu%s.pprof", d->path, slash, which);
+        snprintf(path, PATH_MAX, "%s%scpu%s.pprof", d->path, slash, which);
     else
-        n = snprintf(path, PATH_MAX, "%s%s", d->path, which);
-    (void)n; /* choose_destination left room */
+        snprintf(path, PATH_MAX, "%s%s", d->path, which);
 }
 
 /* ---- after the end --------------------------------------------------------------------
  */
+
+#define NAMED 10 /* files that are told one by one */
 
 static bool write_profile(struct sn_profile *p, const char *path, struct sn_error *e)
 {
@@ -82,18 +83,28 @@ static bool write_profile(struct sn_profile *p, const char *path, struct sn_erro
            output_write(path, &out, e);
 }
 
-/* All of them in one, owned by the caller. NULL on error. */
-static struct sn_profile *merge_all(const struct harvest *h, struct sn_error *e)
+/* Profiles that are becoming one: few at a time, however many processes there were. */
+struct pile {
+    struct sn_profile *v[32];
+    size_t n;
+};
+
+static bool pile_press(struct pile *p, struct sn_error *e)
 {
-    struct sn_profile **v = calloc(h->n, sizeof(struct sn_profile *)), *merged = NULL;
-    for (uint32_t i = 0; v != NULL && i < h->n; i++)
-        v[i] = h->v[i].profile;
-    if (v == NULL)
-        sn_fail(e, NULL, -1, "out of memory");
-    else
-        merged = sn_profile_merge(v, h->n, e);
-    free(v);
-    return merged;
+    if (p->n < 2)
+        return true;
+    struct sn_profile *merged = sn_profile_merge(p->v, p->n, e);
+    while (p->n > 0)
+        sn_profile_free(p->v[--p->n]);
+    if (merged != NULL)
+        p->v[p->n++] = merged;
+    return merged != NULL;
+}
+
+static bool pile_add(struct pile *p, struct sn_profile *one, struct sn_error *e)
+{
+    p->v[p->n++] = one;
+    return p->n < SN_COUNT(p->v) || pile_press(p, e);
 }
 
 /* "2933 samples in 2.95s of CPU (perf clock, 1000 Hz), 0 lost, 0 stacks cut short" */
@@ -115,21 +126,19 @@ static void print_head(const struct harvest *h)
             (unsigned long long)all.blind);
 }
 
-/* A file each; the first of them are named. */
-static bool write_each(const struct harvest *h, bool quiet, struct sn_error *e)
+/* One image's file; the first of them are named. */
+static bool write_image(const struct harvest *h, uint32_t i, struct sn_profile *p,
+                        bool quiet, struct sn_error *e)
 {
-    const uint32_t named = 10;
     char path[PATH_MAX];
-    for (uint32_t i = 0; i < h->n; i++) {
-        const struct sn_recorded *p = &h->v[i];
-        file_of(&h->to, p, h->main_pid, path);
-        if (!write_profile(p->profile, path, e))
-            return false;
-        if (!quiet && i < named)
-            say("%s: %llu samples of %s", path, (unsigned long long)p->samples, p->name);
-    }
-    if (!quiet && h->n > named)
-        say("and %u more files; --merge makes them one", h->n - named);
+    file_of(&h->to, &h->v[i], h->main_pid, path);
+    if (!write_profile(p, path, e))
+        return false;
+    if (!quiet && i < NAMED)
+        say("%s: %llu samples of %s", path, (unsigned long long)h->v[i].samples,
+            h->v[i].name);
+    if (!quiet && i >= NAMED && i + 1 == h->n)
+        say("and %u more files; --merge makes them one", h->n - NAMED);
     return true;
 }
 
@@ -165,18 +174,40 @@ static void print_top(struct sn_profile *p)
         say_error(&e);
 }
 
+/* Write a file each unless they are merged, and pile them up. */
+static bool write_images(const struct harvest *h, const struct run_request *r,
+                         struct pile *pile, struct sn_error *e)
+{
+    for (uint32_t i = 0; i < h->n; i++) {
+        struct sn_error bad = {.offset = -1};
+        struct sn_profile *p = sn_recorded_load(&h->v[i], &bad);
+        if (p == NULL) { /* a process gone wild; the others are good */
+            say_error(&bad);
+            continue;
+        }
+        if (!r->merge && !write_image(h, i, p, r->quiet, e)) {
+            sn_profile_free(p);
+            return false;
+        }
+        if (!pile_add(pile, p, e))
+            return false;
+    }
+    return pile_press(pile, e);
+}
+
 static bool deliver(const struct harvest *h, const struct run_request *r,
                     struct sn_error *e)
 {
+    struct pile pile = {0};
     if (!r->quiet)
         print_head(h);
-    if (!r->merge && !write_each(h, r->quiet, e))
-        return false;
-    struct sn_profile *all = merge_all(h, e);
-    bool good = all != NULL && (!r->merge || write_merged(h, all, r->quiet, e));
-    if (good && !r->quiet)
-        print_top(all);
-    sn_profile_free(all);
+    bool good = write_images(h, r, &pile, e);
+    if (good && r->merge && pile.n > 0)
+        good = write_merged(h, pile.v[0], r->quiet, e);
+    if (good && !r->quiet && pile.n > 0)
+        print_top(pile.v[0]);
+    while (pile.n > 0)
+        sn_profile_free(pile.v[--pile.n]);
     return good;
 }
 
@@ -187,7 +218,7 @@ bool run_deliver(struct harvest *h, const struct run_request *r, struct sn_error
         return sn_fail(e, NULL, -1,
                        "nothing was recorded: the program did not load libsonde.so");
     bool chosen = h->to.path[0] == '\0';
-    if (chosen && !choose_free_name(h->to.path, e))
+    if (chosen && !choose_free_name(&h->to, e))
         return false;
     bool good = deliver(h, r, e);
     if (chosen && stat(h->to.path, &st) == 0 && st.st_size == 0)

@@ -12,7 +12,9 @@ struct run_request {
 };
 
 struct destination {
-    char path[PATH_MAX]; /* a directory, or the main process's file; "": not chosen yet */
+    /* A directory, or the main process's file; "": not chosen yet. Leaves room for more.
+     */
+    char path[PATH_MAX - 64];
     bool is_dir;
 };
 

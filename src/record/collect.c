@@ -1,5 +1,5 @@
 /*
- * collect.c: from the spools in the recording's directory to one profile an image.
+ * collect.c: the spools in the recording's directory, one an image.
  *
  * The spools were written by our own library, but by a process that may have gone wild:
  * nothing in them is trusted, and a string is only read up to its field's end.
@@ -65,24 +65,30 @@ static void describe(struct sn_recorded *p, const struct sn_spool_header *h)
 static bool add_spool(struct sn_record *r, const char *path, struct sn_error *e)
 {
     struct spool s = {0};
-    struct sn_recorded image = {.spool = path}, *added = NULL;
+    struct sn_recorded *image = NULL;
     if (!open_spool(path, &s, e))
         return true; /* told in *e; the others may be good */
     const struct sn_spool_header *h = s.data;
-    if (h->samples > 0 || h->pid == (uint32_t)r->child) {
-        describe(&image, h);
-        image.profile = sn_spool_read(s.data, s.len, path, e);
+    bool wanted = h->samples > 0 || h->pid == (uint32_t)r->child;
+    if (wanted)
+        image = SN_PUSH(r->arena, r->images, r->n_images, r->cap_images);
+    if (image != NULL) {
+        image->spool = path;
+        describe(image, h);
     }
     r->in_use |= h->state == 1 && kill((pid_t)h->pid, 0) == 0;
     munmap(s.data, s.len);
-    if (image.profile == NULL)
-        return true;
-    added = SN_PUSH(r->arena, r->images, r->n_images, r->cap_images);
-    if (added != NULL)
-        *added = image;
-    else
-        sn_profile_free(image.profile);
-    return added != NULL || sn_fail(e, NULL, -1, "out of memory");
+    return image != NULL || !wanted || sn_fail(e, NULL, -1, "out of memory");
+}
+
+struct sn_profile *sn_recorded_load(const struct sn_recorded *image, struct sn_error *e)
+{
+    struct spool s = {0};
+    if (!open_spool(image->spool, &s, e))
+        return NULL;
+    struct sn_profile *p = sn_spool_read(s.data, s.len, image->spool, e);
+    munmap(s.data, s.len);
+    return p;
 }
 
 /* ---- order ----------------------------------------------------------------------------
@@ -200,7 +206,5 @@ void sn_record_free(struct sn_record *r)
     if (r == NULL)
         return;
     remove_dir(r);
-    for (uint32_t i = 0; i < r->n_images; i++)
-        sn_profile_free(r->images[i].profile);
     sn_arena_free(r->arena);
 }

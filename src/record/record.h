@@ -39,8 +39,7 @@ struct sn_recorded {
     uint64_t lost;      /* ticks that brought no sample */
     uint64_t blind;     /* threads that had no clock */
     uint64_t truncated; /* samples whose stack is not complete */
-    const char *spool;
-    struct sn_profile *profile; /* owned by the record; never NULL */
+    const char *spool;  /* path */
 };
 
 struct sn_record; /* one recording: a directory of spools */
@@ -61,13 +60,15 @@ bool sn_record_run(struct sn_record *r, const struct sn_record_plan *plan, int *
                    uint64_t *cpu_ns, struct sn_error *e);
 
 /*
- * Read every spool: *v (in the record), *n of them: the images of the main process first,
- * the last one before the others, then by samples. Children without samples are left
- * out. A spool that cannot be read is skipped; the first such error is left in *e. False:
- * out of memory, or the directory cannot be read.
+ * Look at every spool: *v (in the record), *n of them: the images of the main process
+ * first, the last one before the others, then by samples. Children without samples are
+ * left out. A file that is no spool is skipped; the first such error is left in *e.
+ * False: out of memory, or the directory cannot be read.
  */
 bool sn_record_collect(struct sn_record *r, struct sn_recorded **v, uint32_t *n,
                        struct sn_error *e);
+/* What one image recorded; owned by the caller. NULL on error. */
+struct sn_profile *sn_recorded_load(const struct sn_recorded *image, struct sn_error *e);
 uint32_t sn_record_main_pid(const struct sn_record *r);
 /* After collecting: does a process still write in the directory? */
 bool sn_record_in_use(const struct sn_record *r);
