@@ -107,8 +107,8 @@ static bool pile_add(struct pile *p, struct sn_profile *one, struct sn_error *e)
     return p->n < SN_COUNT(p->v) || pile_press(p, e);
 }
 
-/* "2933 samples in 2.95s of CPU (perf clock, 1000 Hz), 0 lost, 0 stacks cut short" */
-static void print_head(const struct harvest *h)
+/* All images as one. */
+static struct sn_recorded total(const struct harvest *h)
 {
     struct sn_recorded all = h->v[0];
     for (uint32_t i = 1; i < h->n; i++) {
@@ -117,13 +117,49 @@ static void print_head(const struct harvest *h)
         all.blind += h->v[i].blind;
         all.truncated += h->v[i].truncated;
     }
-    say("%llu samples in %.2fs of CPU (%s clock, %.0f Hz), %llu lost, %llu truncated",
+    return all;
+}
+
+static unsigned long long rate_hz(const struct sn_recorded *p)
+{
+    return p->period_ns > 0 ? (1000000000u + p->period_ns / 2) / p->period_ns : 0;
+}
+
+/* "2933 samples in 2.95s of CPU (perf clock, 1000 Hz), 0 lost, 0 truncated" */
+static void print_head(const struct harvest *h)
+{
+    struct sn_recorded all = total(h);
+    say("%llu samples in %.2fs of CPU (%s clock, %llu Hz), %llu lost, %llu truncated",
         (unsigned long long)all.samples, (double)h->cpu_ns / 1e9, all.clock,
-        all.period_ns > 0 ? 1e9 / (double)all.period_ns : 0.0,
-        (unsigned long long)all.lost, (unsigned long long)all.truncated);
+        rate_hz(&all), (unsigned long long)all.lost, (unsigned long long)all.truncated);
     if (all.blind > 0)
         say("%llu threads could not get a clock and were not sampled",
             (unsigned long long)all.blind);
+}
+
+static void SN_PRINTF(2, 3) comment(struct sn_profile *p, const char *fmt, ...)
+{
+    char text[160];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    uint32_t id = sn_strtab_add(p->strings, text);
+    uint32_t *c = SN_PUSH(p->arena, p->comments, p->n_comments, p->cap_comments);
+    if (c != NULL)
+        *c = id;
+}
+
+/* What each of many processes said of itself says nothing of them all. */
+static void comment_on_all(struct sn_profile *p, const struct harvest *h)
+{
+    struct sn_recorded all = total(h);
+    p->n_comments = 0;
+    comment(p, "clock: %s, %llu Hz", all.clock, rate_hz(&all));
+    comment(p, "samples: %llu, lost: %llu, truncated: %llu",
+            (unsigned long long)all.samples, (unsigned long long)all.lost,
+            (unsigned long long)all.truncated);
+    comment(p, "merged: %u programs", h->n);
 }
 
 /* One image's file; the first of them are named. */
@@ -147,6 +183,8 @@ static bool write_merged(const struct harvest *h, struct sn_profile *all, bool q
 {
     const struct sn_recorded main_process = {.pid = h->main_pid};
     char path[PATH_MAX];
+    if (h->n > 1)
+        comment_on_all(all, h);
     file_of(&h->to, &main_process, h->main_pid, path);
     if (!write_profile(all, path, e))
         return false;

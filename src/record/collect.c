@@ -125,6 +125,16 @@ static void number_images(struct sn_recorded *v, uint32_t n)
     }
 }
 
+/* Without samples only the main process's last image is of interest. */
+static uint32_t drop_empty(struct sn_recorded *v, uint32_t n)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (v[i].samples > 0 || v[i].image == 0)
+            v[kept++] = v[i];
+    return kept;
+}
+
 static void put_in_order(struct sn_record *r)
 {
     struct sn_recorded *v = r->images, moved;
@@ -133,6 +143,7 @@ static void put_in_order(struct sn_record *r)
         return;
     qsort(v, n, sizeof *v, by_process);
     number_images(v, n);
+    r->n_images = n = drop_empty(v, n);
     for (uint32_t i = 0; i < n; i++)
         if (v[i].pid == (uint32_t)r->child) { /* stays in order, moves to the front */
             moved = v[i];

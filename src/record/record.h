@@ -61,9 +61,9 @@ bool sn_record_run(struct sn_record *r, const struct sn_record_plan *plan, int *
 
 /*
  * Look at every spool: *v (in the record), *n of them: the images of the main process
- * first, the last one before the others, then by samples. Children without samples are
- * left out. A file that is no spool is skipped; the first such error is left in *e.
- * False: out of memory, or the directory cannot be read.
+ * first, the last one before the others, then by samples. What has no samples is left
+ * out, but for that first one. A file that is no spool is skipped; the first such error
+ * is left in *e. False: out of memory, or the directory cannot be read.
  */
 bool sn_record_collect(struct sn_record *r, struct sn_recorded **v, uint32_t *n,
                        struct sn_error *e);

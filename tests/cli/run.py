@@ -6,7 +6,7 @@ import sys
 import time
 from tool import *
 
-PYTHON = sys.executable
+PYTHON = os.path.realpath(sys.executable)
 BURN = "import time\nend = time.process_time() + %g\nwhile time.process_time() < end: pass\n"
 
 
