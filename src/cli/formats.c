@@ -49,12 +49,19 @@ static bool write_proto(struct sn_profile *p, const struct sn_options *o,
     return output_profile(p, out, e);
 }
 
+#define DRAWN .binary = true, .node_count = 80
+
 static const struct sn_report_format more[] = {
-    {"proto", NULL, false, true, "the profile itself: merged, filtered, with names", 0,
-     write_proto},
-    {"svg", NULL, false, true, "the call graph as SVG, for a browser", 80, write_svg},
-    {"pdf", NULL, false, true, "the call graph as PDF", 80, write_pdf},
-    {"png", NULL, false, true, "the call graph as PNG", 80, write_png},
+    {.name = "proto",
+     .binary = true,
+     .help = "the profile itself: merged, filtered, with names",
+     .write = write_proto},
+    {.name = "svg",
+     DRAWN,
+     .help = "the call graph as SVG, for a browser",
+     .write = write_svg},
+    {.name = "pdf", DRAWN, .help = "the call graph as PDF", .write = write_pdf},
+    {.name = "png", DRAWN, .help = "the call graph as PNG", .write = write_png},
 };
 
 const struct sn_report_format *format_at(size_t i)

@@ -20,14 +20,17 @@ struct spool {
     size_t len;
 };
 
-static bool open_spool(const char *path, struct spool *s, struct sn_error *e)
+/* The header, or NULL; *s is to be unmapped. */
+static const struct sn_spool_header *open_spool(const char *path, struct spool *s,
+                                                struct sn_error *e)
 {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 || fstat(fd, &st) != 0) {
+        sn_fail(e, path, -1, "cannot open: %s", strerror(errno));
         if (fd >= 0)
             close(fd);
-        return sn_fail(e, path, -1, "cannot open: %s", strerror(errno));
+        return NULL;
     }
     s->len = (size_t)st.st_size;
     s->data = s->len >= sizeof(struct sn_spool_header)
@@ -35,10 +38,11 @@ static bool open_spool(const char *path, struct spool *s, struct sn_error *e)
                   : MAP_FAILED;
     close(fd);
     if (s->data != MAP_FAILED && sn_spool_is(s->data, s->len))
-        return true;
+        return s->data;
     if (s->data != MAP_FAILED)
         munmap(s->data, s->len);
-    return sn_fail(e, path, -1, "is not a whole spool: its process died while starting");
+    sn_fail(e, path, -1, "is not a whole spool: its process died while starting");
+    return NULL;
 }
 
 /* ---- images ---------------------------------------------------------------------------
@@ -64,11 +68,11 @@ static void describe(struct sn_recorded *p, const struct sn_spool_header *h)
 
 static bool add_spool(struct sn_record *r, const char *path, struct sn_error *e)
 {
-    struct spool s = {0};
+    struct spool s;
     struct sn_recorded *image = NULL;
-    if (!open_spool(path, &s, e))
+    const struct sn_spool_header *h = open_spool(path, &s, e);
+    if (h == NULL)
         return true; /* told in *e; the others may be good */
-    const struct sn_spool_header *h = s.data;
     bool wanted = h->samples > 0 || h->pid == (uint32_t)r->child;
     if (wanted)
         image = SN_PUSH(r->arena, r->images, r->n_images, r->cap_images);
@@ -83,8 +87,8 @@ static bool add_spool(struct sn_record *r, const char *path, struct sn_error *e)
 
 struct sn_profile *sn_recorded_load(const struct sn_recorded *image, struct sn_error *e)
 {
-    struct spool s = {0};
-    if (!open_spool(image->spool, &s, e))
+    struct spool s;
+    if (open_spool(image->spool, &s, e) == NULL)
         return NULL;
     struct sn_profile *p = sn_spool_read(s.data, s.len, image->spool, e);
     munmap(s.data, s.len);
