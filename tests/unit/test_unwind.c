@@ -13,13 +13,15 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <wchar.h>
 
 #define DEPTH_MAX 600
-#define NOINLINE  __attribute__((noinline, noclone))
+#define SHORT     900 /* bytes of a function here, sanitized and all */
+#define NOINLINE  __attribute__((noinline))
 
 static struct sn_stack_range no_range;
 
@@ -125,10 +127,12 @@ static void on_trap(int sig, siginfo_t *info, void *context)
                      "%%rsp" ::                                                          \
                          : "memory", "cc")
 
-/* The inline assembly moves rsp: only a frame pointer keeps this function's CFA right. */
-NOINLINE __attribute__((optimize("no-omit-frame-pointer"))) static void
-stepped(void (*f)(void))
+/* The inline assembly moves rsp: only a frame pointer keeps this function's CFA right,
+ * and alloca makes sure of one. */
+NOINLINE static void stepped(void (*f)(void))
 {
+    volatile char *room = __builtin_alloca(16);
+    room[0] = 0;
     STEP_ON();
     f();
     STEP_OFF();
@@ -302,9 +306,10 @@ static void use_alternate_stack(void)
 
 static void test_stepping(void)
 {
-    use_alternate_stack();
-    handle(SIGTRAP, on_trap, SA_ONSTACK);
     signal(SIGUSR2, on_usr2);
+#if defined(__SANITIZE_THREAD__)
+    return; /* its malloc alone takes millions of instructions */
+#endif
     for (size_t i = 0; i < SN_COUNT(stepped_through); i++) {
         check_stepped(stepped_through[i].name, stepped_through[i].f, false);
         check_stepped(stepped_through[i].name, stepped_through[i].f, true);
@@ -334,11 +339,11 @@ static bool inside(uintptr_t pc, void *f, size_t size)
     return pc - (uintptr_t)f < size;
 }
 
-/* The position of the frame of function f; -1: none. Functions here are short. */
+/* The position of the frame of function f; -1: none. */
 static int frame_of(void *f)
 {
     for (size_t i = 0; i < walk.n; i++)
-        if (inside(walk.pcs[i], f, 200))
+        if (inside(walk.pcs[i], f, SHORT))
             return (int)i;
     return -1;
 }
@@ -454,6 +459,60 @@ static void test_depth(void)
     walk.max = 0;
     walk_here();
     is_int((int64_t)walk.n, 0, "no room, no frame");
+}
+
+/* ---- threads ------------------------------------------------------------------------
+ */
+
+static size_t threads_wrong;
+
+/* Walks from a signal of its own, and each must be what the first was. */
+static __thread uintptr_t thread_pcs[64];
+static __thread size_t thread_n;
+
+static void on_thread_walk(int sig, siginfo_t *info, void *context)
+{
+    uintptr_t pcs[64];
+    enum sn_unwind_end end;
+    (void)sig;
+    (void)info;
+    size_t n = sn_unwind(context, no_range, pcs, SN_COUNT(pcs), &end);
+    if (thread_n == 0) {
+        thread_n = n;
+        memcpy(thread_pcs, pcs, sizeof pcs);
+    }
+    if (end != SN_END_OUTERMOST || n != thread_n ||
+        memcmp(pcs, thread_pcs, n * sizeof *pcs) != 0)
+        __atomic_fetch_add(&threads_wrong, 1, __ATOMIC_RELAXED);
+}
+
+NOINLINE static void signal_itself(int depth)
+{
+    if (depth > 0)
+        signal_itself(depth - 1);
+    else
+        syscall(SYS_tgkill, getpid(), gettid(), SIGUSR2);
+    sink++;
+}
+
+static void *signalling_thread(void *arg)
+{
+    for (int i = 0; i < 3000; i++)
+        signal_itself(20);
+    return arg;
+}
+
+static void test_threads(void)
+{
+    pthread_t t[4];
+    handle(SIGUSR2, on_thread_walk, 0);
+    for (size_t i = 0; i < SN_COUNT(t); i++)
+        pthread_create(&t[i], NULL, signalling_thread, NULL);
+    for (int i = 0; i < 2000; i++)
+        sn_unwind_forget();
+    for (size_t i = 0; i < SN_COUNT(t); i++)
+        pthread_join(t[i], NULL);
+    is_int((int64_t)threads_wrong, 0, "threads share the cache while it is forgotten");
 }
 
 /* ---- modules ------------------------------------------------------------------------
@@ -794,6 +853,8 @@ int main(void)
     struct sn_error e = {.offset = -1};
     ok(sn_unwind_prepare(&(struct sn_unwind_hooks){.on_module = on_module}, &e),
        "prepare");
+    use_alternate_stack();
+    handle(SIGTRAP, on_trap, SA_ONSTACK);
     handle(SIGUSR1, on_walk, 0);
     test_stepping();
     test_thread();
@@ -801,6 +862,7 @@ int main(void)
     test_signal_frames(0, "a handler on the same stack");
     test_signal_frames(SA_ONSTACK, "a handler on its own stack");
     test_depth();
+    test_threads();
     test_modules();
     test_nonsense();
     test_made_code();
