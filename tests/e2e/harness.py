@@ -37,9 +37,12 @@ def equal(got, want, name):
 
 
 def todo(good, name, why):
-    """A check that is known to fail: said, not counted."""
+    """A check that is known to fail, at times at least: said, not counted."""
+    if good:
+        ok(True, name)
+        return
     state["count"] += 1
-    print(f"{'ok' if good else 'not ok'} {state['count']} - {name} # TODO {why}", flush=True)
+    print(f"not ok {state['count']} - {name} # TODO {why}", flush=True)
 
 
 def skip(name, why):
