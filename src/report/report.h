@@ -12,7 +12,7 @@
  */
 
 struct sn_scene_node {
-    uint32_t id;       /* N1, N2, ... in pprof's order; tags are boxes too */
+    const char *name;  /* "N1", "N2", ... as pprof numbers them; tags: "N1_0" */
     const char *label; /* lines parted by '\n' */
     const char *tooltip;
     double font_size;     /* points */
@@ -29,14 +29,17 @@ struct sn_scene_edge {
     double pen_width; /* points */
     uint32_t color;
     bool dotted; /* residual: hidden frames between */
+    bool tag;    /* from a node to one of its tags */
     int min_len; /* ranks it spans at least; 1 */
 };
 
+/* A tag follows its node, or the tag it refines; edges to tags come first, in the order
+ * of the tags. */
 struct sn_scene {
     struct sn_arena *arena; /* owned */
     const char *title;      /* "example1" */
     const char *legend;     /* lines parted by '\n': type, time, duration, totals */
-    const char *legend_url;
+    int64_t total;          /* 100 % */
     struct sn_scene_node *nodes;
     uint32_t n_nodes, cap_nodes;
     struct sn_scene_edge *edges;

@@ -1,0 +1,186 @@
+/* infos.c: the nodes that the lines of each location stand for: found once for a view, so
+ * that a sample is nothing but a run of numbers. */
+#include "graph_priv.h"
+
+static uint64_t hash_info(const struct sn_node_info *i)
+{
+    const uint64_t words[] = {i->address,
+                              (uint64_t)i->line,
+                              (uint64_t)i->column,
+                              (uint64_t)i->start_line,
+                              (uint64_t)i->name << 32 | i->file,
+                              i->object};
+    uint64_t h = 0;
+    for (size_t k = 0; k < SN_COUNT(words); k++)
+        h = sn_hash_mix(h ^ words[k]);
+    return h;
+}
+
+static bool same_info(const struct sn_node_info *a, const struct sn_node_info *b)
+{
+    return a->address == b->address && a->line == b->line && a->column == b->column &&
+           a->start_line == b->start_line && a->name == b->name && a->file == b->file &&
+           a->object == b->object;
+}
+
+static uint32_t intern(struct sn_builder *b, const struct sn_node_info *info)
+{
+    uint32_t *newest = sn_map_put(b->by_hash, hash_info(info));
+    uint32_t i = newest != NULL ? *newest : SN_NONE;
+    while (i != SN_NONE && !same_info(&b->infos[i], info))
+        i = b->next[i];
+    if (i != SN_NONE || newest == NULL)
+        return i;
+    struct sn_node_info *added = SN_PUSH(b->arena, b->infos, b->n_infos, b->cap_infos);
+    uint32_t *next = SN_PUSH(b->arena, b->next, b->n_next, b->cap_next);
+    if (added == NULL || next == NULL)
+        return SN_NONE;
+    *added = *info;
+    *next = *newest;
+    *newest = b->n_infos - 1;
+    return *newest;
+}
+
+/* ---- source paths
+ * ---------------------------------------------------------------------------- */
+
+static const char *cut_prefix(const char *path, const char *prefix, size_t n)
+{
+    bool slash = n > 0 && prefix[n - 1] == '/';
+    if (strncmp(path, prefix, n) != 0 || (!slash && path[n] != '/'))
+        return NULL;
+    return path + n + !slash;
+}
+
+/* Without trim_path, what stands before the base name of a folder of source_path goes. */
+static const char *cut_before_source(const char *path, const char *dirs)
+{
+    for (size_t n; *dirs != '\0'; dirs += n + (dirs[n] == ':')) {
+        n = strcspn(dirs, ":");
+        size_t base = n;
+        while (base > 0 && dirs[base - 1] != '/')
+            base--;
+        char want[256] = "/";
+        if (n - base == 0 || n - base + 3 > sizeof want)
+            continue;
+        memcpy(want + 1, dirs + base, n - base);
+        strcat(want, "/");
+        const char *found = strstr(path, want);
+        if (found != NULL)
+            return found + strlen(want);
+    }
+    return NULL;
+}
+
+static const char *trim_path(const struct sn_options *o, const char *path)
+{
+    static const char *const always[] = {"/proc/self/cwd/./", "/proc/self/cwd/"};
+    const char *trim = o->trim_path != NULL ? o->trim_path : "", *cut = NULL;
+    if (*trim == '\0' && o->source_path != NULL)
+        cut = cut_before_source(path, o->source_path);
+    for (size_t n; cut == NULL && *trim != '\0'; trim += n + (trim[n] == ':')) {
+        n = strcspn(trim, ":");
+        cut = cut_prefix(path, trim, n);
+    }
+    for (size_t i = 0; cut == NULL && i < SN_COUNT(always); i++)
+        cut = cut_prefix(path, always[i], strlen(always[i]));
+    return cut != NULL ? cut : path;
+}
+
+/* Trimmed and cleaned, of each function; string ids. */
+static uint32_t *source_files(struct sn_builder *b)
+{
+    struct sn_profile *p = b->v->p;
+    uint32_t *files = sn_arena_alloc(b->arena, (p->n_functions + 1) * sizeof *files);
+    struct sn_map *known = sn_map_new(b->arena);
+    if (files == NULL || known == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < p->n_functions; i++) {
+        uint32_t id = p->functions[i].file, *clean = sn_map_put(known, id);
+        if (clean == NULL)
+            return NULL;
+        const char *path = sn_profile_str(p, id);
+        if (*clean == SN_NONE)
+            *clean = sn_strtab_add(p->strings,
+                                   sn_clean_path(trim_path(&b->v->o, path), b->arena));
+        files[i] = *clean;
+    }
+    return files;
+}
+
+/* ---- locations
+ * --------------------------------------------------------------------------------- */
+
+static struct sn_node_info info_of(const struct sn_builder *b,
+                                   const struct sn_location *l,
+                                   const struct sn_line *line, const uint32_t *files)
+{
+    const struct sn_profile *p = b->v->p;
+    uint32_t object = l->mapping != SN_NONE ? p->mappings[l->mapping].file : 0;
+    if (line == NULL || line->function == SN_NONE)
+        return (struct sn_node_info){.address = l->address, .object = object};
+    const struct sn_function *f = &p->functions[line->function];
+    struct sn_node_info info = {.address = l->address,
+                                .line = line->line,
+                                .column = line->column,
+                                .name = f->name,
+                                .file = files[line->function]};
+    if (b->v->kind.objects || f->name == 0) {
+        info.object = object;
+        info.start_line = f->start_line;
+    }
+    return info;
+}
+
+static bool add_location(struct sn_builder *b, uint32_t i, const uint32_t *files)
+{
+    const struct sn_profile *p = b->v->p;
+    const struct sn_location *l = &p->locations[i];
+    uint32_t at = b->location_first[i], n = l->n_lines > 0 ? l->n_lines : 1;
+    for (uint32_t k = 0; k < n; k++) {
+        const struct sn_line *line = l->n_lines > 0 ? &p->lines[l->line0 + k] : NULL;
+        struct sn_node_info info = info_of(b, l, line, files);
+        if ((b->location_infos[at + k] = intern(b, &info)) == SN_NONE)
+            return false;
+    }
+    b->location_first[i + 1] = at + n;
+    b->has_inlined |= n > 1;
+    return true;
+}
+
+/* The whole function of each node: told apart by object where nodes are. */
+static bool find_functions(struct sn_builder *b)
+{
+    uint32_t n = b->n_infos;
+    b->functions = sn_arena_alloc(b->arena, (n + 1) * sizeof *b->functions);
+    for (uint32_t i = 0; b->functions != NULL && i < n; i++) {
+        struct sn_node_info whole = b->infos[i];
+        whole.address = 0;
+        whole.line = whole.column = 0;
+        b->functions[i] = intern(b, &whole);
+    }
+    b->n_infos = n; /* they are numbers only, no nodes */
+    return b->functions != NULL;
+}
+
+bool sn_builder_open(struct sn_builder *b, struct sn_view *v)
+{
+    const struct sn_profile *p = v->p;
+    *b = (struct sn_builder){.v = v, .arena = p->arena, .by_hash = sn_map_new(p->arena)};
+    size_t n = 0;
+    for (uint32_t i = 0; i < p->n_locations; i++)
+        n += p->locations[i].n_lines > 0 ? p->locations[i].n_lines : 1;
+    const uint32_t *files = source_files(b);
+    b->location_first =
+        sn_arena_alloc(b->arena, (p->n_locations + 1) * sizeof *b->location_first);
+    b->location_infos = sn_arena_alloc(b->arena, (n + 1) * sizeof *b->location_infos);
+    if (sn_arena_failed(b->arena) || files == NULL || n >= SN_NONE)
+        return false;
+    for (uint32_t i = 0; i < p->n_locations; i++)
+        if (!add_location(b, i, files))
+            return false;
+    b->names = sn_arena_alloc(b->arena, (b->n_infos + 1) * sizeof *b->names);
+    for (uint32_t i = 0; b->names != NULL && i < b->n_infos; i++)
+        b->names[i] = sn_node_name(p, &b->infos[i], b->arena);
+    return b->names != NULL && find_functions(b);
+}

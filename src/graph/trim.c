@@ -1,0 +1,440 @@
+/*
+ * trim.c: what of a graph is worth showing.
+ *
+ *     all nodes -> those above a fraction of the total -> the best N -> their edges above
+ * a fraction, without those that say nothing new
+ *
+ * After each cut a graph is built anew from the samples, so that edges over nodes that
+ * went are known for what they are. A call tree is pruned instead.
+ */
+#include "graph_priv.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define MAX_NODELETS 4
+
+/* ---- edges
+ * ------------------------------------------------------------------------------------ */
+
+static int compare_edges(const void *a, const void *b, void *graph)
+{
+    const struct sn_edge *x = *(struct sn_edge *const *)a,
+                         *y = *(struct sn_edge *const *)b;
+    const struct sn_graph *g = graph;
+    int64_t wx = sn_abs(x->weight), wy = sn_abs(y->weight);
+    if (x->weight != y->weight && wx != wy)
+        return wx > wy ? -1 : 1;
+    int order = strcmp(g->nodes[x->src].name, g->nodes[y->src].name);
+    return order != 0 ? order : strcmp(g->nodes[x->dst].name, g->nodes[y->dst].name);
+}
+
+static uint32_t sorted(struct sn_graph *g, uint32_t first, bool in,
+                       struct sn_edge ***edges)
+{
+    uint32_t n = 0, i = 0;
+    for (uint32_t e = first; e != SN_NONE;
+         e = in ? g->edges[e].next_in : g->edges[e].next_out)
+        n += !g->edges[e].gone;
+    struct sn_edge **v = sn_arena_alloc(g->arena, (n + 1) * sizeof(struct sn_edge *));
+    *edges = v;
+    if (v == NULL)
+        return 0;
+    for (uint32_t e = first; e != SN_NONE;
+         e = in ? g->edges[e].next_in : g->edges[e].next_out)
+        if (!g->edges[e].gone)
+            v[i++] = &g->edges[e];
+    qsort_r(v, n, sizeof *v, compare_edges, g);
+    return n;
+}
+
+uint32_t sn_graph_in(struct sn_graph *g, uint32_t node, struct sn_edge ***edges)
+{
+    return sorted(g, g->nodes[node].in, true, edges);
+}
+
+uint32_t sn_graph_out(struct sn_graph *g, uint32_t node, struct sn_edge ***edges)
+{
+    return sorted(g, g->nodes[node].out, false, edges);
+}
+
+static bool is_shown(const struct sn_graph *g, const struct sn_edge *e)
+{
+    return !e->gone && g->nodes[e->src].kept && g->nodes[e->dst].kept;
+}
+
+uint32_t sn_graph_all(struct sn_graph *g, struct sn_edge ***edges)
+{
+    uint32_t n = 0;
+    struct sn_edge **v =
+        sn_arena_alloc(g->arena, (g->n_edges + 1) * sizeof(struct sn_edge *));
+    for (uint32_t i = 0; v != NULL && i < g->n_edges; i++)
+        if (is_shown(g, &g->edges[i]))
+            v[n++] = &g->edges[i];
+    if (v != NULL)
+        qsort_r(v, n, sizeof *v, compare_edges, g);
+    *edges = v;
+    return n;
+}
+
+static uint32_t drop_light_edges(struct sn_graph *g, int64_t cut)
+{
+    uint32_t dropped = 0;
+    for (uint32_t i = 0; i < g->n_edges; i++) {
+        struct sn_edge *e = &g->edges[i];
+        if (!e->gone && g->nodes[e->dst].kept && sn_abs(e->weight) < cut) {
+            e->gone = true;
+            dropped++;
+        }
+    }
+    return dropped;
+}
+
+/* Is there another way from the edge's source to its end? */
+static bool is_redundant(struct sn_graph *g, const struct sn_edge *edge, uint32_t *queue,
+                         uint32_t mark)
+{
+    uint32_t head = 0, tail = 0;
+    queue[tail++] = edge->dst;
+    g->nodes[edge->dst].seen = mark;
+    while (head < tail) {
+        for (uint32_t i = g->nodes[queue[head++]].in; i != SN_NONE;
+             i = g->edges[i].next_in) {
+            const struct sn_edge *e = &g->edges[i];
+            if (e->gone || e == edge || g->nodes[e->src].seen == mark)
+                continue;
+            if (e->src == edge->src)
+                return true;
+            g->nodes[e->src].seen = mark;
+            queue[tail++] = e->src;
+        }
+    }
+    return false;
+}
+
+static void drop_redundant_edges(struct sn_graph *g)
+{
+    uint32_t *queue = sn_arena_alloc(g->arena, (g->n_nodes + 1) * sizeof *queue);
+    uint32_t mark = 0;
+    for (uint32_t i = 0; i < g->n_nodes; i++)
+        g->nodes[i].seen = 0;
+    for (uint32_t i = g->n_order; queue != NULL && i-- > 0;) {
+        struct sn_edge **in;
+        uint32_t n = sn_graph_in(g, g->order[i], &in);
+        /* What is heavier than a real call stays. */
+        while (n > 0 && in[n - 1]->residual) {
+            n--;
+            if (is_redundant(g, in[n], queue, ++mark))
+                in[n]->gone = true;
+        }
+    }
+}
+
+/* ---- tags
+ * ------------------------------------------------------------------------------------------
+ */
+
+static void drop_light_tags(struct sn_graph *g, int64_t cut)
+{
+    for (uint32_t i = 0; i < g->n_tags; i++)
+        if (sn_abs(g->tags[i].flat) < cut && sn_abs(g->tags[i].cum) < cut)
+            g->tags[i].gone = true;
+}
+
+static uint32_t count_tags(const struct sn_graph *g, const struct sn_node *n)
+{
+    uint32_t count = 0;
+    for (uint32_t t = n->tags; t != SN_NONE; t = g->tags[t].next)
+        count += !g->tags[t].gone && g->tags[t].flat != 0;
+    return count < MAX_NODELETS ? count : MAX_NODELETS;
+}
+
+/* ---- order
+ * -----------------------------------------------------------------------------------------
+ */
+
+struct ranked {
+    uint32_t node;
+    int64_t score;
+};
+
+static int descending(int64_t a, int64_t b)
+{
+    a = sn_abs(a);
+    b = sn_abs(b);
+    return (a < b) - (a > b);
+}
+
+/* The order of last resort: all that a node is, printed. */
+static int compare_infos(const struct sn_profile *p, const struct sn_node_info *a,
+                         const struct sn_node_info *b)
+{
+    char text[2][4096];
+    const struct sn_node_info *both[] = {a, b};
+    for (int i = 0; i < 2; i++)
+        snprintf(text[i], sizeof text[i], "{%s  %llu %s %lld %lld %lld %s}",
+                 sn_profile_str(p, both[i]->name), (unsigned long long)both[i]->address,
+                 sn_profile_str(p, both[i]->file), (long long)both[i]->start_line,
+                 (long long)both[i]->line, (long long)both[i]->column,
+                 sn_profile_str(p, both[i]->object));
+    return strcmp(text[0], text[1]);
+}
+
+static int compare_names(const struct sn_node *x, const struct sn_node *y)
+{
+    const struct sn_node_info *a = &x->info, *b = &y->info;
+    if (a->address != 0 && b->address != 0 && a->address != b->address)
+        return a->address < b->address ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+struct sorting {
+    const struct sn_graph *g;
+    const struct sn_profile *p;
+    bool by_flat;
+};
+
+static int compare_nodes(const void *a, const void *b, void *arg)
+{
+    const struct ranked *x = a, *y = b;
+    const struct sorting *s = arg;
+    const struct sn_node *m = &s->g->nodes[x->node], *n = &s->g->nodes[y->node];
+    int order = descending(x->score, y->score);
+    if (order == 0)
+        order = compare_names(m, n);
+    if (order == 0)
+        order = s->by_flat ? descending(m->cum, n->cum) : descending(m->flat, n->flat);
+    return order != 0 ? order : compare_infos(s->p, &m->info, &n->info);
+}
+
+/* -f log2 f of each edge's share; `self` is what stays in the node. */
+static double entropy(const struct sn_graph *g, uint32_t first, bool in, int64_t self)
+{
+    double score = 0;
+    int64_t total = self;
+    uint32_t i;
+    for (i = first; i != SN_NONE; i = in ? g->edges[i].next_in : g->edges[i].next_out)
+        if (!g->edges[i].gone && g->edges[i].weight > 0)
+            total += g->edges[i].weight;
+    if (total == 0)
+        return 0;
+    for (i = first; i != SN_NONE; i = in ? g->edges[i].next_in : g->edges[i].next_out) {
+        double share = (double)sn_abs(g->edges[i].weight) / (double)total;
+        if (!g->edges[i].gone && share != 0)
+            score -= share * log2(share);
+    }
+    if (self > 0)
+        score -= (double)self / (double)total * log2((double)self / (double)total);
+    return score;
+}
+
+static bool has_edges(const struct sn_graph *g, uint32_t i, bool in)
+{
+    while (i != SN_NONE && g->edges[i].gone)
+        i = in ? g->edges[i].next_in : g->edges[i].next_out;
+    return i != SN_NONE;
+}
+
+/* How interesting a node is to look at: little, if what comes in just goes out. */
+static int64_t entropy_score(const struct sn_graph *g, const struct sn_node *n)
+{
+    double in = has_edges(g, n->in, true) ? entropy(g, n->in, true, 0) : 1;
+    double out = has_edges(g, n->out, false) ? entropy(g, n->out, false, n->flat) : 1;
+    return (int64_t)((in + out) * (double)n->cum) + n->flat;
+}
+
+static bool sort_nodes(struct sn_graph *g, const struct sn_view *v)
+{
+    struct sorting s = {g, v->p, !v->kind.drawn && !v->o.cum};
+    struct ranked *r = sn_arena_alloc(g->arena, (g->n_order + 1) * sizeof *r);
+    if (r == NULL)
+        return false;
+    for (uint32_t i = 0; i < g->n_order; i++) {
+        const struct sn_node *n = &g->nodes[g->order[i]];
+        r[i].node = g->order[i];
+        r[i].score = v->kind.drawn ? entropy_score(g, n) : v->o.cum ? n->cum : n->flat;
+    }
+    qsort_r(r, g->n_order, sizeof *r, compare_nodes, &s);
+    for (uint32_t i = 0; i < g->n_order; i++)
+        g->order[i] = r[i].node;
+    return true;
+}
+
+/* ---- cutting trees
+ * ------------------------------------------------------------------------------------ */
+
+/* The children of a node that goes are its parent's now. */
+static void bypass(struct sn_graph *g, uint32_t node)
+{
+    struct sn_node *n = &g->nodes[node];
+    uint32_t up = n->in;
+    while (up != SN_NONE && g->edges[up].gone)
+        up = g->edges[up].next_in;
+    if (up != SN_NONE)
+        g->edges[up].gone = true;
+    for (uint32_t next, i = n->out; i != SN_NONE; i = next) {
+        struct sn_edge *e = &g->edges[i];
+        next = e->next_out;
+        if (e->gone)
+            continue;
+        if (up == SN_NONE) {
+            e->gone = true;
+            continue;
+        }
+        e->src = g->edges[up].src;
+        e->residual = true;
+        e->inlined &= g->edges[up].inlined;
+        e->next_out = g->nodes[e->src].out;
+        g->nodes[e->src].out = i;
+    }
+    n->out = SN_NONE;
+}
+
+/* Take out the nodes that are no longer kept. */
+static void cut_tree(struct sn_graph *g)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < g->n_order; i++) {
+        if (g->nodes[g->order[i]].kept)
+            g->order[n++] = g->order[i];
+        else
+            bypass(g, g->order[i]);
+    }
+    g->n_order = n;
+    drop_redundant_edges(g);
+}
+
+/* ---- the steps
+ * --------------------------------------------------------------------------------------------
+ */
+
+struct trimming {
+    struct sn_builder b;
+    struct sn_view *v;
+    struct sn_graph *g;
+    bool tree;
+    int64_t node_cut, edge_cut;
+};
+
+/* Keep what is kept: by building anew, or by cutting. */
+static bool rebuild(struct trimming *t)
+{
+    if (t->tree) {
+        cut_tree(t->g);
+        return true;
+    }
+    bool *kept = sn_arena_alloc(t->b.arena, (t->b.n_infos + 1) * sizeof *kept);
+    for (uint32_t i = 0; kept != NULL && i < t->g->n_nodes; i++)
+        kept[i] = t->g->nodes[i].kept;
+    sn_graph_free(t->g);
+    t->g = kept != NULL ? sn_builder_run(&t->b, kept) : NULL;
+    return t->g != NULL;
+}
+
+static bool cut_light_nodes(struct trimming *t, uint32_t *dropped)
+{
+    struct sn_graph *g = t->g;
+    for (uint32_t i = 0; i < g->n_order; i++) {
+        struct sn_node *n = &g->nodes[g->order[i]];
+        n->kept = sn_abs(n->cum) >= t->node_cut;
+        *dropped += !n->kept;
+    }
+    return *dropped == 0 || rebuild(t);
+}
+
+/* In a picture the tags of a node take room too. */
+static uint32_t how_many(const struct trimming *t)
+{
+    const struct sn_graph *g = t->g;
+    uint32_t max = (uint32_t)t->v->o.node_count, count = 0;
+    for (uint32_t i = 0; t->v->kind.drawn && i < g->n_order; i++) {
+        count += 1 + count_tags(g, &g->nodes[g->order[i]]);
+        if (count >= max)
+            return i + 1;
+    }
+    return max < g->n_order ? max : g->n_order;
+}
+
+static bool cut_to_count(struct trimming *t)
+{
+    struct sn_graph *g = t->g;
+    drop_light_tags(g, t->node_cut);
+    drop_light_edges(g, t->edge_cut);
+    uint32_t n = how_many(t);
+    if (n == g->n_order)
+        return true;
+    for (uint32_t i = n; i < g->n_order; i++)
+        g->nodes[g->order[i]].kept = false;
+    return rebuild(t) && sort_nodes(t->g, t->v);
+}
+
+static int64_t fraction_of(int64_t total, double fraction)
+{
+    return sn_abs((int64_t)((double)total * fraction));
+}
+
+static bool trim(struct trimming *t)
+{
+    struct sn_view *v = t->v;
+    int64_t total = 0;
+    uint32_t dropped = 0, before;
+    for (uint32_t i = 0; i < t->g->n_order; i++)
+        total += t->g->nodes[t->g->order[i]].flat;
+    t->node_cut = fraction_of(total, v->o.node_fraction);
+    t->edge_cut = fraction_of(total, v->o.edge_fraction);
+    if (t->node_cut > 0 && !cut_light_nodes(t, &dropped))
+        return false;
+    before = t->g->n_order;
+    if (!sort_nodes(t->g, v) || (v->o.node_count > 0 && !cut_to_count(t)))
+        return false;
+    drop_light_tags(t->g, t->node_cut);
+    t->g->dropped_edges = drop_light_edges(t->g, t->edge_cut);
+    if (v->kind.drawn)
+        drop_redundant_edges(t->g);
+    t->g->n_before = before;
+    t->g->dropped_nodes = dropped;
+    return true;
+}
+
+/* "minimum": the unit in which the smallest value shown can be told. */
+static void choose_unit(struct sn_view *v, const struct sn_graph *g)
+{
+    int64_t least = 0, most = v->total;
+    const char *low, *high;
+    if (strcmp(v->o.unit, "minimum") != 0 || g->n_order == 0)
+        return;
+    for (uint32_t i = 0; i < g->n_order; i++) {
+        const struct sn_node *n = &g->nodes[g->order[i]];
+        int64_t x = sn_abs(sn_mean(n->flat, n->flat_div));
+        if (x == 0)
+            x = sn_abs(sn_mean(n->cum, n->cum_div));
+        if (x > 0 && (least == 0 || x < least))
+            least = x;
+    }
+    if (least == 0)
+        least = most;
+    if (v->ratio > 0 && v->ratio != 1) {
+        least = (int64_t)((double)least * v->ratio);
+        most = (int64_t)((double)most * v->ratio);
+    }
+    sn_unit_scale(least, v->unit, "minimum", &low);
+    sn_unit_scale(most, v->unit, "minimum", &high);
+    if (strcmp(low, high) != 0 && least * 100 < most && !v->kind.integers)
+        sn_unit_scale(100 * least, v->unit, "minimum", &low);
+    v->out_unit = *low != '\0' ? low : v->unit;
+}
+
+struct sn_graph *sn_graph_new(struct sn_view *v, struct sn_error *e)
+{
+    struct trimming t = {.v = v};
+    if (sn_builder_open(&t.b, v))
+        t.g = sn_builder_run(&t.b, NULL);
+    t.tree = v->o.call_tree && (v->kind.drawn || v->kind.objects);
+    if (t.g != NULL && trim(&t) && !sn_arena_failed(t.g->arena)) {
+        choose_unit(v, t.g);
+        return t.g;
+    }
+    sn_graph_free(t.g);
+    sn_fail(e, NULL, -1, "out of memory");
+    return NULL;
+}

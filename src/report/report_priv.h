@@ -1,0 +1,29 @@
+/* report_priv.h: what the reports share. */
+#ifndef SN_REPORT_PRIV_H
+#define SN_REPORT_PRIV_H
+
+#include "report/report.h"
+
+/* A view and, where the report needs one, its graph. */
+struct sn_report {
+    struct sn_view v;
+    struct sn_graph *g; /* owned; NULL: none */
+};
+
+bool sn_report_open(struct sn_report *r, struct sn_profile *p, const struct sn_options *o,
+                    struct sn_view_kind kind, bool graph, struct sn_error *e);
+void sn_report_close(struct sn_report *r);
+/* True, or an error if `out` could not grow. */
+bool sn_report_done(const struct sn_buf *out, struct sn_error *e);
+
+/* labels.c: the head of a report, lines parted by '\n', each ended by it. `full` is that
+ * of a picture. */
+void sn_report_head(const struct sn_report *r, bool full, struct sn_buf *out);
+void sn_report_profile_head(const struct sn_view *v, struct sn_buf *out);
+
+typedef bool sn_report_fn(struct sn_profile *p, const struct sn_options *o,
+                          const char *argument, struct sn_buf *out, struct sn_error *e);
+sn_report_fn sn_report_top, sn_report_tree, sn_report_peek, sn_report_dot,
+    sn_report_traces, sn_report_tags, sn_report_comments, sn_report_callgrind;
+
+#endif
