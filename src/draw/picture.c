@@ -1,0 +1,289 @@
+/*
+ * picture.c: a scene becomes boxes, arrows and words with a place and a size, and is then
+ * painted on any canvas.
+ *
+ *     words wrapped and measured -> boxes sized -> layout -> painted: arrows, then boxes
+ */
+#include "draw_priv.h"
+
+#include <glib.h>
+#include <math.h>
+
+#define MARGIN       16
+#define NAME_CHARS   44 /* of a name before it is broken */
+#define LEGEND_CHARS 120
+#define LINES_MAX    12 /* of a box; what is more is cut out of the middle */
+#define PADDING_X    7
+#define PADDING_Y    4
+#define EDGE_FONT    11
+#define LEGEND_FONT  13
+#define TITLE_FONT   20
+#define TITLE_GAP    30
+#define LEGEND_GAP   18
+#define INK          0x222222
+#define ARROW        9
+
+/* ---- words
+ * ---------------------------------------------------------------------------------- */
+
+/* Valid UTF-8, and nothing a terminal or XML would stumble over. */
+static const char *clean(struct sn_arena *a, const char *s)
+{
+    char *valid = g_utf8_make_valid(s, -1);
+    char *copy = sn_arena_strdup(a, valid);
+    g_free(valid);
+    for (char *c = copy; c != NULL && *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 && *c != '\n')
+            *c = ' ';
+    return copy != NULL ? copy : "";
+}
+
+static void add_line(struct sn_paragraph *p, struct sn_arena *a, struct sn_text *t,
+                     const char *line)
+{
+    struct sn_line_of_text *l = SN_PUSH(a, p->lines, p->n_lines, p->cap_lines);
+    if (l == NULL)
+        return;
+    l->text = line;
+    l->width = sn_text_width(t, line, p->size);
+    p->width = fmax(p->width, l->width);
+    p->height += p->size * SN_LINE_HEIGHT;
+}
+
+/* Bytes of the first `max` characters. */
+static size_t bytes_of(const char *s, size_t max)
+{
+    size_t n = 0;
+    while (s[n] != '\0' && (max > 0 || (s[n] & 0xc0) == 0x80)) {
+        max -= (s[n] & 0xc0) != 0x80;
+        n++;
+    }
+    return n;
+}
+
+/* Where a long name is best broken: after what parts names and their arguments. */
+static size_t break_at(const char *s, size_t max)
+{
+    size_t hard = bytes_of(s, max), soft = 0;
+    for (size_t i = hard / 3; i < hard; i++)
+        if (strchr(",<(:/ _.-", s[i]) != NULL &&
+            !(s[i] == ':' && s[i + 1] == ':')) /* after the second colon */
+            soft = i + 1;
+    return soft > 0 ? soft : hard;
+}
+
+static void add_wrapped(struct sn_paragraph *p, struct sn_arena *a, struct sn_text *t,
+                        const char *line, size_t n, size_t max)
+{
+    const char *rest = sn_arena_strndup(a, line, n);
+    while (rest != NULL && bytes_of(rest, max) < strlen(rest)) {
+        size_t cut = break_at(rest, max);
+        const char *first = sn_arena_strndup(a, rest, cut);
+        if (first == NULL)
+            return;
+        add_line(p, a, t, first);
+        rest += cut;
+        rest += *rest == ' ';
+    }
+    if (rest != NULL)
+        add_line(p, a, t, rest);
+}
+
+/* Of a name of very many lines the middle goes. */
+static void shorten(struct sn_paragraph *p)
+{
+    if (p->n_lines <= LINES_MAX)
+        return;
+    uint32_t head = LINES_MAX / 2, tail = LINES_MAX - head - 1;
+    p->lines[head].text = "\u2026";
+    p->lines[head].width = p->size;
+    memmove(p->lines + head + 1, p->lines + p->n_lines - tail, tail * sizeof *p->lines);
+    p->n_lines = LINES_MAX;
+    p->height = LINES_MAX * p->size * SN_LINE_HEIGHT;
+    p->width = 0;
+    for (uint32_t i = 0; i < p->n_lines; i++)
+        p->width = fmax(p->width, p->lines[i].width);
+}
+
+static struct sn_paragraph set_type(struct sn_arena *a, struct sn_text *t,
+                                    const char *words, double size, size_t max)
+{
+    struct sn_paragraph p = {.size = size};
+    const char *line = clean(a, words);
+    while (*line != '\0') {
+        size_t n = strcspn(line, "\n");
+        add_wrapped(&p, a, t, line, n, max);
+        line += n + (line[n] == '\n');
+    }
+    return p;
+}
+
+/* ---- preparing
+ * -------------------------------------------------------------------------------- */
+
+static bool size_nodes(struct sn_painting *p, struct sn_text *t)
+{
+    const struct sn_scene *s = p->scene;
+    p->boxes = sn_arena_alloc(p->arena, (s->n_nodes + 1) * sizeof *p->boxes);
+    p->layout.nodes =
+        sn_arena_alloc(p->arena, (s->n_nodes + 1) * sizeof *p->layout.nodes);
+    if (sn_arena_failed(p->arena))
+        return false;
+    p->layout.n_nodes = s->n_nodes;
+    for (uint32_t i = 0; i < s->n_nodes; i++) {
+        p->boxes[i] =
+            set_type(p->arena, t, s->nodes[i].label, s->nodes[i].font_size, NAME_CHARS);
+        shorten(&p->boxes[i]);
+        p->layout.nodes[i].width = p->boxes[i].width + 2 * PADDING_X;
+        p->layout.nodes[i].height = p->boxes[i].height + 2 * PADDING_Y;
+    }
+    return true;
+}
+
+static bool size_edges(struct sn_painting *p, struct sn_text *t)
+{
+    const struct sn_scene *s = p->scene;
+    p->labels = sn_arena_alloc(p->arena, (s->n_edges + 1) * sizeof *p->labels);
+    p->layout.edges =
+        sn_arena_alloc(p->arena, (s->n_edges + 1) * sizeof *p->layout.edges);
+    if (sn_arena_failed(p->arena))
+        return false;
+    p->layout.n_edges = s->n_edges;
+    for (uint32_t i = 0; i < s->n_edges; i++) {
+        const struct sn_scene_edge *e = &s->edges[i];
+        p->labels[i] =
+            set_type(p->arena, t, e->label, e->tag ? 8 : EDGE_FONT, NAME_CHARS);
+        p->layout.edges[i] =
+            (struct sn_layout_edge){.from = e->from,
+                                    .to = e->to,
+                                    .weight = e->weight,
+                                    .min_len = e->min_len,
+                                    .label_width = p->labels[i].width + 6,
+                                    .label_height = p->labels[i].height + 2};
+    }
+    return true;
+}
+
+bool sn_painting_prepare(struct sn_painting *p, const struct sn_scene *s,
+                         struct sn_arena *a, struct sn_error *e)
+{
+    *p = (struct sn_painting){.scene = s, .arena = a, .layout = {.arena = a}};
+    struct sn_text *t = sn_text_new();
+    bool good = t != NULL && size_nodes(p, t) && size_edges(p, t);
+    if (good) {
+        p->title = clean(a, *s->title != '\0' ? s->title : "profile");
+        p->legend = set_type(a, t, s->legend, LEGEND_FONT, LEGEND_CHARS);
+        p->width = fmax(p->legend.width, sn_text_width(t, p->title, TITLE_FONT));
+    }
+    sn_text_free(t);
+    if (!good || sn_arena_failed(a))
+        return sn_fail(e, NULL, -1, "out of memory");
+    if (!sn_layout_run(&p->layout, e))
+        return false;
+    p->graph_x = MARGIN;
+    p->graph_y = MARGIN + TITLE_GAP + p->legend.height + LEGEND_GAP;
+    p->width = fmax(p->width, p->layout.width) + 2 * MARGIN;
+    p->height = p->graph_y + p->layout.height + MARGIN;
+    return true;
+}
+
+/* ---- painting
+ * ----------------------------------------------------------------------------------- */
+
+static void paint_paragraph(const struct sn_canvas *c, const struct sn_paragraph *p,
+                            double x, double top, uint32_t color, bool left)
+{
+    for (uint32_t i = 0; i < p->n_lines; i++)
+        c->text(c->self, x, top + (i * SN_LINE_HEIGHT + SN_ASCENT) * p->size, p->size,
+                color, left, &p->lines[i]);
+}
+
+/* The curve up to the arrow, whose tip touches the box. */
+static void paint_curve(const struct sn_painting *p, const struct sn_canvas *c,
+                        uint32_t i)
+{
+    const struct sn_scene_edge *e = &p->scene->edges[i];
+    const struct sn_layout_edge *l = &p->layout.edges[i];
+    double(*v)[2] = sn_arena_alloc(p->arena, (l->n_points + 1) * sizeof *v);
+    if (v == NULL || l->n_points < 4)
+        return;
+    for (uint32_t k = 0; k < l->n_points; k++) {
+        v[k][0] = p->graph_x + l->points[k][0];
+        v[k][1] = p->graph_y + l->points[k][1];
+    }
+    double *tip = v[l->n_points], *end = v[l->n_points - 1], *before = v[l->n_points - 2];
+    double dx = end[0] - before[0], dy = end[1] - before[1], len = hypot(dx, dy);
+    if (len < 1e-6) { /* straight, as it came */
+        dx = end[0] - v[0][0];
+        dy = end[1] - v[0][1];
+        len = fmax(hypot(dx, dy), 1e-6);
+    }
+    dx /= len;
+    dy /= len;
+    double size = e->tag ? ARROW * 0.6 : ARROW + e->pen_width;
+    double half = size * 0.4;
+    tip[0] = end[0];
+    tip[1] = end[1];
+    end[0] -= dx * size * 0.9;
+    end[1] -= dy * size * 0.9;
+    double left[2] = {tip[0] - dx * size - dy * half, tip[1] - dy * size + dx * half};
+    double right[2] = {tip[0] - dx * size + dy * half, tip[1] - dy * size - dx * half};
+    c->curve(c->self, v, l->n_points, e->pen_width, e->color, e->dotted);
+    c->arrow(c->self, tip, left, right, e->color);
+}
+
+static uint32_t darker(uint32_t color)
+{
+    return (color >> 1) & 0x7f7f7f;
+}
+
+static void paint_edge(const struct sn_painting *p, const struct sn_canvas *c, uint32_t i)
+{
+    const struct sn_scene_edge *e = &p->scene->edges[i];
+    const struct sn_layout_edge *l = &p->layout.edges[i];
+    c->group(c->self, e->tag ? "tag-edge" : "edge", clean(p->arena, e->tooltip));
+    paint_curve(p, c, i);
+    paint_paragraph(c, &p->labels[i], p->graph_x + l->label_x,
+                    p->graph_y + l->label_y - p->labels[i].height / 2, darker(e->color),
+                    false);
+    c->end_group(c->self);
+}
+
+static void paint_node(const struct sn_painting *p, const struct sn_canvas *c, uint32_t i)
+{
+    const struct sn_scene_node *n = &p->scene->nodes[i];
+    const struct sn_layout_node *l = &p->layout.nodes[i];
+    double x = p->graph_x + l->x, y = p->graph_y + l->y;
+    c->group(c->self, n->tag ? "tag" : "node", clean(p->arena, n->tooltip));
+    c->box(c->self, x - l->width / 2, y - l->height / 2, l->width, l->height,
+           n->tag ? 0x999999 : n->color, n->fill, n->tag);
+    paint_paragraph(c, &p->boxes[i], x, y - p->boxes[i].height / 2, INK, false);
+    c->end_group(c->self);
+}
+
+void sn_painting_draw(const struct sn_painting *p, const struct sn_canvas *c)
+{
+    struct sn_line_of_text title = {p->title, 0};
+    c->text(c->self, MARGIN, MARGIN + TITLE_FONT * SN_ASCENT, TITLE_FONT, INK, true,
+            &title);
+    paint_paragraph(c, &p->legend, MARGIN, MARGIN + TITLE_GAP, 0x555555, true);
+    for (uint32_t i = 0; i < p->scene->n_edges; i++)
+        paint_edge(p, c, i);
+    for (uint32_t i = 0; i < p->scene->n_nodes; i++)
+        paint_node(p, c, i);
+}
+
+bool sn_draw_scene(const struct sn_scene *s, enum sn_picture kind, struct sn_buf *out,
+                   struct sn_error *e)
+{
+    struct sn_painting p;
+    struct sn_arena *a = sn_arena_new();
+    bool good = a != NULL || sn_fail(e, NULL, -1, "out of memory");
+    good = good && sn_painting_prepare(&p, s, a, e);
+    if (good && kind == SN_PICTURE_SVG)
+        sn_draw_svg(&p, out);
+    else if (good)
+        good = sn_draw_cairo(&p, kind, out, e);
+    sn_arena_free(a);
+    return good && (!out->failed || sn_fail(e, NULL, -1, "out of memory"));
+}

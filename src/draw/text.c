@@ -1,0 +1,48 @@
+/* text.c: how wide words are, so that boxes fit them. Pango chooses the same fonts here
+ * and where cairo draws; a browser may have others, and svg.c tells it the width. */
+#include "draw_priv.h"
+
+#include <pango/pangocairo.h>
+
+struct sn_text {
+    PangoContext *context;
+    PangoLayout *layout;
+    PangoFontDescription *font;
+    double size;
+};
+
+struct sn_text *sn_text_new(void)
+{
+    struct sn_text *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return NULL;
+    PangoFontMap *map = pango_cairo_font_map_get_default();
+    t->context = pango_font_map_create_context(map);
+    pango_cairo_context_set_resolution(t->context, 72);
+    t->layout = pango_layout_new(t->context);
+    t->font = pango_font_description_from_string(SN_FONTS);
+    return t;
+}
+
+void sn_text_free(struct sn_text *t)
+{
+    if (t == NULL)
+        return;
+    pango_font_description_free(t->font);
+    g_object_unref(t->layout);
+    g_object_unref(t->context);
+    free(t);
+}
+
+double sn_text_width(struct sn_text *t, const char *line, double size)
+{
+    PangoRectangle ink, logical;
+    if (size != t->size) {
+        pango_font_description_set_absolute_size(t->font, size * PANGO_SCALE);
+        pango_layout_set_font_description(t->layout, t->font);
+        t->size = size;
+    }
+    pango_layout_set_text(t->layout, line, -1);
+    pango_layout_get_extents(t->layout, &ink, &logical);
+    return (double)logical.width / PANGO_SCALE;
+}
