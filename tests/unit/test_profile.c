@@ -1,0 +1,214 @@
+/* test_profile.c: the model, its codec, merging, and the spool; all of it also with input
+ * cut short at every byte, and without memory. */
+#include "../made.h"
+#include "../tap.h"
+#include "wire/wire.h"
+
+static const char small[] = "main;parse;read 30 thread=worker bytes:1024\n"
+                            "main;parse|scan 20 thread=worker\n"
+                            "main 5\n";
+
+static struct sn_buf encoded(struct sn_profile *p)
+{
+    struct sn_buf b = {.arena = p->arena};
+    sn_profile_encode(p, &b);
+    return b;
+}
+
+static void round_trip(void)
+{
+    struct sn_error e = {.offset = -1};
+    struct sn_profile *p = made(small);
+    p->time_ns = 1700000000000000000;
+    p->duration_ns = 1234567;
+    struct sn_buf b = encoded(p);
+    struct sn_profile *q = sn_profile_decode(b.data, b.len, "p", &e);
+    if (ok(q != NULL, "decodes what was encoded: %s", e.what)) {
+        struct sn_buf c = encoded(q);
+        ok(b.len == c.len && memcmp(b.data, c.data, b.len) == 0,
+           "and encodes to the same bytes");
+        is_int(q->n_samples, 3, "samples");
+        is_int(q->values[1], 30000000, "values");
+        is_int(q->samples[0].n_locs, 3, "a stack");
+        is_int(q->samples[0].n_labels, 2, "labels");
+        is_int(q->time_ns, 1700000000000000000, "time");
+        sn_profile_free(q);
+    }
+    bool fine = true;
+    for (size_t n = 0; n < b.len; n++) {
+        e = (struct sn_error){.offset = -1};
+        q = sn_profile_decode(b.data, n, "p", &e);
+        fine = fine && (q != NULL || e.what[0] != '\0');
+        sn_profile_free(q);
+    }
+    ok(fine, "cut short at any byte: a profile, or an error that says why");
+    unsigned step = 1;
+    for (q = NULL; q == NULL && step < 1000; step++) {
+        e = (struct sn_error){.offset = -1};
+        sn_pages_fail_after(step);
+        q = sn_profile_decode(b.data, b.len, "p", &e);
+        if (q == NULL && strstr(e.what, "memory") == NULL)
+            break;
+    }
+    sn_pages_fail_after(0);
+    ok(q != NULL && step < 1000, "without memory: an error, %u times", step - 2);
+    sn_profile_free(q);
+    sn_profile_free(p);
+}
+
+/* Messages with what no writer writes. */
+static void hostile(void)
+{
+    struct sn_arena *a = sn_arena_new();
+    struct sn_buf b = {.arena = a};
+    struct sn_error e = {.offset = -1};
+    ok(sn_profile_decode("", 0, "p", &e) == NULL && strstr(e.what, "empty"), "empty");
+    e = (struct sn_error){.offset = -1};
+    ok(sn_profile_decode("hello, world", 12, "p", &e) == NULL, "text: %s", e.what);
+    size_t m = sn_pb_begin(&b, 1);
+    sn_pb_put_uint(&b, 1, 99);
+    sn_pb_end(&b, m);
+    e = (struct sn_error){.offset = -1};
+    ok(sn_profile_decode(b.data, b.len, "p", &e) == NULL && e.offset >= 0,
+       "a string that is not there: offset %lld: %s", (long long)e.offset, e.what);
+    b.len = 0;
+    m = sn_pb_begin(&b, 1);
+    sn_pb_end(&b, m);
+    m = sn_pb_begin(&b, 2);
+    sn_pb_put_always(&b, 1, 7);
+    sn_pb_put_always(&b, 2, 1);
+    sn_pb_end(&b, m);
+    sn_pb_put_bytes(&b, 6, "", 0);
+    e = (struct sn_error){.offset = -1};
+    ok(sn_profile_decode(b.data, b.len, "p", &e) == NULL && strstr(e.what, "location"),
+       "a location that is not there: %s", e.what);
+    b.len = 0;
+    for (int i = 0; i < 40000; i++) { /* types times samples: more than there are bytes */
+        m = sn_pb_begin(&b, i % 2 ? 1 : 2);
+        sn_pb_end(&b, m);
+    }
+    sn_pb_put_bytes(&b, 6, "", 0);
+    e = (struct sn_error){.offset = -1};
+    ok(sn_profile_decode(b.data, b.len, "p", &e) == NULL, "too much promised: %s",
+       e.what);
+    sn_arena_free(a);
+}
+
+static void merging(void)
+{
+    struct sn_error e = {.offset = -1};
+    struct sn_profile *p = made(small);
+    struct sn_profile *q = made("main;parse;read 3 bytes:1024 thread=worker\n"
+                                "main;other 4\nmain;gone 0\n");
+    q->mappings[0].start += 0x7000; /* the same program, loaded elsewhere */
+    q->mappings[0].limit += 0x7000;
+    for (uint32_t i = 0; i < q->n_locations; i++)
+        q->locations[i].address = 0x7000 + (i < 3 ? p->locations[i].address : 0x9000);
+    struct sn_profile *both[] = {p, q}, *sum = sn_profile_merge(both, 2, &e);
+    if (ok(sum != NULL, "merges %s", e.what)) {
+        is_int(sum->n_samples, 4, "what is equal is one; what is zero is gone");
+        is_int(sum->values[0], 33, "and summed, whatever the labels' order");
+        is_int(sum->n_mappings, 1, "the same file at two addresses is one");
+        sn_profile_free(sum);
+    }
+    q->types[0].type = sn_strtab_add(q->strings, "widgets");
+    ok(sn_profile_merge(both, 2, &e) == NULL && strstr(e.what, "profile 2"),
+       "other types: %s", e.what);
+    sn_profile_free(p);
+    sn_profile_free(q);
+}
+
+/* ---- the spool
+ * ---------------------------------------------------------------------------- */
+
+static struct sn_spool_header *blank_spool(struct sn_arena *a, size_t *len)
+{
+    *len = SN_SPOOL_AT_ENTRIES + 4096;
+    struct sn_spool_header *h = sn_arena_alloc(a, *len);
+    *h = (struct sn_spool_header){.magic = SN_SPOOL_MAGIC,
+                                  .version = 1,
+                                  .pid = 7,
+                                  .state = 1,
+                                  .period_ns = 1000000,
+                                  .n_modules = 1,
+                                  .n_threads = 2,
+                                  .clock = "perf",
+                                  .exe = "/bin/x",
+                                  .start_mono_ns = 5,
+                                  .last_mono_ns = 50};
+    struct sn_spool_module *m = (void *)((char *)h + SN_SPOOL_AT_MODULES);
+    *m = (struct sn_spool_module){.start = 0x1000,
+                                  .limit = 0x2000,
+                                  .ready = 1,
+                                  .build_id_len = 2,
+                                  .build_id = {0xab, 0xcd},
+                                  .path = "/bin/x"};
+    struct sn_spool_thread *t = (void *)((char *)h + SN_SPOOL_AT_THREADS);
+    t[1] = (struct sn_spool_thread){.tid = 42, .ready = 1, .name = "worker"};
+    return h;
+}
+
+static struct sn_spool_entry *add_entry(struct sn_spool_header *h, uint32_t bucket)
+{
+    uint64_t at = SN_SPOOL_AT_ENTRIES + h->used;
+    struct sn_spool_entry *x = (void *)((char *)h + at);
+    *x = (struct sn_spool_entry){.count = 2, .weight = 3, .thread = 1, .n_pcs = 2};
+    x->pcs[0] = 0x1010;
+    x->pcs[1] = 0x1020;
+    uint32_t *buckets = (uint32_t *)((char *)h + SN_SPOOL_AT_BUCKETS);
+    x->next = buckets[bucket];
+    buckets[bucket] = (uint32_t)(at / 8);
+    h->used += sizeof *x + 2 * sizeof x->pcs[0];
+    h->samples += 2;
+    return x;
+}
+
+static void spool(void)
+{
+    struct sn_arena *a = sn_arena_new();
+    struct sn_error e = {.offset = -1};
+    size_t len;
+    struct sn_spool_header *h = blank_spool(a, &len);
+    struct sn_spool_entry *x = add_entry(h, 3);
+    struct sn_profile *p = sn_spool_read(h, len, "s", &e);
+    if (ok(p != NULL, "reads a spool %s", e.what)) {
+        is_int(p->n_samples, 1, "an entry is a sample");
+        is_int(p->values[0], 3, "of as many periods as it stands for");
+        is_int(p->values[1], 3000000, "in nanoseconds");
+        is_str(sn_profile_str(p, p->mappings[0].build_id), "abcd", "build id");
+        is_str(sn_profile_str(p, p->labels[0].str), "worker", "the thread's name");
+        is_int(p->labels[1].num, 42, "and number");
+        is_int(p->duration_ns, 45, "until the last sample, where it was killed");
+        sn_profile_free(p);
+    }
+    x->next = (uint32_t)(SN_SPOOL_AT_ENTRIES / 8);
+    p = sn_spool_read(h, len, "s", &e);
+    ok(p != NULL, "a chain in a circle ends");
+    sn_profile_free(p);
+    x->next = 0xfffffff0;
+    x->n_pcs = 0xffff;
+    p = sn_spool_read(h, len, "s", &e);
+    ok(p != NULL && p->n_samples == 0, "an entry larger than the file is left out");
+    sn_profile_free(p);
+    bool fine = true;
+    for (size_t n = 0; n < len; n += n < 5000 ? 1 : 997) {
+        e = (struct sn_error){.offset = -1};
+        p = sn_spool_read(h, n, "s", &e);
+        fine = fine && (p != NULL || e.what[0] != '\0');
+        sn_profile_free(p);
+    }
+    ok(fine, "cut short anywhere: a profile, or an error that says why");
+    h->period_ns = 0;
+    e = (struct sn_error){.offset = -1};
+    ok(sn_spool_read(h, len, "s", &e) == NULL, "no period: %s", e.what);
+    sn_arena_free(a);
+}
+
+int main(void)
+{
+    round_trip();
+    hostile();
+    merging();
+    spool();
+    return done();
+}

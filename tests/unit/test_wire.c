@@ -1,0 +1,127 @@
+/* test_wire.c: protobuf and gzip, there and back, cut short everywhere, and hostile. */
+#include "../tap.h"
+#include "wire/wire.h"
+
+static void numbers(void)
+{
+    static const uint64_t rows[] = {
+        0, 1, 127, 128, 300, UINT32_MAX, (uint64_t)1 << 56, UINT64_MAX};
+    struct sn_arena *a = sn_arena_new();
+    for (size_t i = 0; i < SN_COUNT(rows); i++) {
+        struct sn_buf b = {.arena = a};
+        struct sn_pb r;
+        struct sn_pb_field f;
+        sn_pb_put_always(&b, 536870911, rows[i]);
+        sn_pb_open(&r, b.data, b.len);
+        ok(sn_pb_next(&r, &f) && f.number == 536870911 && f.value == rows[i] &&
+               !sn_pb_next(&r, &f) && r.bad == NULL,
+           "%llu there and back", (unsigned long long)rows[i]);
+        bool cut = true;
+        for (size_t n = 1; n < b.len; n++) {
+            sn_pb_open(&r, b.data, n);
+            cut = cut && !sn_pb_next(&r, &f) && (r.bad != NULL || n == 0);
+        }
+        ok(cut, "... and cut short at any byte it is an error");
+    }
+    struct sn_buf b = {.arena = a};
+    sn_pb_put_uint(&b, 1, 0);
+    sn_pb_put_int(&b, 2, 0);
+    is_int(b.len, 0, "a zero is left out");
+    sn_arena_free(a);
+}
+
+static void nested(void)
+{
+    struct sn_arena *a = sn_arena_new();
+    struct sn_buf b = {.arena = a};
+    struct sn_pb r, inner;
+    struct sn_pb_field f;
+    size_t outer = sn_pb_begin(&b, 1), middle = sn_pb_begin(&b, 2);
+    for (int i = 0; i < 1000; i++)
+        sn_pb_put_always(&b, 3, (uint64_t)i);
+    sn_pb_end(&b, middle);
+    sn_pb_put_bytes(&b, 4, "tail", 4);
+    sn_pb_end(&b, outer);
+    sn_pb_open(&r, b.data, b.len);
+    ok(sn_pb_next(&r, &f) && f.type == SN_PB_BYTES && r.p == r.end, "one field in all");
+    inner = sn_pb_sub(&r, &f);
+    ok(sn_pb_next(&inner, &f) && f.number == 2 && f.len > 2000,
+       "a long one in it, whose length took more than a byte");
+    ok(sn_pb_next(&inner, &f) && f.number == 4 && memcmp(f.bytes, "tail", 4) == 0,
+       "what follows it is in place");
+    sn_arena_free(a);
+}
+
+static void hostile(void)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+        const char *what;
+    } rows[] = {
+        {"\x00\x00", 2, "field number 0"},
+        {"\x0b\x00", 2, "a group"},
+        {"\x0a\x05"
+         "abc",
+         5, "a string longer than the message"},
+        {"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11, "a length of 2^64"},
+        {"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12, "a number of 11 bytes"},
+        {"\x09\x01\x02", 3, "half a fixed64"},
+    };
+    for (size_t i = 0; i < SN_COUNT(rows); i++) {
+        struct sn_pb r;
+        struct sn_pb_field f;
+        sn_pb_open(&r, rows[i].bytes, rows[i].len);
+        while (sn_pb_next(&r, &f))
+            continue;
+        ok(r.bad != NULL && r.bad_offset <= rows[i].len, "%s: %s", rows[i].what,
+           r.bad != NULL ? r.bad : "accepted");
+    }
+}
+
+static void gzip(void)
+{
+    struct sn_arena *a = sn_arena_new();
+    struct sn_buf z = {.arena = a};
+    struct sn_error e = {.offset = -1};
+    unsigned char *out;
+    size_t n;
+    char *text = sn_arena_alloc(a, 300000);
+    memset(text, 'x', 300000);
+    ok(sn_gzip_deflate(text, 300000, &z, &e) && z.len < 3000, "deflates");
+    ok(sn_gzip_is(z.data, z.len) && !sn_gzip_is("hello", 5),
+       "is told by its first bytes");
+    ok(sn_gzip_inflate(z.data, z.len, 1 << 20, a, &out, &n, "z", &e) && n == 300000 &&
+           memcmp(out, text, n) == 0,
+       "inflates");
+    ok(!sn_gzip_inflate(z.data, z.len, 100000, a, &out, &n, "z", &e) &&
+           strstr(e.what, "more than is allowed"),
+       "not beyond the limit: %s", e.what);
+    bool refused = true;
+    for (size_t cut = 0; cut < z.len; cut++) {
+        e = (struct sn_error){.offset = -1};
+        refused = refused && (cut == 0 || !sn_gzip_inflate(z.data, cut, 1 << 20, a, &out,
+                                                           &n, "z", &e));
+    }
+    ok(refused, "cut short at any byte it is an error");
+    size_t one = z.len;
+    sn_gzip_deflate("tail", 4, &z, &e);
+    e = (struct sn_error){.offset = -1};
+    ok(sn_gzip_inflate(z.data, z.len, 1 << 20, a, &out, &n, "z", &e) && n == 300004 &&
+           memcmp(out + n - 4, "tail", 4) == 0,
+       "two members are one file");
+    z.data[one] = 'X';
+    ok(!sn_gzip_inflate(z.data, z.len, 1 << 20, a, &out, &n, "z", &e) &&
+           e.offset == (int64_t)one,
+       "what follows and is no member: the error says where");
+    sn_arena_free(a);
+}
+
+int main(void)
+{
+    numbers();
+    nested();
+    hostile();
+    gzip();
+    return done();
+}
