@@ -51,10 +51,13 @@ static const struct {
      "peek: '(' is no regular expression: missing closing parenthesis at "
      "character 1"},
     {"tags", NULL,
-     "  bytes: Total 300.0ms of 600.0ms (50.00%)\n"
-     "         300.0ms (50.00%): 1kB\n"
+     " bytes: Total 300ms of 600ms (50.00%)\n"
+     "        300ms (50.00%): 1kB\n"
      "\n"
-     "  thread: Total 500.0ms of 600.0ms (83.33%)\n"},
+     " thread: Total 500ms of 600ms (83.33%)\n"
+     "         300ms (50.00%): one\n"
+     "         200ms (33.33%): two\n"
+     "\n"},
     {"comments", NULL, ""},
 };
 
@@ -63,8 +66,7 @@ static void words(void)
     for (size_t i = 0; i < SN_COUNT(rows); i++) {
         struct sn_profile *p = made(program);
         const char *text = report(p, rows[i].name, rows[i].argument);
-        if (strcmp(rows[i].name, "tags") != 0) /* see below */
-            is_str(text != NULL ? text : "", rows[i].wanted, rows[i].name);
+        is_str(text != NULL ? text : "", rows[i].wanted, rows[i].name);
         sn_profile_free(p);
     }
 }
@@ -74,17 +76,13 @@ static void contains(const char *name, const char *argument, const char *const *
     struct sn_profile *p = made(program);
     const char *text = report(p, name, argument);
     for (; *parts != NULL; parts++)
-        if (!ok(strstr(text, *parts) != NULL, "%s: %s", name, *parts))
-            printf("# in: %s\n", text);
+        ok(strstr(text, *parts) != NULL, "%s has %.*s", name, (int)strcspn(*parts, "\n"),
+           *parts);
     sn_profile_free(p);
 }
 
 static void parts(void)
 {
-    contains("tags", NULL,
-             (const char *const[]){" bytes: Total 0.30s of 0.60s (50.00%)\n",
-                                   "0.30s (50.00%): 1kB\n",
-                                   " thread: Total 0.50s of 0.60s (83.33%)\n", NULL});
     contains(
         "traces", NULL,
         (const char *const[]){"    thread:  one\n     bytes:  1kB\n",
@@ -95,10 +93,10 @@ static void parts(void)
                                    "fn=(1) read\n", "calls=0 ", NULL});
     contains("dot", NULL,
              (const char *const[]){"digraph \"made\" {\n",
-                                   "N1 [label=\"read\\n0.30s (50.00%)\" id=\"node1\"",
+                                   "N2 [label=\"read\\n300ms (50.00%)\" id=\"node2\"",
                                    "label = \"thread:one\"",
-                                   "N1 -> N1_0 [label=\" 0.30s\"",
-                                   "tooltip=\"parse -> scan (0.20s)\"", NULL});
+                                   "N2 -> N2_0 [label=\" 300ms\"",
+                                   "tooltip=\"parse -> scan (200ms)\"", NULL});
 }
 
 static void scene(void)
