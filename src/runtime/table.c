@@ -269,8 +269,10 @@ void sn_table_count(uint32_t thread, enum sn_unwind_end end, const uintptr_t *pc
                     size_t n, uint64_t weight)
 {
     uint64_t hash = thread * 31u + (unsigned)end;
-    for (size_t i = 0; i < n; i++)
-        hash = sn_hash_mix(hash ^ pcs[i]);
+    for (size_t i = 0; i < n; i++) { /* a chain of multiplications: one a frame */
+        hash = (hash ^ pcs[i]) * UINT64_C(0x9e3779b97f4a7c15);
+        hash ^= hash >> 32;
+    }
     struct sn_spool_entry key = {.hash = (uint32_t)hash,
                                  .thread = thread,
                                  .n_pcs = (uint16_t)n,
