@@ -65,7 +65,7 @@ static bool parse_flag(const struct flag_table *tables, void *to, char **argv, i
         return false;
     if (f->kind == FLAG_SWITCH)
         value = truth ? "true" : "false";
-    return f->set(to, name, value != NULL ? value : "", e);
+    return f->set(to, f->name, value != NULL ? value : "", e);
 }
 
 bool args_parse(const struct flag_table *tables, void *to, bool in_order, char **argv,

@@ -55,7 +55,8 @@ struct flag {
     enum flag_kind kind;
     const char *value; /* its name in the help; NULL for a switch */
     const char *help;  /* one line; NULL: a second spelling, not listed */
-    /* `value` is "true" or "false" for a switch, "" for a MAYBE without one. */
+    /* `name` is the row's; `value` is "true" or "false" for a switch, "" for a MAYBE
+     * without one, else argv's: both may be kept. */
     bool (*set)(void *to, const char *name, const char *value, struct sn_error *e);
 };
 

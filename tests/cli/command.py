@@ -95,6 +95,8 @@ def test_grammars():
     samples = call("top", "-sample_index=samples", profile)
     ok("Type: samples" in samples[1], "-sample_index=samples")
     equal(call("top", "-sample_index=0", profile), samples, "-sample_index=0: the same")
+    ok("alloc_space" in call("-top", "-alloc_space", profile)[2],
+       "-alloc_space asks for that type")
 
 
 def test_inputs():
@@ -104,7 +106,7 @@ def test_inputs():
     with open(profile, "rb") as file:
         equal(call("top", "-", stdin=file), first, "- is standard input")
     twice = call("top", profile, profile)[1]
-    ok("2s" in twice and "80" in twice, "two profiles are merged")
+    ok("2000ms total" in twice and "800ms" in twice, "two profiles are merged")
     equal(call("top", str(SONDE), profile)[0], 0, "the first of two may be a binary")
     less = call("top", f"--base={made({('forty', 'work', 'main'): 40})}", profile)[1]
     ok("thirty" in less and "0.40s" not in less, "--base subtracts")
