@@ -99,6 +99,7 @@ static void waits(void)
     int got = 0;
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
     pthread_sigmask(SIG_BLOCK, &set, &old);
     burn(20000);
     pthread_create(&sender, NULL, send_usr1, NULL);
@@ -107,7 +108,7 @@ static void waits(void)
     check("sigwait gets its signal", error == 0 && got == SIGUSR1);
     pthread_sigmask(SIG_SETMASK, &old, &now);
     check("the mask is what was set",
-          sigismember(&now, SIGUSR1) && !sigismember(&old, SIGUSR1));
+          sigismember(&now, SIGUSR2) && !sigismember(&old, SIGUSR2));
     sigfillset(&set);
     pthread_sigmask(SIG_SETMASK, &set, NULL);
     burn(20000);
@@ -174,6 +175,10 @@ static void *spin(void *unused)
 int main(void)
 {
     pthread_t blocked, spinner;
+    sigset_t waited;
+    sigemptyset(&waited);
+    sigaddset(&waited, SIGUSR1); /* in each thread, or one that does not wait takes it */
+    pthread_sigmask(SIG_BLOCK, &waited, NULL);
     setvbuf(stdout, NULL, _IONBF, 0);
     if (pthread_create(&blocked, NULL, all_blocked, NULL) != 0 ||
         pthread_create(&spinner, NULL, spin, NULL) != 0)
