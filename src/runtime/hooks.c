@@ -33,7 +33,6 @@
     X(int, dlclose, (void *))                                                            \
     X(int, sigaction, (int, const struct sigaction *, struct sigaction *))               \
     X(sighandler_t, signal, (int, sighandler_t))                                         \
-    X(int, sigprocmask, (int, const sigset_t *, sigset_t *))                             \
     X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *))                         \
     X(int, sigwait, (const sigset_t *, int *))                                           \
     X(int, sigwaitinfo, (const sigset_t *, siginfo_t *))                                 \
@@ -66,16 +65,21 @@ int sn_real_sigmask(int how, const sigset_t *set, sigset_t *old)
 /* ---- threads
  * ------------------------------------------------------------------------------ */
 
+/* Has the calling thread blocked our signal, as far as it knows? */
+static __thread bool thinks_blocked __attribute__((tls_model("initial-exec")));
+
 struct thread_call {
     void *(*function)(void *);
     int (*c11_function)(void *);
     void *argument;
+    bool thinks_blocked; /* its creator: masks are inherited */
 };
 
 static struct thread_call take(void *call)
 {
     struct thread_call c = *(struct thread_call *)call;
     sn_pages_unmap(call, sizeof c);
+    thinks_blocked = c.thinks_blocked;
     sn_clock_thread_begin();
     return c;
 }
@@ -99,7 +103,7 @@ SN_PUBLIC int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
     struct thread_call *c = sn_tick_enabled() ? sn_pages_map(sizeof *c) : NULL;
     if (c == NULL)
         return REAL(pthread_create)(thread, attr, function, argument);
-    *c = (struct thread_call){.function = function, .argument = argument};
+    *c = (struct thread_call){function, NULL, argument, thinks_blocked};
     int error = REAL(pthread_create)(thread, attr, enter_thread, c);
     if (error != 0)
         sn_pages_unmap(c, sizeof *c);
@@ -111,7 +115,7 @@ SN_PUBLIC int thrd_create(thrd_t *thread, thrd_start_t function, void *argument)
     struct thread_call *c = sn_tick_enabled() ? sn_pages_map(sizeof *c) : NULL;
     if (c == NULL)
         return REAL(thrd_create)(thread, function, argument);
-    *c = (struct thread_call){.c11_function = function, .argument = argument};
+    *c = (struct thread_call){NULL, function, argument, thinks_blocked};
     int error = REAL(thrd_create)(thread, enter_c11_thread, c);
     if (error != thrd_success)
         sn_pages_unmap(c, sizeof *c);
@@ -269,20 +273,35 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
     return copy;
 }
 
-SN_PUBLIC int sigprocmask(int how, const sigset_t *set, sigset_t *old)
+/* What the program asks of the mask, done but for our signal; it reads back what it
+ * believes. 0 or an error number. */
+static int change_mask(int how, const sigset_t *set, sigset_t *old)
 {
     sigset_t copy;
-    if (how != SIG_UNBLOCK)
-        set = without_ours(set, &copy);
-    return REAL(sigprocmask)(how, set, old);
+    bool was = thinks_blocked,
+         names_it = set != NULL && sigismember(set, SN_CLOCK_SIGNAL);
+    int error =
+        sn_real_sigmask(how, how != SIG_UNBLOCK ? without_ours(set, &copy) : set, old);
+    if (error != 0)
+        return error;
+    if (old != NULL && was)
+        sigaddset(old, SN_CLOCK_SIGNAL);
+    if (set != NULL && (how == SIG_SETMASK || names_it))
+        thinks_blocked = how != SIG_UNBLOCK && names_it && sn_tick_enabled();
+    return 0;
+}
+
+SN_PUBLIC int sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+    int error = change_mask(how, set, old);
+    if (error != 0)
+        errno = error;
+    return error != 0 ? -1 : 0;
 }
 
 SN_PUBLIC int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
 {
-    sigset_t copy;
-    if (how != SIG_UNBLOCK)
-        set = without_ours(set, &copy);
-    return REAL(pthread_sigmask)(how, set, old);
+    return change_mask(how, set, old);
 }
 
 SN_PUBLIC int sigwait(const sigset_t *set, int *signal)

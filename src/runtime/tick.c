@@ -5,11 +5,12 @@
  * kept; tests/signal_safety.sh looks at what this object needs. All signals are blocked
  * meanwhile, so that no handler of the program runs on top of it.
  *
- * Ticks come in batches. Between two of them the period changes by a few percent, one
- * time up, the next time down by as much, so that a program that repeats itself is not
- * always met at the same point and yet the mean stays. A batch is also what the kernel
- * may send before it hears from us again (PERF_EVENT_IOC_REFRESH): a thread that blocks
- * every signal does not fill the queue of signals.
+ * Ticks come in batches, three in a round: one tick at a random distance, 32 of a period
+ * that is a few percent long, 32 of one that is short by as much. So a program that
+ * repeats itself in step with the clock is met at all its points, and the mean stays. A
+ * batch is also what the kernel may send before it hears from us again
+ * (PERF_EVENT_IOC_REFRESH; a batch more, so that it need not wait for us): a thread that
+ * blocks every signal does not fill the queue of signals.
  */
 #include "runtime/runtime.h"
 
@@ -61,13 +62,19 @@ static uint64_t thread_cpu_ns(void)
     return sn_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
-uint64_t sn_next_period_ns(struct sn_sampler *s)
+/* Begin the next batch of the round: its period and its length. The two long ones go over
+ * one to three repetitions of a program that is in step. */
+static void plan_batch(struct sn_sampler *s)
 {
-    uint64_t base = period_ns * s->shed, step = base / 64;
-    if (s->period_ns > base && s->period_ns <= base + 4 * step)
-        return 2 * base - s->period_ns;
+    uint64_t base = period_ns * s->shed;
     uint64_t random = sn_hash_mix(sn_clock_ns(CLOCK_MONOTONIC) ^ (uintptr_t)s);
-    return base + step + random % (3 * step);
+    s->step = (s->step + 1) % SN_STEPS;
+    s->batch = s->step == SN_STEP_RANDOM ? 1 : BATCH;
+    if (s->step == SN_STEP_LONG)
+        s->jitter_ns = base / BATCH + random % (2 * base / BATCH);
+    s->period_ns = s->step == SN_STEP_LONG    ? base + s->jitter_ns
+                   : s->step == SN_STEP_SHORT ? base - s->jitter_ns
+                                              : base / 2 + random % base;
 }
 
 /* The calling thread's sampler. One that was there before the recording learns of it
@@ -142,16 +149,17 @@ static void next_batch(struct sn_sampler *s, uint64_t handler_ns)
     prctl(PR_GET_NAME, name);
     sn_table_thread_name(s->thread, name);
     sn_table_header()->last_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
-    s->batch = BATCH;
-    if (s->kind == SN_CLOCK_TIMER)
+    if (s->kind == SN_CLOCK_TIMER) {
+        s->batch = BATCH;
         return;
+    }
     if (handler_ns > period_ns * s->shed / 2 && s->shed < MAX_SHED)
         s->shed *= 2;
     else if (handler_ns < period_ns * s->shed / 8 && s->shed > 1)
         s->shed /= 2;
-    s->period_ns = sn_next_period_ns(s);
+    plan_batch(s);
     ioctl(s->fd, PERF_EVENT_IOC_PERIOD, &s->period_ns);
-    ioctl(s->fd, PERF_EVENT_IOC_REFRESH, s->fresh ? 2 * BATCH : BATCH);
+    ioctl(s->fd, PERF_EVENT_IOC_REFRESH, s->batch + (s->fresh ? BATCH : 0));
     s->fresh = false;
 }
 
