@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#undef sn_fail
 bool sn_fail(struct sn_error *e, const char *where, int64_t offset, const char *fmt, ...)
 {
     va_list ap;
