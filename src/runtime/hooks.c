@@ -50,6 +50,7 @@ void sn_hooks_bind(void)
 {
 #define BIND(type, name, args) *(void **)&real.name = dlsym(RTLD_NEXT, #name);
     REALS(BIND)
+    sn_sleep_bind();
 }
 
 int sn_real_sigaction(int signal, const struct sigaction *action, struct sigaction *old)

@@ -1,8 +1,8 @@
 /*
  * runtime: libsonde. config.c reads SONDE; table.c counts stacks in the spool; tick.c is
  * the signal handler; clock.c gives every thread a CPU clock; hooks.c meets new threads,
- * exec and the signal calls of the program; sonde.c is the public interface and the
- * process's life.
+ * exec and the signal calls of the program; sleep.c keeps ticks out of its waits; sonde.c
+ * is the public interface and the process's life.
  *
  * The only room (with trace) that has mutable globals: a process is profiled once at a
  * time. What the handler calls is in table.c and tick.c, and nothing else is in them.
@@ -146,6 +146,7 @@ void sn_on_stray_io(int signal);
 /* ---- hooks.c
  * ---------------------------------------------------------------------------- */
 
+void sn_sleep_bind(void); /* sleep.c's */
 void sn_hooks_bind(void); /* look the real functions up, while that is safe */
 int sn_real_sigaction(int signal, const struct sigaction *action, struct sigaction *old);
 int sn_real_sigmask(int how, const sigset_t *set, sigset_t *old);
