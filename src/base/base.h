@@ -35,7 +35,7 @@ struct sn_error {
  */
 bool sn_fail(struct sn_error *e, const char *where, int64_t offset, const char *fmt, ...)
     SN_PRINTF(4, 5);
-#ifdef __clang_analyzer__ /* sees one file at a time, and so not that it returns false */
+#ifdef __clang_analyzer__ /* sees one file at a time, so not that it returns false */
 #define sn_fail(...) (sn_fail(__VA_ARGS__), false)
 #endif
 /* "where: offset 12: what" (parts that are absent left out), cut to `size`. Returns buf.
