@@ -125,7 +125,7 @@ __attribute__((noinline)) static void even(int n)
     sink += room[0];
 }
 
-__attribute__((noinline, optimize("no-omit-frame-pointer"))) static void odd(int n)
+__attribute__((noinline)) static void odd(int n)
 {
     volatile char *room = __builtin_alloca((size_t)(16 + n % 3 * 16));
     room[0] = (char)n;
