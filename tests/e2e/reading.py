@@ -21,10 +21,11 @@ def entries(text):
 
 
 def test_top():
-    rows = entries(sonde("top", profile()))
-    named = [row[5] for row in rows]
+    named = [row[5] for row in entries(sonde("top", "--noinlines", profile()))]
     equal(named[:4], ["forty", "thirty", "twenty", "ten"], "top: the four, in order")
     ok("main" in named and "work" in named, "top: with their callers")
+    named = [row[5] for row in entries(sonde("top", profile()))]
+    equal(named[0], "burn (inline)", "top: what they all have inlined")
 
 
 def test_both_grammars():
