@@ -288,7 +288,7 @@ static void meet_others(void)
         more = false;
         while (tasks != NULL && (d = readdir(tasks)) != NULL) {
             pid_t tid = (pid_t)atoi(d->d_name);
-            if (tid <= 0)
+            if (tid <= 0 || tid == own_tid())
                 continue;
             pthread_mutex_lock(&lock);
             struct sn_sampler *s = sampler_of(tid);
@@ -347,7 +347,8 @@ bool sn_clock_start(const struct sn_settings *s, struct sn_error *e)
     sn_unwind_forget(); /* so that modules are met again, for this spool */
     forget_dead();
     sn_tick_enable(period_ns);
-    sn_clock_thread_begin();
+    meet_others();
+    sn_clock_thread_begin(); /* last: our own start is nobody's concern */
     if (sn_self == NULL || sn_self->kind == SN_CLOCK_NONE) {
         sn_clock_stop(false);
         return sn_fail(e, "cpu", -1, "the kernel grants no CPU clock (%s)",
@@ -356,7 +357,6 @@ bool sn_clock_start(const struct sn_settings *s, struct sn_error *e)
     }
     snprintf(sn_table_header()->clock, sizeof sn_table_header()->clock, "%s",
              sn_clock_names[sn_self->kind]);
-    meet_others();
     return true;
 }
 
