@@ -131,7 +131,7 @@ struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
 struct sn_spool_module {
     uint64_t start, limit; /* of the executable segment in memory */
     uint64_t offset;       /* of that segment in the file */
-    uint32_t ready;        /* set last (release) */
+    uint32_t ready; /* set last (release): 1 + the generation in which it was met */
     uint32_t build_id_len;
     unsigned char build_id[32];
     char path[SN_SPOOL_PATH];
@@ -151,7 +151,9 @@ struct sn_spool_entry {
     uint64_t weight; /* period ticks the samples stand for */
     uint32_t thread; /* slot */
     uint16_t n_pcs;
-    uint16_t end;   /* why the stack ends: enum sn_unwind_end; 0 is complete */
+    uint16_t end;        /* why the stack ends: enum sn_unwind_end; 0 is complete */
+    uint32_t generation; /* dlclose calls before: what lay at an address may change */
+    uint32_t reserved;
     uint64_t pcs[]; /* leaf first; callers' already moved back into their call (pc - 1) */
 };
 
@@ -159,7 +161,6 @@ enum sn_spool_drop {                  /* why a tick brought no sample */
                      SN_DROP_FULL,    /* no room in the spool */
                      SN_DROP_MISSED,  /* the thread's CPU time says it was due: its signal
                                          was  blocked, its clock's descriptor closed */
-                     SN_DROP_LATE,    /* arrived after the clock was stopped */
                      SN_DROP_THREADS, /* threads that could not get a clock (threads, not
                                          ticks) */
                      SN_DROP_COUNT

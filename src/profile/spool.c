@@ -26,7 +26,8 @@ struct reader {
     const unsigned char *data;
     uint64_t end; /* of the entries, in bytes from the file's start */
     struct sn_profile *p;
-    struct sn_map *locations; /* pc to index */
+    struct sn_map *locations; /* of a generation: pc to index */
+    uint32_t *generations;    /* of each mapping: when it was met */
     uint32_t thread_key, tid_key;
     uint64_t read; /* bytes of entries so far */
     uint64_t skipped;
@@ -70,6 +71,7 @@ static bool add_mapping(struct reader *r, const struct sn_spool_module *m)
                              .limit = m->limit,
                              .offset = m->offset,
                              .file = text(r, m->path, sizeof m->path)};
+    r->generations[r->p->n_mappings - 1] = m->ready - 1;
     if (m->build_id_len <= sizeof m->build_id)
         x->build_id = hex(r, m->build_id, m->build_id_len);
     return true;
@@ -90,28 +92,35 @@ static bool read_modules(struct reader *r)
     return true;
 }
 
-static uint32_t mapping_of(const struct sn_profile *p, uint64_t pc)
+/* What was met last of what had been met by then. */
+static uint32_t mapping_of(const struct reader *r, uint64_t pc, uint32_t generation)
 {
-    for (uint32_t i = p->n_mappings; i-- > 0;) /* what was loaded last lies on top */
-        if (pc >= p->mappings[i].start && pc < p->mappings[i].limit)
-            return i;
-    return SN_NONE;
+    const struct sn_profile *p = r->p;
+    uint32_t found = SN_NONE;
+    for (uint32_t i = 0; i < p->n_mappings; i++)
+        if (pc >= p->mappings[i].start && pc < p->mappings[i].limit &&
+            r->generations[i] <= generation &&
+            (found == SN_NONE || r->generations[i] >= r->generations[found]))
+            found = i;
+    return found;
 }
 
 /* ---- samples
  * ------------------------------------------------------------------------------- */
 
-static uint32_t location(struct reader *r, uint64_t pc)
+static uint32_t location(struct reader *r, uint64_t pc, uint32_t generation)
 {
     struct sn_profile *p = r->p;
-    uint32_t *known = sn_map_put(r->locations, pc);
+    uint32_t mapping = mapping_of(r, pc, generation);
+    uint64_t key = mapping != SN_NONE ? pc ^ (uint64_t)(mapping + 1) << 48 : pc;
+    uint32_t *known = sn_map_put(r->locations, key);
     if (known == NULL || *known != SN_NONE)
         return known == NULL ? SN_NONE : *known;
     struct sn_location *l =
         SN_PUSH(p->arena, p->locations, p->n_locations, p->cap_locations);
     if (l == NULL)
         return SN_NONE;
-    *l = (struct sn_location){.mapping = mapping_of(p, pc), .address = pc};
+    *l = (struct sn_location){.mapping = mapping, .address = pc};
     return *known = p->n_locations - 1;
 }
 
@@ -159,7 +168,7 @@ static bool add_sample(struct reader *r, const struct sn_spool_entry *x)
     for (uint32_t i = 0; i < x->n_pcs; i++) {
         uint32_t *l =
             SN_PUSH(p->arena, p->sample_locs, p->n_sample_locs, p->cap_sample_locs);
-        if (l == NULL || (*l = location(r, x->pcs[i])) == SN_NONE)
+        if (l == NULL || (*l = location(r, x->pcs[i], x->generation)) == SN_NONE)
             return false;
         s->n_locs++;
     }
@@ -292,7 +301,10 @@ struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where
     uint64_t used = __atomic_load_n(&r.h->used, __ATOMIC_ACQUIRE);
     r.end = used < len - SN_SPOOL_AT_ENTRIES ? SN_SPOOL_AT_ENTRIES + used : len;
     r.p = sn_profile_new();
-    r.locations = r.p != NULL ? sn_map_new(r.p->arena) : NULL;
+    if (r.p != NULL) {
+        r.generations = sn_arena_alloc(r.p->arena, SN_SPOOL_MODULES * sizeof(uint32_t));
+        r.locations = r.generations != NULL ? sn_map_new(r.p->arena) : NULL;
+    }
     if (r.locations != NULL) {
         r.thread_key = sn_strtab_add(r.p->strings, "thread");
         r.tid_key = sn_strtab_add(r.p->strings, "thread_id");

@@ -221,6 +221,7 @@ SN_PUBLIC _Noreturn void _Exit(int status)
 SN_PUBLIC int dlclose(void *handle)
 {
     int result = REAL(dlclose)(handle);
+    sn_table_closed_module();
     sn_unwind_forget();
     return result;
 }

@@ -68,6 +68,8 @@ void sn_table_count(uint32_t thread, enum sn_unwind_end end, const uintptr_t *pc
                     size_t n, uint64_t ticks);
 void sn_table_drop(enum sn_spool_drop why, uint64_t ticks);
 void sn_table_module(const struct sn_module *m);
+/* A file was closed: another may come to lie at its addresses. */
+void sn_table_closed_module(void);
 /* A slot for the thread `tid`; 0 when there is none left. */
 uint32_t sn_table_thread(uint32_t tid);
 void sn_table_thread_name(uint32_t slot, const char *name);

@@ -23,6 +23,7 @@
 #endif
 
 static struct sn_spool_header *spool;
+static atomic_uint generation; /* dlclose calls so far */
 
 static void fill_header(struct sn_spool_header *h, const char *output, uint64_t period_ns)
 {
@@ -179,22 +180,29 @@ static struct sn_spool_module *module_at(uint32_t slot)
     return (struct sn_spool_module *)at(SN_SPOOL_AT_MODULES) + slot;
 }
 
-static bool is_module(const struct sn_spool_module *s, const struct sn_module *m)
+/* Is what was last met at its addresses this very file? */
+static bool is_known(const struct sn_module *m)
 {
     const char *path = m->path[0] != '\0' ? m->path : spool->exe;
-    return __atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) != 0 &&
-           s->start == m->text_start && s->limit == m->text_end &&
-           strncmp(s->path, path, sizeof s->path - 1) == 0;
+    for (uint32_t i = __atomic_load_n(&spool->n_modules, __ATOMIC_ACQUIRE); i-- > 0;) {
+        const struct sn_spool_module *s = module_at(i);
+        if (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) != 0 && s->start < m->text_end &&
+            m->text_start < s->limit)
+            return s->start == m->text_start && s->limit == m->text_end &&
+                   strncmp(s->path, path, sizeof s->path - 1) == 0;
+    }
+    return false;
+}
+
+void sn_table_closed_module(void)
+{
+    atomic_fetch_add(&generation, 1);
 }
 
 void sn_table_module(const struct sn_module *m)
 {
-    if (spool == NULL)
+    if (spool == NULL || is_known(m))
         return;
-    uint32_t n = __atomic_load_n(&spool->n_modules, __ATOMIC_ACQUIRE);
-    for (uint32_t i = 0; i < n; i++)
-        if (is_module(module_at(i), m))
-            return; /* met again: something was closed meanwhile */
     uint32_t i = claim(&spool->n_modules, SN_SPOOL_MODULES);
     if (i == SN_SPOOL_MODULES)
         return;
@@ -208,14 +216,14 @@ void sn_table_module(const struct sn_module *m)
             s->build_id[k] = m->build_id[k];
         s->build_id_len = (uint32_t)m->build_id_len;
     }
-    __atomic_store_n(&s->ready, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&s->ready, 1 + atomic_load(&generation), __ATOMIC_RELEASE);
 }
 
 static bool same_stack(const struct sn_spool_entry *x, const struct sn_spool_entry *key,
                        const uintptr_t *pcs)
 {
     if (x->hash != key->hash || x->n_pcs != key->n_pcs || x->thread != key->thread ||
-        x->end != key->end)
+        x->end != key->end || x->generation != key->generation)
         return false;
     for (size_t i = 0; i < key->n_pcs; i++)
         if (x->pcs[i] != pcs[i])
@@ -269,7 +277,8 @@ static struct sn_spool_entry *find_or_add(const struct sn_spool_entry *key,
 void sn_table_count(uint32_t thread, enum sn_unwind_end end, const uintptr_t *pcs,
                     size_t n, uint64_t weight)
 {
-    uint64_t hash = thread * 31u + (unsigned)end;
+    uint32_t now = atomic_load_explicit(&generation, memory_order_relaxed);
+    uint64_t hash = ((uint64_t)now << 32 | thread) * 31u + (unsigned)end;
     for (size_t i = 0; i < n; i++) { /* a chain of multiplications: one a frame */
         hash = (hash ^ pcs[i]) * UINT64_C(0x9e3779b97f4a7c15);
         hash ^= hash >> 32;
@@ -277,7 +286,8 @@ void sn_table_count(uint32_t thread, enum sn_unwind_end end, const uintptr_t *pc
     struct sn_spool_entry key = {.hash = (uint32_t)hash,
                                  .thread = thread,
                                  .n_pcs = (uint16_t)n,
-                                 .end = (uint16_t)end};
+                                 .end = (uint16_t)end,
+                                 .generation = now};
     struct sn_spool_entry *x = find_or_add(&key, pcs);
     __atomic_fetch_add(&spool->ticks, weight, __ATOMIC_RELAXED);
     if (x == NULL) {
