@@ -26,7 +26,6 @@ static void add(struct tally *t, uint32_t key, uint32_t text, int64_t weight)
         *x = (struct value){key, text, 0};
         *known = t->n_values - 1;
     }
-    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): what is known is there */
     t->values[*known].weight += weight;
 }
 

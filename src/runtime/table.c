@@ -27,7 +27,6 @@ static atomic_uint generation; /* dlclose calls so far */
 
 static void fill_header(struct sn_spool_header *h, const char *output, uint64_t period_ns)
 {
-    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): mmap's failure is not NULL */
     h->version = 1;
     h->pid = (uint32_t)getpid();
     h->period_ns = period_ns;
