@@ -99,6 +99,7 @@ struct request {
     const char *bases[MAX_BASES];
     unsigned n_bases;
     bool diff_base; /* percentages against the base, not only subtracted */
+    bool verbose;   /* what was tried for symbols */
     bool help;
 };
 
@@ -125,7 +126,7 @@ bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
                struct sn_error *e);
 /* Functions and lines, from the binaries; with progress. `binary` may be NULL. */
 bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
-                  struct sn_error *e);
+                  bool verbose, struct sn_error *e);
 /* Before the work: a terminal gets nothing binary. */
 bool output_check(const char *path, bool binary, struct sn_error *e);
 /* Whole into `path`, or to standard output if that is NULL or "-". */

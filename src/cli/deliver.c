@@ -79,7 +79,7 @@ static void file_of(const struct destination *d, const struct sn_recorded *p,
 static bool write_profile(struct sn_profile *p, const char *path, struct sn_error *e)
 {
     struct sn_buf out = {.arena = p->arena};
-    return load_symbols(p, NULL, NULL, e) && output_profile(p, &out, e) &&
+    return load_symbols(p, NULL, NULL, false, e) && output_profile(p, &out, e) &&
            output_write(path, &out, e);
 }
 

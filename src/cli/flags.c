@@ -77,6 +77,11 @@ static bool set_base(void *to, const char *name, const char *value, struct sn_er
     return true;
 }
 
+static bool set_verbose(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    return args_bool(name, value, &((struct request *)to)->verbose, e);
+}
+
 static bool set_help(void *to, const char *name, const char *value, struct sn_error *e)
 {
     return args_bool(name, value, &((struct request *)to)->help, e);
@@ -146,6 +151,9 @@ static const struct flag common[] = {
     {"base", FLAG_VALUE, "PROFILE", "subtract that profile; may be repeated", set_base},
     {"diff_base", FLAG_VALUE, "PROFILE", "the same, with percentages of the base",
      set_base},
+    {"verbose", FLAG_SWITCH, NULL,
+     "tell what was tried where names are missing (also -v)", set_verbose},
+    {"v", FLAG_SWITCH, NULL, NULL, set_verbose},
     {"help", FLAG_SWITCH, NULL, "this help", set_help},
     {"h", FLAG_SWITCH, NULL, NULL, set_help},
 };

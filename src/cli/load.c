@@ -214,7 +214,7 @@ struct sn_profile *load_profiles(const struct request *r, char *const *paths, in
     struct sn_profile *p = load_all((const char *const *)paths, (size_t)n, e);
     if (p != NULL && r->n_bases > 0)
         p = subtract_bases(r, p, e);
-    if (p != NULL && !load_symbols(p, binary, r->symbolize, e)) {
+    if (p != NULL && !load_symbols(p, binary, r->symbolize, r->verbose, e)) {
         sn_profile_free(p);
         return NULL;
     }
@@ -286,8 +286,24 @@ static const char *const *search_path(struct sn_arena *a, const char *dirs[MAX_D
     return dirs;
 }
 
+/* A line a module; what was tried for it, indented, on request. */
+static void tell_unnamed(const struct sn_buf *log, bool verbose)
+{
+    for (const char *line = log->data; line != NULL && *line != '\0';) {
+        size_t n = strcspn(line, "\n");
+        if (*line != ' ')
+            say("%.*s%s", (int)n, line,
+                verbose
+                    ? ""
+                    : " (is its -dbgsym package installed? --verbose: what was tried)");
+        else if (verbose)
+            fprintf(stderr, "%.*s\n", (int)n, line);
+        line += n + (line[n] == '\n');
+    }
+}
+
 bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
-                  struct sn_error *e)
+                  bool verbose, struct sn_error *e)
 {
     const char *dirs[MAX_DIRS + 1];
     struct progress progress = {0};
@@ -298,7 +314,9 @@ bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
     bool skip = false;
     if (!load_mode(mode != NULL ? mode : "", &o, &skip, e))
         return false;
-    bool good = skip || sn_symbolize(p, &o, NULL, e);
+    struct sn_buf log = {.arena = p->arena};
+    bool good = skip || sn_symbolize(p, &o, &log, e);
     progress_clear(&progress);
+    tell_unnamed(&log, verbose);
     return good;
 }

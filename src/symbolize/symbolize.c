@@ -159,14 +159,23 @@ static uint32_t name_all(struct symbolizer *s, struct sn_mapping *m, struct sn_o
  * --------------------------------------------------------------------------------------
  */
 
-static void SN_PRINTF(2, 3) say(struct symbolizer *s, const char *fmt, ...)
+/* What was tried is worth telling where much stays without a name. */
+#define TELL_FROM 10 /* percent of all addresses */
+
+/* `why` may be NULL; `tried` holds a line for each attempt. */
+static void tell(struct symbolizer *s, const char *name, uint32_t unnamed,
+                 const char *why, const struct sn_buf *tried)
 {
-    va_list ap;
-    if (s->log == NULL)
+    if (s->log == NULL ||
+        (uint64_t)unnamed * 100 < (uint64_t)s->p->n_locations * TELL_FROM)
         return;
-    va_start(ap, fmt);
-    sn_buf_vprintf(s->log, fmt, ap);
-    va_end(ap);
+    sn_buf_printf(s->log, "%s: %u addresses have no name%s%s\n", name, unnamed,
+                  why != NULL ? ": " : "", why != NULL ? why : "");
+    for (const char *line = tried->data; line != NULL && *line != '\0';) {
+        size_t n = strcspn(line, "\n");
+        sn_buf_printf(s->log, "    tried %.*s\n", (int)n, line);
+        line += n + (line[n] == '\n');
+    }
 }
 
 static const char *base_name(const char *path)
@@ -216,24 +225,22 @@ static bool symbolize_mapping(struct symbolizer *s, uint32_t m)
     const char *path = find_file(s, m), *name = base_name(path);
     if (v == NULL || n == 0)
         return v != NULL;
+    struct sn_buf tried = {.arena = p->arena};
     if (!is_file(path)) {
-        say(s, "%s: %u addresses in no file\n", *path != '\0' ? path : "[anonymous]", n);
+        tell(s, *path != '\0' ? path : "[anonymous]", n, "it is no file", &tried);
         return true;
     }
     struct sn_object_search search = {s->o->dirs};
     const char *id = sn_profile_str(p, mapping->build_id);
     struct sn_object *o =
-        sn_object_open(path, *id != '\0' ? id : NULL, &search, s->log, &why);
+        sn_object_open(path, *id != '\0' ? id : NULL, &search, &tried, &why);
     if (o == NULL) {
-        say(s, "%s: %u addresses stay: %s\n", name, n,
-            sn_error_text(&why, text, sizeof text));
+        tell(s, name, n, sn_error_text(&why, text, sizeof text), &tried);
         return true;
     }
     uint32_t named = name_all(s, mapping, o, v, n);
-    if (named != SN_NONE)
-        say(s, "%s: %u of %u addresses, %s\n", name, named, n,
-            sn_object_has_lines(o) ? "with lines"
-                                   : "no lines: it has no debug information");
+    if (named < n)
+        tell(s, name, n - named, NULL, &tried);
     sn_object_close(o);
     return named != SN_NONE;
 }

@@ -26,9 +26,8 @@ struct sn_symbolize_options {
     void *progress_arg;
 };
 
-/* One line a mapping that has samples: "libfoo.so: 812 of 812 addresses, lines" or what
- * was tried and why it failed; written to *log (may be NULL). Never fails but for memory.
- */
+/* Where a tenth or more of the addresses stay without a name, *log (may be NULL) is told
+ * why, and what was tried, a line each. Never fails but for memory. */
 bool sn_symbolize(struct sn_profile *p, const struct sn_symbolize_options *o,
                   struct sn_buf *log, struct sn_error *e);
 
