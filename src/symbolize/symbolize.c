@@ -43,7 +43,7 @@ static uint32_t intern(struct symbolizer *s, const struct sn_function *f)
     struct sn_profile *p = s->p;
     uint32_t *newest = sn_map_put(s->functions, hash_of(f));
     uint32_t i = newest != NULL ? *newest : SN_NONE;
-    while (i != SN_NONE && !same(&p->functions[i], f))
+    while (i != SN_NONE && s->next != NULL && !same(&p->functions[i], f))
         i = s->next[i];
     if (i != SN_NONE || newest == NULL)
         return i;
