@@ -124,7 +124,8 @@ static void arm(struct sn_sampler *s, pid_t tid)
     s->shed = 1;
     s->batch = 1; /* its period may be tiny: no more than one such tick */
     s->fresh = true;
-    s->step = SN_STEP_RANDOM;
+    s->up = false;
+    s->offset_ns = period_ns;
     s->ticks = 0;
     s->period_ns = 1 + random % period_ns;
     s->begin_cpu_ns = cpu_ns_of(tid);

@@ -81,9 +81,6 @@ void sn_table_close(void); /* unmaps; the file stays */
 #define SN_CLOCK_SIGNAL (SIGRTMAX - 3)
 #define SN_MAX_DEPTH    2048
 
-/* A round of batches: see tick.c. */
-enum { SN_STEP_RANDOM, SN_STEP_LONG, SN_STEP_SHORT, SN_STEPS };
-
 /* What a thread needs while it is sampled. Never unmapped: a handler may look at it. */
 struct sn_sampler {
     struct sn_sampler *next; /* of all there ever were; immutable */
@@ -92,12 +89,12 @@ struct sn_sampler {
     int fd;                  /* of the perf event; -1: none */
     uint64_t event_id;       /* tells whether fd is still ours */
     timer_t timer;
-    uint32_t thread;    /* slot in the spool */
-    uint32_t batch;     /* ticks until the next change of the period */
-    bool fresh;         /* no tick yet */
-    uint64_t period_ns; /* of the batch under way */
-    unsigned step;
-    uint64_t jitter_ns;
+    uint32_t thread;       /* slot in the spool */
+    uint32_t batch;        /* ticks until the next change of the period */
+    bool fresh;            /* no tick yet */
+    uint64_t period_ns;    /* of the batch under way */
+    uint64_t offset_ns;    /* of its end from an even grid of ticks */
+    bool up;               /* it drifts away from the grid, not back */
     unsigned shed;         /* periods a tick stands for: 1, or more under load */
     uint64_t counted_ns;   /* of the thread's CPU time, the part already sampled */
     uint64_t begin_cpu_ns; /* the thread's CPU time when it was armed */

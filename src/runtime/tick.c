@@ -2,15 +2,21 @@
  * tick.c: the handler of the clock's signal. It counts the interrupted thread's stack.
  *
  * Everything here runs in a signal handler: no lock, no allocation, no loader call, errno
- * kept; tests/signal_safety.sh looks at what this object needs. All signals are blocked
+ * kept; tests/signal_safety.py looks at what this object needs. All signals are blocked
  * meanwhile, so that no handler of the program runs on top of it.
  *
- * Ticks come in batches, three in a round: one tick at a random distance, 32 of a period
- * that is a few percent long, 32 of one that is short by as much. So a program that
- * repeats itself in step with the clock is met at all its points, and the mean stays. A
- * batch is also what the kernel may send before it hears from us again
- * (PERF_EVENT_IOC_REFRESH; a batch more, so that it need not wait for us): a thread that
- * blocks every signal does not fill the queue of signals.
+ * Ticks come in batches, and each batch has a period of its own, so that a program that
+ * repeats itself in step with the clock is met at all its points:
+ *
+ *     offset from     2 |   /\        /\         one batch up, to a random place in [1,
+ * 2) an even grid,   1 | /    \  /\/    \       one down, to a random place in [0, 1)
+ *     in periods      0 |/      \/        \
+ *
+ * Whatever the program's period, a multiple or a fraction of ours, each offset is met as
+ * often as each other; and no more than a tick is ever missing from the mean. A batch is
+ * also what the kernel may send before it hears from us again (PERF_EVENT_IOC_REFRESH; a
+ * batch more, so that it need not wait for us): a thread that blocks every signal does
+ * not fill the queue of signals.
  */
 #include "runtime/runtime.h"
 
@@ -22,7 +28,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define BATCH    32
 #define MAX_SHED 64
 
 _Atomic(struct sn_sampler *) sn_samplers;
@@ -62,19 +67,23 @@ static uint64_t thread_cpu_ns(void)
     return sn_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
-/* Begin the next batch of the round: its period and its length. The two long ones go over
- * one to three repetitions of a program that is in step. */
-static void plan_batch(struct sn_sampler *s)
+/* Short, so that a brief recording has many; but to change the period costs a
+ * microsecond, and what passed of it since the last tick. */
+static uint32_t batch_size(void)
+{
+    return period_ns >= 250000 ? 8 : 128;
+}
+
+static uint64_t next_period_ns(struct sn_sampler *s)
 {
     uint64_t base = period_ns * s->shed;
-    uint64_t random = sn_hash_mix(sn_clock_ns(CLOCK_MONOTONIC) ^ (uintptr_t)s);
-    s->step = (s->step + 1) % SN_STEPS;
-    s->batch = s->step == SN_STEP_RANDOM ? 1 : BATCH;
-    if (s->step == SN_STEP_LONG)
-        s->jitter_ns = base / BATCH + random % (2 * base / BATCH);
-    s->period_ns = s->step == SN_STEP_LONG    ? base + s->jitter_ns
-                   : s->step == SN_STEP_SHORT ? base - s->jitter_ns
-                                              : base / 2 + random % base;
+    uint64_t to = sn_hash_mix(sn_clock_ns(CLOCK_MONOTONIC) ^ (uintptr_t)s) % base;
+    s->up = !s->up;
+    if (s->up)
+        to += base;
+    int64_t step = ((int64_t)to - (int64_t)s->offset_ns) / (int64_t)batch_size();
+    s->offset_ns = to;
+    return base + (uint64_t)step;
 }
 
 /* The calling thread's sampler. One that was there before the recording learns of it
@@ -149,17 +158,16 @@ static void next_batch(struct sn_sampler *s, uint64_t handler_ns)
     prctl(PR_GET_NAME, name);
     sn_table_thread_name(s->thread, name);
     sn_table_header()->last_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
-    if (s->kind == SN_CLOCK_TIMER) {
-        s->batch = BATCH;
+    s->batch = batch_size();
+    if (s->kind == SN_CLOCK_TIMER)
         return;
-    }
     if (handler_ns > period_ns * s->shed / 2 && s->shed < MAX_SHED)
         s->shed *= 2;
     else if (handler_ns < period_ns * s->shed / 8 && s->shed > 1)
         s->shed /= 2;
-    plan_batch(s);
+    s->period_ns = next_period_ns(s);
     ioctl(s->fd, PERF_EVENT_IOC_PERIOD, &s->period_ns);
-    ioctl(s->fd, PERF_EVENT_IOC_REFRESH, s->batch + (s->fresh ? BATCH : 0));
+    ioctl(s->fd, PERF_EVENT_IOC_REFRESH, s->batch << s->fresh);
     s->fresh = false;
 }
 
