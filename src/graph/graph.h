@@ -36,6 +36,7 @@ struct sn_options {
     const char *tag_focus, *tag_ignore, *tag_show, *tag_hide, *tag_root, *tag_leaf;
     const char *source_path, *trim_path, *title;
     const char *add_comment;
+    bool common_tags; /* in pictures: show labels that all samples share, as pprof does */
     /* Told what may be a mistake ("Focus expression matched no samples"); may be NULL. */
     void (*warn)(void *arg, const char *text);
     void *warn_arg;

@@ -82,7 +82,9 @@ static void put_edge(const struct sn_scene *s, const struct sn_scene_edge *e,
 bool sn_report_dot(struct sn_profile *p, const struct sn_options *o, const char *argument,
                    struct sn_buf *out, struct sn_error *e)
 {
-    struct sn_scene *s = sn_scene_new(p, o, e);
+    struct sn_options with_all = *o;
+    with_all.common_tags = true;
+    struct sn_scene *s = sn_scene_new(p, &with_all, e);
     (void)argument;
     if (s == NULL)
         return false;

@@ -15,6 +15,7 @@ struct painter {
     int64_t max_flat;
     uint32_t *scene_node; /* of a graph's node */
     bool *has_tags;       /* by node of the graph */
+    bool hide_labels;     /* all samples have the same: they say nothing */
 };
 
 /* ---- colours: grey at 0, to red at 1, to green at -1
@@ -233,6 +234,7 @@ static uint32_t add_tag(struct painter *x, uint32_t from, const char *name,
                                      .tooltip = value,
                                      .weight = 100,
                                      .label = sn_arena_printf(x->s->arena, " %s", value),
+                                     .color = 0x888888,
                                      .pen_width = 1,
                                      .dotted = dotted,
                                      .tag = true,
@@ -265,7 +267,7 @@ static bool add_tags(struct painter *x, const struct sn_node *n, uint32_t box)
     bool any = false, flat = false;
     for (uint32_t e = n->out; e != SN_NONE; e = x->r.g->edges[e].next_out)
         flat |= !x->r.g->edges[e].gone; /* its callees have theirs */
-    struct tags labels = tags_of(x, n, false, 0);
+    struct tags labels = x->hide_labels ? (struct tags){0} : tags_of(x, n, false, 0);
     sort_tags(labels, flat);
     for (uint32_t i = 0; i < labels.n && i < MAX_NODELETS; i++) {
         const struct sn_tag *t = &labels.v[i];
@@ -339,6 +341,26 @@ static void add_edge(struct painter *x, const struct sn_edge *e)
  * ----------------------------------------------------------------------------------------
  */
 
+static bool same_labels(const struct sn_profile *p, const struct sn_sample *a,
+                        const struct sn_sample *b)
+{
+    const struct sn_label *x = p->labels + a->label0, *y = p->labels + b->label0;
+    if (a->n_labels != b->n_labels)
+        return false;
+    for (uint32_t i = 0; i < a->n_labels; i++)
+        if (x[i].key != y[i].key || x[i].str != y[i].str || x[i].num != y[i].num)
+            return false;
+    return true;
+}
+
+static bool labels_vary(const struct sn_profile *p)
+{
+    for (uint32_t i = 1; i < p->n_samples; i++)
+        if (!same_labels(p, &p->samples[0], &p->samples[i]))
+            return true;
+    return false;
+}
+
 static bool describe(struct painter *x)
 {
     struct sn_buf b = {.arena = x->s->arena};
@@ -391,6 +413,7 @@ struct sn_scene *sn_scene_new(struct sn_profile *p, const struct sn_options *o,
     struct painter x = {.s = new_scene(), .shortener = sn_shortener_new(e)};
     bool good = x.s != NULL && x.shortener != NULL &&
                 sn_report_open(&x.r, p, o, kind, true, e) && describe(&x);
+    x.hide_labels = good && !o->common_tags && !labels_vary(p);
     if (good)
         paint(&x);
     good = good && !sn_arena_failed(x.s->arena) && !sn_arena_failed(x.r.g->arena);
