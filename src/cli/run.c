@@ -69,8 +69,8 @@ static const char *obstacle(const struct sn_object_probe *o)
         return "is a static Go program; let its own runtime/pprof record it, whose files "
                "sonde reads";
     if (fixed)
-        return "is static: nothing can be preloaded into it; link it with libsonde.a and "
-               "run it with SONDE=cpu";
+        return "is static: nothing can be preloaded into it; link it without -static, or "
+               "record it with perf";
     if (o->musl)
         return "runs on musl, libsonde on glibc; build it for glibc to profile it";
     if (o->link == SN_LINK_SHARED)

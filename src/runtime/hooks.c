@@ -46,11 +46,12 @@ static struct {
 /* Another library's constructor may call a hook before ours has run. */
 #define REAL(name) (real.name != NULL ? real.name : (sn_hooks_bind(), real.name))
 
-void sn_hooks_bind(void)
+bool sn_hooks_bind(void)
 {
 #define BIND(type, name, args) *(void **)&real.name = dlsym(RTLD_NEXT, #name);
     REALS(BIND)
     sn_sleep_bind();
+    return real.sigaction != NULL;
 }
 
 int sn_real_sigaction(int signal, const struct sigaction *action, struct sigaction *old)

@@ -146,7 +146,8 @@ void sn_on_stray_io(int signal);
  * ---------------------------------------------------------------------------- */
 
 void sn_sleep_bind(void); /* sleep.c's */
-void sn_hooks_bind(void); /* look the real functions up, while that is safe */
+/* Look the real functions up, while that is safe. False: there are none. */
+bool sn_hooks_bind(void);
 int sn_real_sigaction(int signal, const struct sigaction *action, struct sigaction *old);
 int sn_real_sigmask(int how, const sigset_t *set, sigset_t *old);
 

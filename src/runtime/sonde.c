@@ -347,7 +347,10 @@ static void read_environment(void)
 
 __attribute__((constructor)) static void load(void)
 {
-    sn_hooks_bind();
+    if (!sn_hooks_bind()) {
+        say("libsonde.a does not work in a static program; link without -static");
+        syscall(SYS_exit_group, 127); /* its calls would have nowhere to go */
+    }
     pthread_atfork(sn_clock_before_fork, after_fork_in_parent, after_fork_in_child);
     at_quick_exit(sn_finish);
     read_environment();
