@@ -30,6 +30,7 @@ static bool have_key, have_signal;
 static uint64_t period_ns;
 static enum sn_clock_kind first_clock, last_clock;
 static sigset_t before_fork;
+static atomic_int lowest_fd = INT_MAX; /* none of ours is below */
 
 static pid_t own_tid(void)
 {
@@ -67,6 +68,8 @@ static int move_high(int fd)
     rlim_t lowest = top > 2 * OUR_FDS ? top - OUR_FDS : top / 2;
     int high = fcntl(fd, F_DUPFD_CLOEXEC, (int)lowest);
     close(fd);
+    if (high >= 0 && high < atomic_load(&lowest_fd))
+        atomic_store(&lowest_fd, high);
     return high;
 }
 
@@ -144,14 +147,33 @@ static bool still_ours(const struct sn_sampler *s)
     return s->fd >= 0 && ioctl(s->fd, PERF_EVENT_IOC_ID, &id) == 0 && id == s->event_id;
 }
 
+/* First it is nobody's: our own close() guards what is a sampler's. */
+static void close_fd(struct sn_sampler *s)
+{
+    int fd = still_ours(s) ? s->fd : -1;
+    s->fd = -1;
+    if (fd >= 0)
+        close(fd);
+}
+
 static void disarm(struct sn_sampler *s)
 {
     if (s->kind == SN_CLOCK_TIMER)
         timer_delete(s->timer);
-    else if (still_ours(s))
-        close(s->fd);
+    close_fd(s);
     s->kind = SN_CLOCK_NONE;
-    s->fd = -1;
+}
+
+int sn_clock_fd(unsigned first, unsigned last)
+{
+    int found = -1;
+    if (last < (unsigned)atomic_load(&lowest_fd))
+        return -1;
+    for (struct sn_sampler *s = atomic_load(&sn_samplers); s != NULL; s = s->next)
+        if (s->fd >= 0 && (unsigned)s->fd >= first && (unsigned)s->fd <= last &&
+            (found < 0 || s->fd < found))
+            found = s->fd;
+    return found;
 }
 
 /* ---- who has which sampler
@@ -411,10 +433,8 @@ void sn_clock_after_fork(bool child)
 {
     for (struct sn_sampler *s = child ? atomic_load(&sn_samplers) : NULL; s != NULL;
          s = s->next) {
-        if (still_ours(s))
-            close(s->fd); /* our copy; POSIX timers are not inherited */
+        close_fd(s); /* our copy; POSIX timers are not inherited */
         s->kind = SN_CLOCK_NONE;
-        s->fd = -1;
         atomic_store(&s->tid, s == sn_self ? own_tid() : 0);
     }
     sigset_t mask = before_fork;

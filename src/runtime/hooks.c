@@ -51,6 +51,7 @@ bool sn_hooks_bind(void)
 #define BIND(type, name, args) *(void **)&real.name = dlsym(RTLD_NEXT, #name);
     REALS(BIND)
     sn_sleep_bind();
+    sn_close_bind();
     return real.sigaction != NULL;
 }
 

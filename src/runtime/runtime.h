@@ -1,7 +1,8 @@
 /*
  * runtime: libsonde. config.c reads SONDE; table.c counts stacks in the spool; tick.c is
  * the signal handler; clock.c gives every thread a CPU clock; hooks.c meets new threads,
- * exec and the signal calls of the program; sleep.c keeps ticks out of its waits; sonde.c
+ * exec and the signal calls of the program; sleep.c keeps ticks out of its
+ * waits, close.c our descriptors out of its hands; sonde.c
  * is the public interface and the process's life.
  *
  * The only room (with trace) that has mutable globals: a process is profiled once at a
@@ -125,6 +126,8 @@ bool sn_clock_start(const struct sn_settings *s, struct sn_error *e);
 void sn_clock_stop(bool dying);
 /* The calling thread begins, while a recording is on. */
 void sn_clock_thread_begin(void);
+/* The lowest descriptor of ours in [first, last]; -1: none. Signal-safe. */
+int sn_clock_fd(unsigned first, unsigned last);
 /* Silence the calling thread's clock (before exec), and wake it (when exec failed). */
 void sn_clock_pause(void);
 void sn_clock_resume(void);
@@ -146,6 +149,7 @@ void sn_on_stray_io(int signal);
  * ---------------------------------------------------------------------------- */
 
 void sn_sleep_bind(void); /* sleep.c's */
+void sn_close_bind(void); /* close.c's */
 /* Look the real functions up, while that is safe. False: there are none. */
 bool sn_hooks_bind(void);
 int sn_real_sigaction(int signal, const struct sigaction *action, struct sigaction *old);

@@ -16,6 +16,8 @@ def test_programs_notice_nothing():
         took = run.profile.under("all_blocked") * run.profile.cpu_ns
         ok(took > 200e6, f"{clock}: a thread that blocks every signal is sampled "
                          f"({took / 1e6:.0f} of 300 ms)")
+        took = run.profile.under("after_close") * run.profile.cpu_ns
+        ok(took > 20e6, f"{clock}: what closes all descriptors is sampled on ({took / 1e6:.0f} ms)")
 
 
 def test_malformed_settings():
