@@ -32,6 +32,22 @@ static enum sn_clock_kind first_clock, last_clock;
 static sigset_t before_fork;
 static atomic_int lowest_fd = INT_MAX; /* none of ours is below */
 
+/* With all signals blocked: a handler of the program may fork, and fork takes the lock.
+ */
+static void enter(sigset_t *mask)
+{
+    sigset_t all;
+    sigfillset(&all);
+    sn_real_sigmask(SIG_SETMASK, &all, mask);
+    pthread_mutex_lock(&lock);
+}
+
+static void leave(const sigset_t *mask)
+{
+    pthread_mutex_unlock(&lock);
+    sn_real_sigmask(SIG_SETMASK, mask, NULL);
+}
+
 static pid_t own_tid(void)
 {
     return (pid_t)syscall(SYS_gettid);
@@ -247,7 +263,8 @@ static void on_thread_end(void *sampler)
 {
     struct sn_sampler *s = sampler;
     char name[24];
-    pthread_mutex_lock(&lock);
+    sigset_t mask;
+    enter(&mask);
     if (sn_tick_enabled() && s->kind != SN_CLOCK_NONE) {
         thread_name(own_tid(), name, sizeof name);
         sn_table_thread_name(s->thread, name);
@@ -256,7 +273,7 @@ static void on_thread_end(void *sampler)
     disarm(s);
     sn_self = NULL;
     atomic_store(&s->tid, 0);
-    pthread_mutex_unlock(&lock);
+    leave(&mask);
 }
 
 /* The main thread's stack without pthread_getattr_np, which reads /proc/self/maps. */
@@ -287,7 +304,8 @@ static void unblock_signal(void)
 void sn_clock_thread_begin(void)
 {
     int saved = errno;
-    pthread_mutex_lock(&lock);
+    sigset_t mask;
+    enter(&mask);
     if (sn_tick_enabled()) {
         struct sn_sampler *s = sampler_of(own_tid());
         if (s != NULL && s->stack.hi == 0)
@@ -296,7 +314,7 @@ void sn_clock_thread_begin(void)
         pthread_setspecific(end_key, s);
         meet(own_tid());
     }
-    pthread_mutex_unlock(&lock);
+    leave(&mask);
     unblock_signal();
     errno = saved;
 }
@@ -305,6 +323,7 @@ void sn_clock_thread_begin(void)
 static void meet_others(void)
 {
     bool more = true;
+    sigset_t mask;
     for (int round = 0; more && round < 8; round++) {
         DIR *tasks = opendir("/proc/self/task");
         struct dirent *d;
@@ -313,13 +332,13 @@ static void meet_others(void)
             pid_t tid = (pid_t)atoi(d->d_name);
             if (tid <= 0 || tid == own_tid())
                 continue;
-            pthread_mutex_lock(&lock);
+            enter(&mask);
             struct sn_sampler *s = sampler_of(tid);
             if (s != NULL && s->kind == SN_CLOCK_NONE) {
                 meet(tid);
                 more = s->kind != SN_CLOCK_NONE;
             }
-            pthread_mutex_unlock(&lock);
+            leave(&mask);
         }
         if (tasks != NULL)
             closedir(tasks);
@@ -385,9 +404,10 @@ bool sn_clock_start(const struct sn_settings *s, struct sn_error *e)
 
 void sn_clock_stop(bool dying)
 {
+    sigset_t mask;
     sn_tick_disable();
     if (!dying)
-        pthread_mutex_lock(&lock);
+        enter(&mask);
     else if (pthread_mutex_trylock(&lock) != 0)
         return;
     for (struct sn_sampler *s = atomic_load(&sn_samplers); s != NULL; s = s->next) {
@@ -395,7 +415,10 @@ void sn_clock_stop(bool dying)
             settle(s);
         disarm(s);
     }
-    pthread_mutex_unlock(&lock);
+    if (!dying)
+        leave(&mask);
+    else
+        pthread_mutex_unlock(&lock);
 }
 
 void sn_clock_pause(void)
@@ -423,10 +446,9 @@ void sn_clock_resume(void)
 /* A tick during fork makes the kernel start it over, and a large process never ends. */
 void sn_clock_before_fork(void)
 {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_mutex_lock(&lock);
-    sn_real_sigmask(SIG_BLOCK, &all, &before_fork);
+    sigset_t mask;
+    enter(&mask);
+    before_fork = mask;
 }
 
 void sn_clock_after_fork(bool child)
@@ -438,6 +460,5 @@ void sn_clock_after_fork(bool child)
         atomic_store(&s->tid, s == sn_self ? own_tid() : 0);
     }
     sigset_t mask = before_fork;
-    pthread_mutex_unlock(&lock);
-    sn_real_sigmask(SIG_SETMASK, &mask, NULL);
+    leave(&mask);
 }
