@@ -219,6 +219,12 @@ static struct sn_sampler *sampler_of(pid_t tid)
     return unused;
 }
 
+static void reset(struct sn_sampler *s)
+{
+    disarm(s);
+    s->stack = (struct sn_stack_range){0, 0};
+}
+
 static void thread_name(pid_t tid, char *name, size_t size)
 {
     char path[64];
@@ -308,6 +314,8 @@ void sn_clock_thread_begin(void)
     enter(&mask);
     if (sn_tick_enabled()) {
         struct sn_sampler *s = sampler_of(own_tid());
+        if (s != NULL && s != sn_self) /* perhaps of a dead thread with our number */
+            reset(s);
         if (s != NULL && s->stack.hi == 0)
             s->stack = own_stack();
         sn_self = s;
