@@ -52,7 +52,7 @@ bool sn_hooks_bind(void)
     REALS(BIND)
     sn_sleep_bind();
     sn_close_bind();
-    return real.sigaction != NULL;
+    return dlsym(RTLD_NEXT, "sigaction") != NULL;
 }
 
 int sn_real_sigaction(int signal, const struct sigaction *action, struct sigaction *old)
