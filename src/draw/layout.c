@@ -10,7 +10,10 @@
 #include <math.h>
 #include <stdio.h>
 
-#define INCH 72.0
+#define INCH           72.0
+/* Room for labels takes a rank of its own between any two; of more edges than these,
+ * labels are put on the middle of the curve. */
+#define EDGES_LABELLED 300
 
 static void set_graph(Agraph_t *g, const char *name, const char *value)
 {
@@ -23,7 +26,7 @@ static void limit_effort(Agraph_t *g, const struct sn_layout *l)
 {
     char text[32];
     double size = l->n_nodes + l->n_edges / 2.0;
-    double effort = size < 250 ? 0 : fmax(0.02, 250 / size * 0.2);
+    double effort = size < 250 ? 0 : fmax(0.01, 250 / size * 0.1);
     if (effort == 0)
         return;
     snprintf(text, sizeof text, "%.3f", effort);
@@ -81,7 +84,8 @@ static bool add_edges(Agraph_t *g, const struct sn_layout *l, Agnode_t **nodes,
         agset(edges[i], "weight", text);
         snprintf(text, sizeof text, "%d", x->min_len);
         agset(edges[i], "minlen", text);
-        set_label(g, edges[i], x);
+        if (l->n_edges < EDGES_LABELLED)
+            set_label(g, edges[i], x);
     }
     return true;
 }
@@ -101,6 +105,8 @@ static bool read_curve(struct sn_layout *l, struct sn_layout_edge *x, const Aged
         x->points[i][0] = b->list[i].x;
         x->points[i][1] = top - b->list[i].y;
     }
+    x->label_x = x->points[x->n_points / 2][0];
+    x->label_y = x->points[x->n_points / 2][1];
     if (ED_label(e) != NULL) {
         x->label_x = ED_label(e)->pos.x;
         x->label_y = top - ED_label(e)->pos.y;

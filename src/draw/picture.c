@@ -9,6 +9,8 @@
 #include <glib.h>
 #include <math.h>
 
+#define EDGES_MIN    150
+#define EDGES_A_NODE 3
 #define MARGIN       16
 #define NAME_CHARS   44 /* of a name before it is broken */
 #define LEGEND_CHARS 120
@@ -140,6 +142,23 @@ static bool size_nodes(struct sn_painting *p, struct sn_text *t)
     return true;
 }
 
+/* The heaviest: of more, nothing could be read, and the layout would take for ever. */
+static uint32_t drawable_edges(const struct sn_scene *s)
+{
+    uint64_t most = EDGES_MIN + (uint64_t)EDGES_A_NODE * s->n_nodes;
+    return s->n_edges < most ? s->n_edges : (uint32_t)most;
+}
+
+static const char *legend_words(const struct sn_painting *p)
+{
+    uint32_t left_out = p->scene->n_edges - p->layout.n_edges;
+    if (left_out == 0)
+        return p->scene->legend;
+    const char *words = sn_arena_printf(
+        p->arena, "%sThe %u lightest edges are not drawn\n", p->scene->legend, left_out);
+    return words != NULL ? words : p->scene->legend;
+}
+
 static bool size_edges(struct sn_painting *p, struct sn_text *t)
 {
     const struct sn_scene *s = p->scene;
@@ -148,8 +167,8 @@ static bool size_edges(struct sn_painting *p, struct sn_text *t)
         sn_arena_alloc(p->arena, (s->n_edges + 1) * sizeof *p->layout.edges);
     if (sn_arena_failed(p->arena))
         return false;
-    p->layout.n_edges = s->n_edges;
-    for (uint32_t i = 0; i < s->n_edges; i++) {
+    p->layout.n_edges = drawable_edges(s);
+    for (uint32_t i = 0; i < p->layout.n_edges; i++) {
         const struct sn_scene_edge *e = &s->edges[i];
         p->labels[i] =
             set_type(p->arena, t, e->label, e->tag ? 8 : EDGE_FONT, NAME_CHARS);
@@ -172,7 +191,7 @@ bool sn_painting_prepare(struct sn_painting *p, const struct sn_scene *s,
     bool good = t != NULL && size_nodes(p, t) && size_edges(p, t);
     if (good) {
         p->title = clean(a, *s->title != '\0' ? s->title : "profile");
-        p->legend = set_type(a, t, s->legend, LEGEND_FONT, LEGEND_CHARS);
+        p->legend = set_type(a, t, legend_words(p), LEGEND_FONT, LEGEND_CHARS);
         p->width = fmax(p->legend.width, sn_text_width(t, p->title, TITLE_FONT));
     }
     sn_text_free(t);
@@ -267,7 +286,7 @@ void sn_painting_draw(const struct sn_painting *p, const struct sn_canvas *c)
     c->text(c->self, MARGIN, MARGIN + TITLE_FONT * SN_ASCENT, TITLE_FONT, INK, true,
             &title);
     paint_paragraph(c, &p->legend, MARGIN, MARGIN + TITLE_GAP, 0x555555, true);
-    for (uint32_t i = 0; i < p->scene->n_edges; i++)
+    for (uint32_t i = 0; i < p->layout.n_edges; i++)
         paint_edge(p, c, i);
     for (uint32_t i = 0; i < p->scene->n_nodes; i++)
         paint_node(p, c, i);
