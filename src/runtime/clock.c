@@ -29,23 +29,31 @@ static pthread_key_t end_key;
 static bool have_key, have_signal;
 static uint64_t period_ns;
 static enum sn_clock_kind first_clock, last_clock;
-static sigset_t before_fork;
 static atomic_int lowest_fd = INT_MAX; /* none of ours is below */
 
+/* What the holder of the lock goes back to. */
+struct before {
+    sigset_t mask;
+    int cancel;
+};
+static struct before before_fork;
+
 /* With all signals blocked: a handler of the program may fork, and fork takes the lock.
- */
-static void enter(sigset_t *mask)
+ * Nor may the thread be cancelled at an open() or read() of ours. */
+static void enter(struct before *b)
 {
     sigset_t all;
     sigfillset(&all);
-    sn_real_sigmask(SIG_SETMASK, &all, mask);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &b->cancel);
+    sn_real_sigmask(SIG_SETMASK, &all, &b->mask);
     pthread_mutex_lock(&lock);
 }
 
-static void leave(const sigset_t *mask)
+static void leave(const struct before *b)
 {
     pthread_mutex_unlock(&lock);
-    sn_real_sigmask(SIG_SETMASK, mask, NULL);
+    sn_real_sigmask(SIG_SETMASK, &b->mask, NULL);
+    pthread_setcancelstate(b->cancel, NULL);
 }
 
 static pid_t own_tid(void)
@@ -269,8 +277,8 @@ static void on_thread_end(void *sampler)
 {
     struct sn_sampler *s = sampler;
     char name[24];
-    sigset_t mask;
-    enter(&mask);
+    struct before b;
+    enter(&b);
     if (sn_tick_enabled() && s->kind != SN_CLOCK_NONE) {
         thread_name(own_tid(), name, sizeof name);
         sn_table_thread_name(s->thread, name);
@@ -279,7 +287,7 @@ static void on_thread_end(void *sampler)
     disarm(s);
     sn_self = NULL;
     atomic_store(&s->tid, 0);
-    leave(&mask);
+    leave(&b);
 }
 
 /* The main thread's stack without pthread_getattr_np, which reads /proc/self/maps. */
@@ -310,8 +318,8 @@ static void unblock_signal(void)
 void sn_clock_thread_begin(void)
 {
     int saved = errno;
-    sigset_t mask;
-    enter(&mask);
+    struct before b;
+    enter(&b);
     if (sn_tick_enabled()) {
         struct sn_sampler *s = sampler_of(own_tid());
         if (s != NULL && s != sn_self) /* perhaps of a dead thread with our number */
@@ -322,7 +330,7 @@ void sn_clock_thread_begin(void)
         pthread_setspecific(end_key, s);
         meet(own_tid());
     }
-    leave(&mask);
+    leave(&b);
     unblock_signal();
     errno = saved;
 }
@@ -331,7 +339,7 @@ void sn_clock_thread_begin(void)
 static void meet_others(void)
 {
     bool more = true;
-    sigset_t mask;
+    struct before b;
     for (int round = 0; more && round < 8; round++) {
         DIR *tasks = opendir("/proc/self/task");
         struct dirent *d;
@@ -340,13 +348,13 @@ static void meet_others(void)
             pid_t tid = (pid_t)atoi(d->d_name);
             if (tid <= 0 || tid == own_tid())
                 continue;
-            enter(&mask);
+            enter(&b);
             struct sn_sampler *s = sampler_of(tid);
             if (s != NULL && s->kind == SN_CLOCK_NONE) {
                 meet(tid);
                 more = s->kind != SN_CLOCK_NONE;
             }
-            leave(&mask);
+            leave(&b);
         }
         if (tasks != NULL)
             closedir(tasks);
@@ -412,10 +420,10 @@ bool sn_clock_start(const struct sn_settings *s, struct sn_error *e)
 
 void sn_clock_stop(bool dying)
 {
-    sigset_t mask;
+    struct before b;
     sn_tick_disable();
     if (!dying)
-        enter(&mask);
+        enter(&b);
     else if (pthread_mutex_trylock(&lock) != 0)
         return;
     for (struct sn_sampler *s = atomic_load(&sn_samplers); s != NULL; s = s->next) {
@@ -424,7 +432,7 @@ void sn_clock_stop(bool dying)
         disarm(s);
     }
     if (!dying)
-        leave(&mask);
+        leave(&b);
     else
         pthread_mutex_unlock(&lock);
 }
@@ -454,9 +462,9 @@ void sn_clock_resume(void)
 /* A tick during fork makes the kernel start it over, and a large process never ends. */
 void sn_clock_before_fork(void)
 {
-    sigset_t mask;
-    enter(&mask);
-    before_fork = mask;
+    struct before b;
+    enter(&b);
+    before_fork = b;
 }
 
 void sn_clock_after_fork(bool child)
@@ -467,6 +475,6 @@ void sn_clock_after_fork(bool child)
         s->kind = SN_CLOCK_NONE;
         atomic_store(&s->tid, s == sn_self ? own_tid() : 0);
     }
-    sigset_t mask = before_fork;
-    leave(&mask);
+    struct before b = before_fork;
+    leave(&b);
 }

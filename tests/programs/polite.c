@@ -120,6 +120,26 @@ static void waits(void)
     check("a full mask is full, but for one signal at most", open <= 1);
 }
 
+static void *wait_for_cancel(void *unused)
+{
+    for (;;)
+        pause();
+    return unused;
+}
+
+static void cancels(void)
+{
+    int good = 1;
+    for (int i = 0; i < 50; i++) {
+        pthread_t thread;
+        void *result = NULL;
+        good &= pthread_create(&thread, NULL, wait_for_cancel, NULL) == 0 &&
+                pthread_cancel(thread) == 0 && pthread_join(thread, &result) == 0 &&
+                result == PTHREAD_CANCELED;
+    }
+    check("threads are cancelled as soon as they begin", good);
+}
+
 static int exit_of(pid_t child)
 {
     int status = -1;
@@ -205,6 +225,7 @@ int main(void)
     reads();
     sleeps();
     waits();
+    cancels();
     children();
     check("low descriptors are free", dup(0) < 16);
     close_all();
