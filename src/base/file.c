@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -82,11 +83,14 @@ bool sn_file_write(const char *path, const void *data, size_t len, struct sn_err
 {
     char temporary[PATH_MAX];
     struct stat st;
+    struct rlimit limit;
     bool straight = stat(path, &st) == 0 && !S_ISREG(st.st_mode);
     int n = snprintf(temporary, sizeof temporary, straight ? "%s" : "%s.%d.tmp", path,
                      (int)getpid());
     if (n >= (int)sizeof temporary)
         return sn_fail(e, path, -1, "name too long");
+    if (!straight && getrlimit(RLIMIT_FSIZE, &limit) == 0 && len > limit.rlim_cur)
+        return sn_fail(e, path, -1, "cannot write: %s", strerror(EFBIG)); /* no SIGXFSZ */
     int fd =
         open(temporary, O_WRONLY | O_CLOEXEC | (straight ? 0 : O_CREAT | O_TRUNC), 0666);
     if (fd < 0)

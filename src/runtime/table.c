@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define SPOOL_BYTES ((size_t)64 << 20)
@@ -64,6 +65,9 @@ static bool reserve(uint64_t end)
 static int lay_out(int fd)
 {
     uint64_t fixed = (SN_SPOOL_AT_ENTRIES + 4095) & ~(uint64_t)4095;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < SPOOL_BYTES)
+        return EFBIG; /* the kernel would say so by SIGXFSZ */
     int error = ftruncate(fd, (off_t)SPOOL_BYTES) != 0 ? errno : 0;
     if (error == 0)
         error = posix_fallocate(fd, 0, (off_t)fixed);

@@ -2,6 +2,7 @@
 """What a profiled program must not notice, and what Sonde says when it cannot profile."""
 
 from harness import *
+import resource
 
 
 def test_programs_notice_nothing():
@@ -34,6 +35,15 @@ def test_unwritable():
     run = preload(program("shares", 20), directory="/proc/nowhere")
     equal(run.status, 0, "an unwritable directory: the program runs")
     ok("/proc/nowhere" in run.err, f"... told: {run.err.strip()}")
+
+
+def test_small_files_only():
+    """The kernel kills what writes beyond this limit."""
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000000, 1000000))
+    run = preload(program("shares", 20), preexec_fn=limit)
+    equal(run.status, 0, "a limit on files: the program runs")
+    ok("File too large" in run.err, f"... told: {run.err.strip()}")
+    equal(run.files + run.spools, [], "... unprofiled")
 
 
 def test_said():
