@@ -56,7 +56,8 @@ struct sonde *sonde_start(const struct sonde_config *config);
 /* Stop, and write the profile. NULL and a second stop are allowed. Returns 0, or -1 with
  * errno and sonde_error() set. */
 int sonde_stop(struct sonde *p);
-/* Why the last sonde_start or sonde_stop failed; "" if it did not. Static storage. */
+/* Why the calling thread's last sonde_start or sonde_stop failed; "" if it did not. Good
+ * until that thread's next call of any of the three. */
 const char *sonde_error(void);
 
 /* Start now, stop when the program ends; a failure is told on stderr.

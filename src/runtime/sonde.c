@@ -30,9 +30,9 @@ struct sonde {
 
 static struct sonde the_one;
 static atomic_flag busy = ATOMIC_FLAG_INIT;
-static atomic_bool recording;
-static struct sn_error last_error;
-static char error_text[640];
+static atomic_int recorded; /* the process that is; 0: none */
+static __thread struct sn_error last_error;
+static __thread char error_text[640];
 
 /* Without stdio: it may be the last thing a dying process does. */
 static void SN_PRINTF(1, 2) say(const char *fmt, ...)
@@ -55,7 +55,7 @@ SN_PUBLIC const char *sonde_error(void)
 
 bool sn_recording_here(void)
 {
-    return atomic_load(&recording) && sn_table_header()->pid == (uint32_t)getpid();
+    return atomic_load(&recorded) == getpid();
 }
 
 /* ---- files
@@ -158,16 +158,15 @@ static void unhook_deadly(int signal)
         sn_real_sigaction(signal, &deadly, NULL);
 }
 
-static bool start(bool child)
+static bool start(bool child, struct sn_error *e)
 {
     struct sonde *p = &the_one;
     struct sn_settings *s = &p->settings;
-    last_error = (struct sn_error){.offset = -1};
     if (s->cpu_hz == 0)
         s->cpu_hz = SN_HZ_DEFAULT;
-    if (!choose_directory(s, &last_error) || !open_free_spool(p, child, &last_error))
+    if (!choose_directory(s, e) || !open_free_spool(p, child, e))
         return false;
-    if (!sn_clock_start(s, &last_error)) {
+    if (!sn_clock_start(s, e)) {
         sn_table_close();
         unlink(p->spool);
         errno = ENOTSUP;
@@ -177,27 +176,29 @@ static bool start(bool child)
         hook_deadly(SIGINT);
     if (s->sigterm_hook)
         hook_deadly(SIGTERM);
-    atomic_store(&recording, true);
+    atomic_store(&recorded, getpid());
     if (!s->quiet)
         say("cpu profiling enabled, %s", p->output);
     return true;
 }
 
-static bool finish(struct sonde *p, bool dying)
+static bool finish(struct sonde *p, bool dying, struct sn_error *e)
 {
-    if (!sn_recording_here() || !atomic_exchange(&recording, false))
+    int here = getpid();
+    char text[640];
+    if (!atomic_compare_exchange_strong(&recorded, &here, 0))
         return true;
     sn_clock_stop(dying);
     struct sn_spool_header *h = sn_table_header();
     h->stop_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
     h->state = 2;
-    last_error = (struct sn_error){.offset = -1};
-    bool good = p->settings.spool || write_profile(p, &last_error);
+    bool good = p->settings.spool || write_profile(p, e);
     if (good && !p->settings.spool)
         unlink(p->spool); /* else it is all there is */
     const char *kept = p->settings.spool ? p->spool : p->output;
     if (!p->settings.quiet)
-        say(good ? "cpu profile written, %s" : "%s", good ? kept : sonde_error());
+        say(good ? "cpu profile written, %s" : "%s",
+            good ? kept : sn_error_text(e, text, sizeof text));
     if (dying)
         return good; /* a late tick may still look at the table */
     unhook_deadly(SIGINT);
@@ -209,7 +210,11 @@ static bool finish(struct sonde *p, bool dying)
 
 void sn_finish(void)
 {
-    finish(&the_one, true);
+    struct sn_error e = {.offset = -1};
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    finish(&the_one, true, &e);
+    pthread_setcancelstate(cancel, NULL);
 }
 
 void sn_on_deadly_signal(int signal)
@@ -250,17 +255,15 @@ static bool read_config(struct sonde_config *c, const struct sonde_config *given
     return true;
 }
 
-SN_PUBLIC struct sonde *sonde_start(const struct sonde_config *config)
+static struct sonde *start_as_told(const struct sonde_config *config)
 {
     struct sonde_config c;
     struct sn_settings *s = &the_one.settings;
     if (atomic_flag_test_and_set(&busy)) {
-        last_error = (struct sn_error){.offset = -1};
         sn_fail(&last_error, NULL, -1, "a recording is already under way");
         errno = EBUSY;
         return NULL;
     }
-    last_error = (struct sn_error){.offset = -1};
     if (config == NULL || !read_config(&c, config)) {
         sn_fail(&last_error, "config", -1, "it is NULL, or made for a newer library");
         return refuse(EINVAL);
@@ -286,15 +289,30 @@ SN_PUBLIC struct sonde *sonde_start(const struct sonde_config *config)
         return refuse(ENAMETOOLONG);
     }
     the_one.by_environment = false;
-    return start(false) ? &the_one : refuse(errno);
+    return start(false, &last_error) ? &the_one : refuse(errno);
+}
+
+/* A thread that is cancelled halfway would leave `busy` set for ever. */
+SN_PUBLIC struct sonde *sonde_start(const struct sonde_config *config)
+{
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    last_error = (struct sn_error){.offset = -1};
+    struct sonde *p = start_as_told(config);
+    pthread_setcancelstate(cancel, NULL);
+    return p;
 }
 
 SN_PUBLIC int sonde_stop(struct sonde *p)
 {
-    if (p == NULL || finish(p, false))
-        return 0;
-    errno = EIO;
-    return -1;
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    last_error = (struct sn_error){.offset = -1};
+    bool good = p == NULL || finish(p, false, &last_error);
+    pthread_setcancelstate(cancel, NULL);
+    if (!good)
+        errno = EIO;
+    return good ? 0 : -1;
 }
 
 SN_PUBLIC void sonde_profile(const struct sonde_config *config)
@@ -308,13 +326,14 @@ SN_PUBLIC void sonde_profile(const struct sonde_config *config)
 
 static void after_fork_in_child(void)
 {
-    bool was = atomic_exchange(&recording, false);
+    struct sn_error e = {.offset = -1};
+    bool was = atomic_exchange(&recorded, 0) != 0;
     sn_tick_reset();
     sn_clock_after_fork(true);
     if (!was)
         return;
     sn_table_close(); /* the parent's: never written from here */
-    if (!the_one.by_environment || !start(true))
+    if (!the_one.by_environment || !start(true, &e))
         atomic_flag_clear(&busy);
 }
 
@@ -339,8 +358,8 @@ static void read_environment(void)
     the_one.by_environment = true;
     if (atomic_flag_test_and_set(&busy))
         return;
-    if (!start(false)) {
-        say("%s; not profiling", sonde_error());
+    if (!start(false, &e)) {
+        say("%s; not profiling", sn_error_text(&e, text, sizeof text));
         atomic_flag_clear(&busy);
     }
 }

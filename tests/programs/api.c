@@ -64,6 +64,23 @@ static void refusals(void)
     ok(sonde_start(NULL) == NULL && errno == EINVAL, "no configuration");
 }
 
+static void *fail_on_a_thread(void *unused)
+{
+    sonde_start(NULL);
+    return unused;
+}
+
+static void errors_apart(void)
+{
+    pthread_t thread;
+    char mine[256];
+    sonde_start(&(struct sonde_config){.mem_profile = true});
+    snprintf(mine, sizeof mine, "%s", sonde_error());
+    if (pthread_create(&thread, NULL, fail_on_a_thread, NULL) == 0)
+        pthread_join(thread, NULL);
+    is_str(sonde_error(), mine, "another thread's error is its own");
+}
+
 static void one_at_a_time(void)
 {
     struct sonde *p = start(in("first"));
@@ -114,6 +131,7 @@ int main(int argc, char **argv)
         return 2;
     directory = argv[1];
     refusals();
+    errors_apart();
     one_at_a_time();
     again();
     return done();
