@@ -317,12 +317,18 @@ SN_PUBLIC int sigwait(const sigset_t *set, int *signal)
 SN_PUBLIC int sigwaitinfo(const sigset_t *set, siginfo_t *info)
 {
     sigset_t copy;
-    return REAL(sigwaitinfo)(without_ours(set, &copy), info);
+    bool begun = sn_wait_begin();
+    int result = REAL(sigwaitinfo)(without_ours(set, &copy), info);
+    sn_wait_end(begun);
+    return result;
 }
 
 SN_PUBLIC int sigtimedwait(const sigset_t *set, siginfo_t *info,
                            const struct timespec *timeout)
 {
     sigset_t copy;
-    return REAL(sigtimedwait)(without_ours(set, &copy), info, timeout);
+    bool begun = sn_wait_begin();
+    int result = REAL(sigtimedwait)(without_ours(set, &copy), info, timeout);
+    sn_wait_end(begun);
+    return result;
 }

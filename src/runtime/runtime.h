@@ -1,9 +1,9 @@
 /*
  * runtime: libsonde. config.c reads SONDE; table.c counts stacks in the spool; tick.c is
  * the signal handler; clock.c gives every thread a CPU clock; hooks.c meets new threads,
- * exec and the signal calls of the program; sleep.c keeps ticks out of its
- * waits, close.c our descriptors out of its hands; sonde.c
- * is the public interface and the process's life.
+ * exec and the signal calls of the program; sleep.c keeps ticks out of its waits, close.c
+ * our descriptors out of its hands; sonde.c is the public interface and the process's
+ * life.
  *
  * The only room (with trace) that has mutable globals: a process is profiled once at a
  * time. What the handler calls is in table.c and tick.c, and nothing else is in them.
@@ -144,6 +144,13 @@ bool sn_recording_here(void);
 void sn_finish(void);
 void sn_on_deadly_signal(int signal); /* the hook on SIGINT and SIGTERM */
 void sn_on_stray_io(int signal);
+
+/* ---- sleep.c
+ * ---------------------------------------------------------------------------- */
+
+/* No tick between the two: the calling thread waits. `begun` is what begin returned. */
+bool sn_wait_begin(void);
+void sn_wait_end(bool begun);
 
 /* ---- hooks.c
  * ---------------------------------------------------------------------------- */

@@ -10,7 +10,10 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -82,6 +85,37 @@ static void sleeps(void)
     until.tv_nsec %= 1000000000;
     check("sem_timedwait times out",
           sem_timedwait(&never, &until) < 0 && errno == ETIMEDOUT);
+}
+
+/* Many short waits: now and then a tick falls into one. */
+static void timeouts(void)
+{
+    struct timespec soon = {.tv_nsec = 50000}, until;
+    struct timeval limit = {.tv_usec = 1000};
+    sigset_t set;
+    sem_t never;
+    int fds[2],
+        good = socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0 &&
+               setsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0;
+    char c;
+    for (int i = 0; i < 100; i++)
+        good &= recv(fds[0], &c, 1, 0) < 0 && errno == EAGAIN;
+    check("a socket's timeout is not cut short", good);
+    close(fds[0]);
+    close(fds[1]);
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    sem_init(&never, 0, 0);
+    good = 1;
+    for (int i = 0; i < 1000; i++) {
+        good &= sigtimedwait(&set, NULL, &soon) < 0 && errno == EAGAIN;
+        good &= thrd_sleep(&soon, NULL) == 0;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        good &= sem_clockwait(&never, CLOCK_MONOTONIC, &until) < 0 && errno == ETIMEDOUT;
+    }
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    check("sigtimedwait, thrd_sleep and sem_clockwait are not interrupted", good);
 }
 
 static void *send_usr1(void *unused)
@@ -224,6 +258,7 @@ int main(void)
     check("errno is kept", errno == 77);
     reads();
     sleeps();
+    timeouts();
     waits();
     cancels();
     children();
