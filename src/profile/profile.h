@@ -160,7 +160,8 @@ struct sn_spool_entry {
 enum sn_spool_drop {                  /* why a tick brought no sample */
                      SN_DROP_FULL,    /* no room in the spool */
                      SN_DROP_MISSED,  /* the thread's CPU time says it was due: its signal
-                                         was  blocked, its clock's descriptor closed */
+                                         was blocked, its stack for signals too small, its
+                                         clock's descriptor closed */
                      SN_DROP_THREADS, /* threads that could not get a clock (threads, not
                                          ticks) */
                      SN_DROP_COUNT

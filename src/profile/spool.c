@@ -249,7 +249,9 @@ static void add_comments(struct reader *r)
              (unsigned long long)cut);
     comment(r, line);
     add_loss(r, "lost, the spool was full", h->dropped[SN_DROP_FULL]);
-    add_loss(r, "lost, the thread's signal was blocked or its clock closed",
+    add_loss(r,
+             "lost, the thread's signal was blocked or had no room on its stack, or its "
+             "clock closed",
              h->dropped[SN_DROP_MISSED]);
     add_loss(r, "threads without a clock", h->dropped[SN_DROP_THREADS]);
     for (size_t i = 1; i < SN_COUNT(end_names); i++) {

@@ -28,7 +28,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MAX_SHED 64
+#define MAX_SHED   64
+#define WALK_STACK 3584 /* bytes: what a walk may need at most */
 
 _Atomic(struct sn_sampler *) sn_samplers;
 __thread struct sn_sampler *sn_self __attribute__((tls_model("initial-exec")));
@@ -139,10 +140,21 @@ static uint64_t weigh(struct sn_sampler *s, const siginfo_t *info)
     return ticks;
 }
 
+/* Is the thread's stack for signals too small for a walk, which would write below it?
+ * Such ticks are lost; the end of the recording finds them missing. */
+static bool is_cramped(const ucontext_t *uc)
+{
+    uintptr_t room =
+        (uintptr_t)__builtin_frame_address(0) - (uintptr_t)uc->uc_stack.ss_sp;
+    return room < uc->uc_stack.ss_size && room < WALK_STACK;
+}
+
 static void sample(struct sn_sampler *s, const siginfo_t *info, const void *context)
 {
-    uint64_t ticks = weigh(s, info);
     enum sn_unwind_end end;
+    if (is_cramped(context))
+        return;
+    uint64_t ticks = weigh(s, info);
     if (ticks == 0)
         return;
     size_t n = sn_unwind(context, s->stack, s->pcs, SN_MAX_DEPTH, &end);

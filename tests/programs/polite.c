@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -161,6 +162,21 @@ static void *wait_for_cancel(void *unused)
     return unused;
 }
 
+/* Room for the smallest handler: what lies below it is the program's. */
+static void small_signal_stack(void)
+{
+    static unsigned char memory[16384];
+    size_t size = getauxval(AT_MINSIGSTKSZ) + 800, below = sizeof memory - size;
+    stack_t small = {.ss_sp = memory + below, .ss_size = size};
+    stack_t none = {.ss_flags = SS_DISABLE};
+    int good = sigaltstack(&small, NULL) == 0;
+    burn(30000);
+    sigaltstack(&none, NULL);
+    for (size_t i = 0; i < below; i++)
+        good &= memory[i] == 0;
+    check("nothing is written below a small stack for signals", good);
+}
+
 static void cancels(void)
 {
     int good = 1;
@@ -261,6 +277,7 @@ int main(void)
     timeouts();
     waits();
     cancels();
+    small_signal_stack();
     children();
     check("low descriptors are free", dup(0) < 16);
     close_all();
