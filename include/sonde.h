@@ -27,7 +27,7 @@ struct sonde_config {
     size_t size; /* sizeof(struct sonde_config), or 0: the fields since 0.1 */
 
     bool cpu_profile;      /* cpu.pprof */
-    bool mem_profile;      /* mem.pprof; not built yet: refused */
+    bool mem_profile;      /* mem.pprof */
     bool block_profile;    /* block.pprof; not built yet: refused */
     bool no_shutdown_hook; /* leave SIGINT alone */
     bool sigterm_hook;     /* SIGTERM, too, stops and writes before it kills */
@@ -35,8 +35,10 @@ struct sonde_config {
     /* Directory, made if missing; NULL or "": a fresh temporary one. */
     const char *profile_path;
     unsigned cpu_hz;   /* samples a CPU second of each thread; 0: 100; at most 10000 */
-    unsigned mem_rate; /* bytes a sample; not built yet: refused */
+    unsigned mem_rate; /* bytes a sample; 0: 524288; 1: every allocation */
     unsigned block_rate_ns; /* waiting time a sample; not built yet: refused */
+    bool
+        mem_exact; /* every allocation, and what becomes of it: peak, temporary, leaked */
 };
 
 struct sonde;

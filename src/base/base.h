@@ -130,6 +130,12 @@ static inline uint64_t sn_hash_mix(uint64_t x)
 }
 uint64_t sn_hash_bytes(const void *data, size_t len);
 
+/* ---- numbers --------------------------------------------------------------------------
+ */
+
+double sn_ln(double x); /* natural logarithm; x normal and positive; to 1e-10 */
+double sn_one_minus_exp(double x); /* 1 - e^-x, x >= 0; to 1e-12 of it, also near 0 */
+
 /* ---- units ----------------------------------------------------------------------------
  */
 

@@ -147,18 +147,52 @@ struct sn_spool_thread { /* slot 0 is "not known" */
 struct sn_spool_entry {
     uint32_t next; /* offset / 8 of the next in the bucket; 0: none */
     uint32_t hash;
-    uint64_t count;  /* samples; relaxed atomic adds */
-    uint64_t weight; /* period ticks the samples stand for */
-    uint32_t thread; /* slot */
+    uint32_t thread;     /* slot */
+    uint32_t generation; /* dlclose calls before: what lay at an address may change */
     uint16_t n_pcs;
     uint16_t end;        /* why the stack ends: enum sn_unwind_end; 0 is complete */
-    uint32_t generation; /* dlclose calls before: what lay at an address may change */
-    uint32_t reserved;
-    uint64_t pcs[]; /* leaf first; callers' already moved back into their call (pc - 1) */
+    uint16_t size_class; /* of heap blocks: sn_spool_size_class; else 0 */
+    uint16_t lock;       /* of the process that writes; no meaning in a file */
+    /* n_values of the header, as sn_cpu_value or sn_heap_value numbers them; then the
+     * stack, leaf first; callers' already moved back into their call (pc - 1). */
+    uint64_t values[];
+};
+
+enum sn_spool_kind { SN_SPOOL_CPU, SN_SPOOL_HEAP, SN_SPOOL_KINDS };
+
+enum sn_cpu_value {
+    SN_CPU_SAMPLES, /* relaxed atomic adds */
+    SN_CPU_TICKS,   /* periods that the samples stand for */
+    SN_CPU_VALUES
+};
+
+/*
+ * Objects and bytes, in units of 1 / scale of the header. Changed under the entry's lock.
+ * What was live at the highest heap is brought up to date when the entry changes next:
+ * where EPOCH is not the header's, that is what is live now.
+ */
+enum sn_heap_value {
+    SN_HEAP_ALLOC_OBJECTS,
+    SN_HEAP_ALLOC_BYTES,
+    SN_HEAP_FREE_OBJECTS,
+    SN_HEAP_FREE_BYTES,
+    SN_HEAP_PEAK_OBJECTS,
+    SN_HEAP_PEAK_BYTES,
+    SN_HEAP_EPOCH,
+    SN_HEAP_SAMPLED_VALUES, /* what a sampled heap has; an exact one, all of them */
+    SN_HEAP_TEMPORARY_OBJECTS = SN_HEAP_SAMPLED_VALUES,
+    SN_HEAP_TEMPORARY_BYTES,
+    SN_HEAP_LEAKED_OBJECTS,
+    SN_HEAP_LEAKED_BYTES,
+    SN_HEAP_LIFETIMES, /* of those freed, by decades: objects, bytes, objects, ... */
+    SN_HEAP_DECADES = 10, /* below 1 us, below 10 us, ..., from 100 s on */
+    SN_HEAP_VALUES = SN_HEAP_LIFETIMES + 2 * SN_HEAP_DECADES
 };
 
 enum sn_spool_drop {                  /* why a tick brought no sample */
                      SN_DROP_FULL,    /* no room in the spool */
+                     SN_DROP_NESTED,  /* blocks allocated by a signal's handler, on top of
+                                         the recording of another */
                      SN_DROP_MISSED,  /* the thread's CPU time says it was due: its signal
                                          was blocked, its stack for signals too small, its
                                          clock's descriptor closed */
@@ -170,9 +204,11 @@ enum sn_spool_drop {                  /* why a tick brought no sample */
 struct sn_spool_header {
     uint64_t magic;
     uint32_t version, pid;
-    uint32_t state;        /* 1 recording, 2 stopped in order */
-    uint32_t period_known; /* 1 */
-    uint64_t period_ns;
+    uint32_t state;                       /* 1 recording, 2 stopped in order */
+    uint32_t kind;                        /* enum sn_spool_kind */
+    uint32_t n_values;                    /* of each entry */
+    uint32_t scale;                       /* of heap values: 1 if exact */
+    uint64_t period;                      /* nanoseconds, or bytes */
     uint64_t start_real_ns;               /* CLOCK_REALTIME at start */
     uint64_t start_mono_ns, stop_mono_ns; /* CLOCK_MONOTONIC; stop 0 while recording:
                                              last_mono_ns then */
@@ -185,10 +221,39 @@ struct sn_spool_header {
     uint64_t used;                 /* bytes claimed from entries on; atomic */
     uint64_t allocated;            /* bytes of the file that have blocks */
     uint64_t size;                 /* bytes mapped */
-    uint64_t samples, ticks;       /* atomic */
-    uint64_t truncated[16];        /* stacks by enum sn_unwind_end */
+    uint64_t samples, ticks;       /* of a cpu spool; atomic */
+    uint64_t truncated[16];        /* its stacks by enum sn_unwind_end */
     uint64_t dropped[SN_DROP_COUNT];
+
+    /* Of a heap spool, in units of 1 / scale; atomic. */
+    uint64_t apart[8]; /* from what does not change: a cache line of their own */
+    uint64_t live_bytes;
+    uint64_t peak_bytes, peak_epoch; /* the highest so far, how often it rose */
+    uint64_t peak_mono_ns;           /* about when it did last */
+    /* Once it is over: what a scan found of the blocks that were live. */
+    uint32_t leaks; /* enum sn_heap_leaks */
 };
+
+enum sn_heap_leaks {
+    SN_LEAKS_NOT_ASKED, /* sampled, or still recording */
+    SN_LEAKS_KNOWN,
+    SN_LEAKS_IN_ALLOCATOR, /* it ended inside its allocator */
+    SN_LEAKS_NO_MEMORY
+};
+
+/* Stacks of equal threads count apart by the size of their blocks: a power of two in four
+ * classes. Signal-safe. */
+static inline uint16_t sn_spool_size_class(uint64_t size)
+{
+    unsigned top = size < 8 ? 0 : 61u - (unsigned)__builtin_clzll(size);
+    return (uint16_t)(4 * top + (size >> top));
+}
+
+static inline uint64_t *sn_spool_pcs(const struct sn_spool_header *h,
+                                     const struct sn_spool_entry *x)
+{
+    return (uint64_t *)x->values + h->n_values;
+}
 
 #define SN_SPOOL_AT_MODULES 4096
 #define SN_SPOOL_AT_THREADS                                                              \
@@ -198,9 +263,17 @@ struct sn_spool_header {
 #define SN_SPOOL_AT_ENTRIES (SN_SPOOL_AT_BUCKETS + SN_SPOOL_BUCKETS * sizeof(uint32_t))
 
 bool sn_spool_is(const void *data, size_t len);
-/* Turn a spool (trusting nothing in it: every offset and count is checked, chains are
- * bounded) into a profile: samples/count and cpu/nanoseconds; labels thread (name) and
- * thread_id; comments that say clock, samples, lost, truncated. NULL on error. */
+/*
+ * Turn a spool (trusting nothing in it: every offset and count is checked, chains are
+ * bounded) into a profile; labels thread (name) and thread_id; comments that say clock,
+ * samples, lost, truncated. NULL on error.
+ *
+ * Of a cpu spool: samples/count and cpu/nanoseconds. Of a heap's: alloc_, inuse_ and
+ * peak_ (at its highest) objects/count and space/bytes, if exact also temporary_ (freed
+ * by the next event of the thread that allocated them) and leaked_; the label bytes, an
+ * average of its size class; if exact, the label lifetime (nanoseconds, the lower bound
+ * of a decade) where blocks were freed.
+ */
 struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where,
                                  struct sn_error *e);
 

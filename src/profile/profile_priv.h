@@ -21,4 +21,48 @@ static inline uint32_t sn_ids_get(const struct sn_ids *ids, uint64_t id)
     return sn_map_get(ids->sparse, id);
 }
 
+/* ---- spool.c, and a file a kind: from the spool to a profile ------------------------
+ */
+
+struct sn_spool_reader {
+    const struct sn_spool_header *h;
+    const unsigned char *data;
+    uint64_t end; /* of the entries, in bytes from the file's start */
+    struct sn_profile *p;
+    struct sn_map *locations; /* of a generation: pc to index */
+    uint32_t *generations;    /* of each mapping: when it was met */
+    uint32_t thread_key, tid_key;
+    const struct sn_spool_entry *last; /* of which there was a sample */
+    uint64_t read;                     /* bytes of entries so far */
+    uint64_t skipped;
+    struct sn_spool_sums *sums; /* spool_heap.c's */
+};
+
+/* What the file says of one kind. False: out of memory. */
+struct sn_spool_kind_reader {
+    uint32_t max_period;
+    bool (*n_values_good)(uint32_t n);
+    bool (*add_types)(struct sn_spool_reader *r);
+    bool (*add_entry)(struct sn_spool_reader *r, const struct sn_spool_entry *x);
+    void (*add_comments)(struct sn_spool_reader *r);
+};
+extern const struct sn_spool_kind_reader sn_spool_cpu_reader, sn_spool_heap_reader;
+
+static inline uint64_t sn_spool_value(const struct sn_spool_entry *x, unsigned i)
+{
+    return __atomic_load_n(&x->values[i], __ATOMIC_RELAXED); /* it may still count */
+}
+
+bool sn_spool_add_type(struct sn_profile *p, const char *type, const char *unit);
+/* A sample of the entry's stack and thread (shared with the sample before it where that
+ * is of the same entry), with the values of its types. NULL: out of memory. */
+struct sn_sample *sn_spool_add_sample(struct sn_spool_reader *r,
+                                      const struct sn_spool_entry *x, const int64_t *v);
+/* To the sample that was added last. */
+bool sn_spool_add_label(struct sn_profile *p, struct sn_label label);
+void sn_spool_comment(struct sn_spool_reader *r, const char *fmt, ...) SN_PRINTF(2, 3);
+/* "why: n", unless n is 0. */
+void sn_spool_comment_loss(struct sn_spool_reader *r, const char *why, uint64_t n);
+void sn_spool_comment_cut(struct sn_spool_reader *r, const uint64_t *truncated);
+
 #endif

@@ -21,17 +21,8 @@ static const char *const end_names[] = {
     "frames out of order",
 };
 
-struct reader {
-    const struct sn_spool_header *h;
-    const unsigned char *data;
-    uint64_t end; /* of the entries, in bytes from the file's start */
-    struct sn_profile *p;
-    struct sn_map *locations; /* of a generation: pc to index */
-    uint32_t *generations;    /* of each mapping: when it was met */
-    uint32_t thread_key, tid_key;
-    uint64_t read; /* bytes of entries so far */
-    uint64_t skipped;
-};
+static const struct sn_spool_kind_reader *const kinds[SN_SPOOL_KINDS] = {
+    [SN_SPOOL_CPU] = &sn_spool_cpu_reader, [SN_SPOOL_HEAP] = &sn_spool_heap_reader};
 
 bool sn_spool_is(const void *data, size_t len)
 {
@@ -40,17 +31,18 @@ bool sn_spool_is(const void *data, size_t len)
 }
 
 /* A field's text: it need not be terminated. */
-static uint32_t text(struct reader *r, const char *field, size_t size)
+static uint32_t text(struct sn_spool_reader *r, const char *field, size_t size)
 {
     return sn_strtab_addn(r->p->strings, field, strnlen(field, size));
 }
 
-static const struct sn_spool_module *module_at(const struct reader *r, uint32_t i)
+static const struct sn_spool_module *module_at(const struct sn_spool_reader *r,
+                                               uint32_t i)
 {
     return (const struct sn_spool_module *)(r->data + SN_SPOOL_AT_MODULES) + i;
 }
 
-static uint32_t hex(struct reader *r, const unsigned char *bytes, size_t n)
+static uint32_t hex(struct sn_spool_reader *r, const unsigned char *bytes, size_t n)
 {
     char out[2 * sizeof module_at(r, 0)->build_id + 1] = "";
     for (size_t i = 0; i < n; i++)
@@ -61,7 +53,7 @@ static uint32_t hex(struct reader *r, const unsigned char *bytes, size_t n)
 /* ---- mappings
  * --------------------------------------------------------------------------- */
 
-static bool add_mapping(struct reader *r, const struct sn_spool_module *m)
+static bool add_mapping(struct sn_spool_reader *r, const struct sn_spool_module *m)
 {
     struct sn_mapping *x =
         SN_PUSH(r->p->arena, r->p->mappings, r->p->n_mappings, r->p->cap_mappings);
@@ -78,7 +70,7 @@ static bool add_mapping(struct reader *r, const struct sn_spool_module *m)
 }
 
 /* The program first: readers take the first mapping for it. */
-static bool read_modules(struct reader *r)
+static bool read_modules(struct sn_spool_reader *r)
 {
     uint32_t n = r->h->n_modules < SN_SPOOL_MODULES ? r->h->n_modules : SN_SPOOL_MODULES;
     for (int program = 1; program >= 0; program--)
@@ -93,7 +85,8 @@ static bool read_modules(struct reader *r)
 }
 
 /* What was met last of what had been met by then. */
-static uint32_t mapping_of(const struct reader *r, uint64_t pc, uint32_t generation)
+static uint32_t mapping_of(const struct sn_spool_reader *r, uint64_t pc,
+                           uint32_t generation)
 {
     const struct sn_profile *p = r->p;
     uint32_t found = SN_NONE;
@@ -108,7 +101,7 @@ static uint32_t mapping_of(const struct reader *r, uint64_t pc, uint32_t generat
 /* ---- samples
  * ------------------------------------------------------------------------------- */
 
-static uint32_t location(struct reader *r, uint64_t pc, uint32_t generation)
+static uint32_t location(struct sn_spool_reader *r, uint64_t pc, uint32_t generation)
 {
     struct sn_profile *p = r->p;
     uint32_t mapping = mapping_of(r, pc, generation);
@@ -124,71 +117,86 @@ static uint32_t location(struct reader *r, uint64_t pc, uint32_t generation)
     return *known = p->n_locations - 1;
 }
 
-static void add_label(struct reader *r, struct sn_sample *s, struct sn_label label)
+bool sn_spool_add_label(struct sn_profile *p, struct sn_label label)
 {
-    struct sn_profile *p = r->p;
     struct sn_label *l = SN_PUSH(p->arena, p->labels, p->n_labels, p->cap_labels);
     if (l == NULL)
-        return;
+        return false;
     *l = label;
-    s->n_labels++;
+    p->samples[p->n_samples - 1].n_labels++;
+    return true;
 }
 
-static void add_thread(struct reader *r, struct sn_sample *s, uint32_t slot)
+static bool add_thread(struct sn_spool_reader *r, uint32_t slot)
 {
     const struct sn_spool_thread *t =
         (const struct sn_spool_thread *)(r->data + SN_SPOOL_AT_THREADS) + slot;
     if (slot == 0 || slot >= SN_SPOOL_THREADS || t->ready == 0)
-        return;
+        return true;
     uint32_t name = text(r, t->name, sizeof t->name);
-    if (name != 0)
-        add_label(r, s, (struct sn_label){.key = r->thread_key, .str = name});
-    add_label(r, s, (struct sn_label){.key = r->tid_key, .num = t->tid});
+    return (name == 0 || sn_spool_add_label(r->p, (struct sn_label){.key = r->thread_key,
+                                                                    .str = name})) &&
+           sn_spool_add_label(r->p, (struct sn_label){.key = r->tid_key, .num = t->tid});
 }
 
-static bool add_value(struct sn_profile *p, int64_t value)
-{
-    int64_t *v = SN_PUSH(p->arena, p->values, p->n_values, p->cap_values);
-    if (v != NULL)
-        *v = value;
-    return v != NULL;
-}
-
-static bool add_sample(struct reader *r, const struct sn_spool_entry *x)
+static bool add_stack(struct sn_spool_reader *r, const struct sn_spool_entry *x,
+                      struct sn_sample *s)
 {
     struct sn_profile *p = r->p;
-    uint64_t ticks = __atomic_load_n(&x->weight, __ATOMIC_RELAXED);
-    if (ticks == 0 || ticks > INT64_MAX / (r->h->period_ns + 1))
-        return true; /* published, not yet counted; or nonsense */
-    struct sn_sample *s = SN_PUSH(p->arena, p->samples, p->n_samples, p->cap_samples);
-    if (s == NULL)
-        return false;
+    const uint64_t *pcs = sn_spool_pcs(r->h, x);
     s->loc0 = p->n_sample_locs;
-    s->label0 = p->n_labels;
     for (uint32_t i = 0; i < x->n_pcs; i++) {
         uint32_t *l =
             SN_PUSH(p->arena, p->sample_locs, p->n_sample_locs, p->cap_sample_locs);
-        if (l == NULL || (*l = location(r, x->pcs[i], x->generation)) == SN_NONE)
+        if (l == NULL || (*l = location(r, pcs[i], x->generation)) == SN_NONE)
             return false;
         s->n_locs++;
     }
-    add_thread(r, s, x->thread);
-    return add_value(p, (int64_t)ticks) &&
-           add_value(p, (int64_t)(ticks * r->h->period_ns));
+    return true;
+}
+
+struct sn_sample *sn_spool_add_sample(struct sn_spool_reader *r,
+                                      const struct sn_spool_entry *x, const int64_t *v)
+{
+    struct sn_profile *p = r->p;
+    struct sn_sample *s = SN_PUSH(p->arena, p->samples, p->n_samples, p->cap_samples);
+    if (s == NULL)
+        return NULL;
+    s->label0 = p->n_labels;
+    if (r->last == x) {
+        s->loc0 = s[-1].loc0;
+        s->n_locs = s[-1].n_locs;
+    } else if (!add_stack(r, x, s)) {
+        return NULL;
+    }
+    r->last = x;
+    for (uint32_t i = 0; i < p->n_types; i++) {
+        int64_t *value = SN_PUSH(p->arena, p->values, p->n_values, p->cap_values);
+        if (value == NULL)
+            return NULL;
+        *value = v[i];
+    }
+    return add_thread(r, x->thread) ? s : NULL;
+}
+
+static uint64_t entry_bytes(const struct sn_spool_reader *r,
+                            const struct sn_spool_entry *x)
+{
+    return sizeof *x + (r->h->n_values + (uint64_t)x->n_pcs) * sizeof x->values[0];
 }
 
 /* NULL where no entry can be. */
-static const struct sn_spool_entry *entry_at(const struct reader *r, uint64_t offset)
+static const struct sn_spool_entry *entry_at(const struct sn_spool_reader *r,
+                                             uint64_t offset)
 {
     if (offset < SN_SPOOL_AT_ENTRIES || offset >= r->end ||
         r->end - offset < sizeof(struct sn_spool_entry))
         return NULL;
     const struct sn_spool_entry *x = (const void *)(r->data + offset);
-    uint64_t room = r->end - offset - sizeof *x;
-    return x->n_pcs <= room / sizeof x->pcs[0] ? x : NULL;
+    return entry_bytes(r, x) <= r->end - offset ? x : NULL;
 }
 
-static bool read_chain(struct reader *r, uint32_t link)
+static bool read_chain(struct sn_spool_reader *r, uint32_t link)
 {
     while (link != 0) {
         const struct sn_spool_entry *x = entry_at(r, (uint64_t)link * 8);
@@ -196,15 +204,15 @@ static bool read_chain(struct reader *r, uint32_t link)
             r->skipped++;
             return true;
         }
-        r->read += sizeof *x + x->n_pcs * sizeof x->pcs[0];
-        if (!add_sample(r, x))
+        r->read += entry_bytes(r, x);
+        if (!kinds[r->h->kind]->add_entry(r, x))
             return false;
         link = __atomic_load_n(&x->next, __ATOMIC_ACQUIRE);
     }
     return true;
 }
 
-static bool read_entries(struct reader *r)
+static bool read_entries(struct sn_spool_reader *r)
 {
     const uint32_t *buckets = (const uint32_t *)(r->data + SN_SPOOL_AT_BUCKETS);
     for (uint32_t i = 0; i < SN_SPOOL_BUCKETS; i++)
@@ -216,67 +224,50 @@ static bool read_entries(struct reader *r)
 /* ---- what is said of the whole
  * ---------------------------------------------------------------- */
 
-static void comment(struct reader *r, const char *words)
+void sn_spool_comment(struct sn_spool_reader *r, const char *fmt, ...)
 {
     struct sn_profile *p = r->p;
-    uint32_t id = sn_strtab_add(p->strings, words);
+    char line[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    uint32_t id = sn_strtab_add(p->strings, line);
     uint32_t *c = SN_PUSH(p->arena, p->comments, p->n_comments, p->cap_comments);
     if (c != NULL)
         *c = id;
 }
 
-static void add_loss(struct reader *r, const char *why, uint64_t n)
+void sn_spool_comment_loss(struct sn_spool_reader *r, const char *why, uint64_t n)
 {
-    char line[256];
-    if (n == 0)
-        return;
-    snprintf(line, sizeof line, "%s: %llu", why, (unsigned long long)n);
-    comment(r, line);
+    if (n > 0)
+        sn_spool_comment(r, "%s: %llu", why, (unsigned long long)n);
 }
 
-static void add_comments(struct reader *r)
+void sn_spool_comment_cut(struct sn_spool_reader *r, const uint64_t *truncated)
 {
-    const struct sn_spool_header *h = r->h;
-    char line[192];
-    snprintf(line, sizeof line, "clock: %.*s, %llu Hz", (int)sizeof h->clock - 1,
-             h->clock, (unsigned long long)(1000000000u / h->period_ns));
-    comment(r, line);
-    uint64_t lost = h->dropped[SN_DROP_FULL] + h->dropped[SN_DROP_MISSED], cut = 0;
-    for (size_t i = 1; i < SN_COUNT(h->truncated); i++)
-        cut += h->truncated[i];
-    snprintf(line, sizeof line, "samples: %llu, lost: %llu, truncated: %llu",
-             (unsigned long long)h->samples, (unsigned long long)lost,
-             (unsigned long long)cut);
-    comment(r, line);
-    add_loss(r, "lost, the spool was full", h->dropped[SN_DROP_FULL]);
-    add_loss(r,
-             "lost, the thread's signal was blocked or had no room on its stack, or its "
-             "clock closed",
-             h->dropped[SN_DROP_MISSED]);
-    add_loss(r, "threads without a clock", h->dropped[SN_DROP_THREADS]);
+    char line[64];
     for (size_t i = 1; i < SN_COUNT(end_names); i++) {
         snprintf(line, sizeof line, "truncated, %s", end_names[i]);
-        add_loss(r, line, h->truncated[i]);
+        sn_spool_comment_loss(r, line, truncated[i]);
     }
-    add_loss(r, "entries that could not be read", r->skipped);
-    if (h->state != 2)
-        comment(r, "the program was killed or replaced while it was recorded");
 }
 
-static bool add_types(struct sn_profile *p)
+bool sn_spool_add_type(struct sn_profile *p, const char *type, const char *unit)
 {
-    uint32_t ns = sn_strtab_add(p->strings, "nanoseconds");
-    struct sn_value_type cpu = {sn_strtab_add(p->strings, "cpu"), ns};
     struct sn_value_type *t = SN_PUSH(p->arena, p->types, p->n_types, p->cap_types);
-    if (t == NULL)
-        return false;
-    *t = (struct sn_value_type){sn_strtab_add(p->strings, "samples"),
-                                sn_strtab_add(p->strings, "count")};
-    t = SN_PUSH(p->arena, p->types, p->n_types, p->cap_types);
-    if (t == NULL)
-        return false;
-    *t = p->period_type = cpu;
-    return true;
+    if (t != NULL)
+        *t = (struct sn_value_type){sn_strtab_add(p->strings, type),
+                                    sn_strtab_add(p->strings, unit)};
+    return t != NULL;
+}
+
+static void add_comments(struct sn_spool_reader *r)
+{
+    kinds[r->h->kind]->add_comments(r);
+    sn_spool_comment_loss(r, "entries that could not be read", r->skipped);
+    if (r->h->state != 2)
+        sn_spool_comment(r, "the program was killed or replaced while it was recorded");
 }
 
 static void add_times(struct sn_profile *p, const struct sn_spool_header *h)
@@ -284,22 +275,31 @@ static void add_times(struct sn_profile *p, const struct sn_spool_header *h)
     uint64_t stop = h->stop_mono_ns != 0 ? h->stop_mono_ns : h->last_mono_ns;
     p->time_ns = h->start_real_ns <= INT64_MAX ? (int64_t)h->start_real_ns : 0;
     p->duration_ns = stop > h->start_mono_ns ? (int64_t)(stop - h->start_mono_ns) : 0;
-    p->period = (int64_t)h->period_ns;
+    p->period = (int64_t)h->period;
+}
+
+static bool header_good(const struct sn_spool_header *h, const char *where,
+                        struct sn_error *e)
+{
+    if (h->kind >= SN_SPOOL_KINDS || !kinds[h->kind]->n_values_good(h->n_values))
+        return sn_fail(e, where, (int64_t)offsetof(struct sn_spool_header, kind),
+                       "it is of a kind that is not known");
+    if (h->period == 0 || h->period > kinds[h->kind]->max_period || h->scale == 0)
+        return sn_fail(e, where, (int64_t)offsetof(struct sn_spool_header, period),
+                       "the period is out of range");
+    return true;
 }
 
 struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where,
                                  struct sn_error *e)
 {
-    struct reader r = {.h = data, .data = data};
+    struct sn_spool_reader r = {.h = data, .data = data};
     if (!sn_spool_is(data, len)) {
         sn_fail(e, where, 0, "it is no spool, or cut short");
         return NULL;
     }
-    if (r.h->period_ns == 0 || r.h->period_ns > 1000000000u) {
-        sn_fail(e, where, (int64_t)offsetof(struct sn_spool_header, period_ns),
-                "the period is out of range");
+    if (!header_good(r.h, where, e))
         return NULL;
-    }
     uint64_t used = __atomic_load_n(&r.h->used, __ATOMIC_ACQUIRE);
     r.end = used < len - SN_SPOOL_AT_ENTRIES ? SN_SPOOL_AT_ENTRIES + used : len;
     r.p = sn_profile_new();
@@ -310,7 +310,7 @@ struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where
     if (r.locations != NULL) {
         r.thread_key = sn_strtab_add(r.p->strings, "thread");
         r.tid_key = sn_strtab_add(r.p->strings, "thread_id");
-        if (add_types(r.p) && read_modules(&r) && read_entries(&r)) {
+        if (kinds[r.h->kind]->add_types(&r) && read_modules(&r) && read_entries(&r)) {
             add_comments(&r);
             add_times(r.p, r.h);
         }

@@ -56,7 +56,7 @@ static void describe(struct sn_recorded *p, const struct sn_spool_header *h)
     snprintf(p->name, sizeof p->name, "%.63s", slash != NULL ? slash + 1 : exe);
     snprintf(p->clock, sizeof p->clock, "%.*s", (int)sizeof h->clock - 1, h->clock);
     p->pid = h->pid;
-    p->period_ns = h->period_ns;
+    p->period_ns = h->period;
     p->start_mono_ns = h->start_mono_ns;
     p->samples = h->samples;
     p->ticks = h->ticks;

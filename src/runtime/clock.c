@@ -19,10 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define OUR_FDS    256
-#define MAIN_STACK ((uintptr_t)64 << 20)
-
-extern void *__libc_stack_end; /* of ld.so: the outermost frame of the main thread */
+#define OUR_FDS 256
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t end_key;
@@ -54,11 +51,6 @@ static void leave(const struct before *b)
     pthread_mutex_unlock(&lock);
     sn_real_sigmask(SIG_SETMASK, &b->mask, NULL);
     pthread_setcancelstate(b->cancel, NULL);
-}
-
-static pid_t own_tid(void)
-{
-    return (pid_t)syscall(SYS_gettid);
 }
 
 static uint64_t cpu_ns_of(pid_t tid)
@@ -161,7 +153,7 @@ static void arm(struct sn_sampler *s, pid_t tid)
         if (s->kind == SN_CLOCK_TIMER ? arm_timer(s, tid) : arm_perf(s, tid))
             return;
     s->kind = SN_CLOCK_NONE;
-    sn_table_drop(SN_DROP_THREADS, 1);
+    sn_table_drop(&sn_cpu_table, SN_DROP_THREADS, 1);
 }
 
 /* The descriptor may have been closed by the program, and its number used again. */
@@ -233,32 +225,20 @@ static void reset(struct sn_sampler *s)
     s->stack = (struct sn_stack_range){0, 0};
 }
 
-static void thread_name(pid_t tid, char *name, size_t size)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/self/task/%d/comm", (int)tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, name, size - 1);
-    if (fd >= 0)
-        close(fd);
-    name[n > 0 ? n : 0] = '\0';
-    name[strcspn(name, "\n")] = '\0';
-}
-
 /* With `lock` held. */
 static void meet(pid_t tid)
 {
     char name[24];
     struct sn_sampler *s = sampler_of(tid);
     if (s == NULL) {
-        sn_table_drop(SN_DROP_THREADS, 1);
+        sn_table_drop(&sn_cpu_table, SN_DROP_THREADS, 1);
         return;
     }
     if (s->kind != SN_CLOCK_NONE)
         return;
-    thread_name(tid, name, sizeof name);
-    s->thread = sn_table_thread((uint32_t)tid);
-    sn_table_thread_name(s->thread, name);
+    sn_thread_name(tid, name, sizeof name);
+    s->thread = sn_table_thread(&sn_cpu_table, (uint32_t)tid);
+    sn_table_thread_name(&sn_cpu_table, s->thread, name);
     arm(s, tid);
 }
 
@@ -270,7 +250,7 @@ static void settle(const struct sn_sampler *s)
     uint64_t now = cpu_ns_of(atomic_load(&s->tid)); /* 0: it has ended */
     uint64_t due = now > s->begin_cpu_ns ? (now - s->begin_cpu_ns) / period_ns : 0;
     if (s->kind != SN_CLOCK_NONE && due > s->ticks + 2 + due / 10)
-        sn_table_drop(SN_DROP_MISSED, due - s->ticks);
+        sn_table_drop(&sn_cpu_table, SN_DROP_MISSED, due - s->ticks);
 }
 
 static void on_thread_end(void *sampler)
@@ -280,31 +260,14 @@ static void on_thread_end(void *sampler)
     struct before b;
     enter(&b);
     if (sn_tick_enabled() && s->kind != SN_CLOCK_NONE) {
-        thread_name(own_tid(), name, sizeof name);
-        sn_table_thread_name(s->thread, name);
+        sn_thread_name(sn_thread_id(), name, sizeof name);
+        sn_table_thread_name(&sn_cpu_table, s->thread, name);
         settle(s);
     }
     disarm(s);
     sn_self = NULL;
     atomic_store(&s->tid, 0);
     leave(&b);
-}
-
-/* The main thread's stack without pthread_getattr_np, which reads /proc/self/maps. */
-static struct sn_stack_range own_stack(void)
-{
-    pthread_attr_t attr;
-    void *low = NULL;
-    size_t size = 0;
-    if (own_tid() == getpid()) {
-        uintptr_t top = (uintptr_t)__libc_stack_end;
-        return (struct sn_stack_range){top - MAIN_STACK, top};
-    }
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        pthread_attr_getstack(&attr, &low, &size);
-        pthread_attr_destroy(&attr);
-    }
-    return (struct sn_stack_range){(uintptr_t)low, (uintptr_t)low + size};
 }
 
 static void unblock_signal(void)
@@ -321,14 +284,14 @@ void sn_clock_thread_begin(void)
     struct before b;
     enter(&b);
     if (sn_tick_enabled()) {
-        struct sn_sampler *s = sampler_of(own_tid());
+        struct sn_sampler *s = sampler_of(sn_thread_id());
         if (s != NULL && s != sn_self) /* perhaps of a dead thread with our number */
             reset(s);
         if (s != NULL && s->stack.hi == 0)
-            s->stack = own_stack();
+            s->stack = sn_thread_stack();
         sn_self = s;
         pthread_setspecific(end_key, s);
-        meet(own_tid());
+        meet(sn_thread_id());
     }
     leave(&b);
     unblock_signal();
@@ -346,7 +309,7 @@ static void meet_others(void)
         more = false;
         while (tasks != NULL && (d = readdir(tasks)) != NULL) {
             pid_t tid = (pid_t)atoi(d->d_name);
-            if (tid <= 0 || tid == own_tid())
+            if (tid <= 0 || tid == sn_thread_id())
                 continue;
             enter(&b);
             struct sn_sampler *s = sampler_of(tid);
@@ -392,7 +355,6 @@ static void forget_dead(void)
 
 bool sn_clock_start(const struct sn_settings *s, struct sn_error *e)
 {
-    struct sn_unwind_hooks hooks = {.on_module = sn_table_module};
     period_ns = 1000000000u / s->cpu_hz;
     first_clock = s->clock;
     last_clock = s->clock_forced ? s->clock : SN_CLOCK_TIMER;
@@ -400,9 +362,8 @@ bool sn_clock_start(const struct sn_settings *s, struct sn_error *e)
         have_key = pthread_key_create(&end_key, on_thread_end) == 0;
     if (!have_key)
         return sn_fail(e, "cpu", -1, "no thread-specific key is left");
-    if (!sn_unwind_prepare(&hooks, e) || !take_signals(e))
+    if (!take_signals(e))
         return false;
-    sn_unwind_forget(); /* so that modules are met again, for this spool */
     forget_dead();
     sn_tick_enable(period_ns);
     meet_others();
@@ -413,7 +374,7 @@ bool sn_clock_start(const struct sn_settings *s, struct sn_error *e)
                        s->clock_forced ? sn_clock_names[s->clock]
                                        : "neither perf_event_open nor timer_create");
     }
-    snprintf(sn_table_header()->clock, sizeof sn_table_header()->clock, "%s",
+    snprintf(sn_cpu_table.header->clock, sizeof sn_cpu_table.header->clock, "%s",
              sn_clock_names[sn_self->kind]);
     return true;
 }
@@ -473,7 +434,7 @@ void sn_clock_after_fork(bool child)
          s = s->next) {
         close_fd(s); /* our copy; POSIX timers are not inherited */
         s->kind = SN_CLOCK_NONE;
-        atomic_store(&s->tid, s == sn_self ? own_tid() : 0);
+        atomic_store(&s->tid, s == sn_self ? sn_thread_id() : 0);
     }
     struct before b = before_fork;
     leave(&b);

@@ -14,6 +14,20 @@ static bool set_cpu(struct sn_settings *s, const char *value)
     return *end == '\0' && hz >= 1 && hz <= SN_HZ_MAX;
 }
 
+static bool set_mem(struct sn_settings *s, const char *value)
+{
+    char *end;
+    s->mem = true;
+    s->mem_exact = strcmp(value, "exact") == 0;
+    s->mem_rate = 0;
+    if (*value == '\0' || s->mem_exact)
+        return true;
+    unsigned long rate = strtoul(value, &end, 10);
+    s->mem_rate = (unsigned)rate;
+    return *value >= '0' && *value <= '9' && *end == '\0' && rate >= 1 &&
+           rate <= UINT32_MAX;
+}
+
 static bool set_path(struct sn_settings *s, const char *value)
 {
     int n = snprintf(s->path, sizeof s->path, "%s", value);
@@ -62,6 +76,7 @@ static const struct {
     bool (*set)(struct sn_settings *s, const char *value);
 } keys[] = {
     {"cpu", "a rate from 1 to 10000, or nothing", set_cpu},
+    {"mem", "a number of bytes, 'exact', or nothing", set_mem},
     {"path", "a directory", set_path},
     {"quiet", "no value", set_quiet},
     {"no_shutdown_hook", "no value", set_no_hook},

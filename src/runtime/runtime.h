@@ -2,8 +2,9 @@
  * runtime: libsonde. config.c reads SONDE; table.c counts stacks in the spool; tick.c is
  * the signal handler; clock.c gives every thread a CPU clock; hooks.c meets new threads,
  * exec and the signal calls of the program; sleep.c keeps ticks out of its waits, close.c
- * our descriptors out of its hands; sonde.c is the public interface and the process's
- * life.
+ * our descriptors out of its hands. malloc.c and new.c stand before the allocator, heap.c
+ * keeps its accounts, live.c its blocks, leak.c finds what nothing leads to. recording.c
+ * starts and stops them all; sonde.c is the public interface and the process's life.
  *
  * The only room (with trace) that has mutable globals: a process is profiled once at a
  * time. What the handler calls is in table.c and tick.c, and nothing else is in them.
@@ -42,16 +43,19 @@ enum sn_clock_kind {
 extern const char *const sn_clock_names[]; /* "perf", "perf-user", "timer" */
 
 struct sn_settings {
-    bool cpu, quiet, no_shutdown_hook, sigterm_hook;
+    bool cpu, mem, quiet, no_shutdown_hook, sigterm_hook;
+    bool mem_exact;           /* every allocation, and what becomes of it */
     bool spool;               /* leave the spool, write no profile (sonde run) */
     bool clock_forced;        /* `clock`, or none */
     enum sn_clock_kind clock; /* the first to try */
     unsigned cpu_hz;          /* 0: the default */
+    unsigned mem_rate;        /* bytes a sample; 0: the default */
     char path[PATH_MAX];      /* directory; "": a fresh temporary one */
 };
 
 #define SN_HZ_DEFAULT 100
 #define SN_HZ_MAX     10000
+#define SN_MEM_RATE   524288
 
 /* Parse "cpu=997,path=out,quiet". False: *e names the key, nothing is to be recorded. */
 bool sn_settings_parse(struct sn_settings *s, const char *text, struct sn_error *e);
@@ -59,22 +63,45 @@ bool sn_settings_parse(struct sn_settings *s, const char *text, struct sn_error 
 /* ---- table.c: signal-safe but for open and close --------------------------------------
  */
 
-/* Create the spool at `path`, which must not exist (errno EEXIST otherwise). */
-bool sn_table_open(const char *path, const char *output, uint64_t period_ns,
+/* A spool that is being written; all zero: not open. Any number of threads. */
+struct sn_table {
+    struct sn_spool_header *header; /* NULL: not open */
+    size_t bytes;                   /* mapped */
+};
+
+extern struct sn_table sn_cpu_table, sn_heap_table;
+
+struct sn_table_plan {
+    const char *path;   /* must not exist (errno EEXIST otherwise) */
+    const char *output; /* the profile it is for */
+    enum sn_spool_kind kind;
+    uint32_t n_values; /* of each entry */
+    uint32_t scale;
+    uint64_t period;
+    size_t bytes; /* at most, of the file */
+};
+
+bool sn_table_open(struct sn_table *t, const struct sn_table_plan *plan,
                    struct sn_error *e);
-struct sn_spool_header *sn_table_header(void); /* NULL: not open */
-size_t sn_table_bytes(void);
-/* Count one stack, which stands for `ticks` periods. */
+void sn_table_close(struct sn_table *t); /* unmaps; the file stays */
+struct sn_table_key {
+    uint32_t thread;          /* slot */
+    uint16_t end, size_class; /* enum sn_unwind_end; of heap blocks, else 0 */
+    const uintptr_t *pcs;
+    size_t n;
+};
+/* The entry of a stack, made if there is none (its values are 0 then); NULL: no room. */
+struct sn_spool_entry *sn_table_entry(struct sn_table *t, const struct sn_table_key *key);
+/* Count one stack of the cpu spool, which stands for `ticks` periods. */
 void sn_table_count(uint32_t thread, enum sn_unwind_end end, const uintptr_t *pcs,
                     size_t n, uint64_t ticks);
-void sn_table_drop(enum sn_spool_drop why, uint64_t ticks);
-void sn_table_module(const struct sn_module *m);
+void sn_table_drop(struct sn_table *t, enum sn_spool_drop why, uint64_t n);
+void sn_table_module(const struct sn_module *m); /* in each that is open */
 /* A file was closed: another may come to lie at its addresses. */
 void sn_table_closed_module(void);
 /* A slot for the thread `tid`; 0 when there is none left. */
-uint32_t sn_table_thread(uint32_t tid);
-void sn_table_thread_name(uint32_t slot, const char *name);
-void sn_table_close(void); /* unmaps; the file stays */
+uint32_t sn_table_thread(struct sn_table *t, uint32_t tid);
+void sn_table_thread_name(struct sn_table *t, uint32_t slot, const char *name);
 
 /* ---- tick.c: the handler
  * --------------------------------------------------------------- */
@@ -135,15 +162,119 @@ void sn_clock_resume(void);
 void sn_clock_before_fork(void);
 void sn_clock_after_fork(bool child);
 
-/* ---- sonde.c
- * ---------------------------------------------------------------------------- */
+/* ---- thread.c
+ * --------------------------------------------------------------------------- */
 
+pid_t sn_thread_id(void);
+void sn_thread_name(pid_t tid, char *name, size_t size); /* "" if it has ended */
+struct sn_stack_range sn_thread_stack(void);             /* the calling thread's own */
+
+/* ---- live.c: blocks by address
+ * ---------------------------------------------------------- */
+
+struct sn_block {
+    uintptr_t address;
+    uint64_t size : 40;    /* asked for, in bytes */
+    uint64_t time_hi : 24; /* when it was allocated: ns since the recording's start */
+    uint32_t entry;        /* offset / 8 in the heap's spool */
+    uint32_t time_lo;
+};
+
+bool sn_live_open(bool exact); /* every block, or few of them */
+void sn_live_close(void);      /* forgets all; no other thread may be in here */
+/* False: no memory. *replaced: what was known at its address (address 0: nothing), whose
+ * end was not seen. */
+bool sn_live_put(const struct sn_block *block, struct sn_block *replaced);
+bool sn_live_take(uintptr_t address, struct sn_block *block);
+/* False: it is surely not there. Takes no lock. */
+bool sn_live_may_hold(uintptr_t address);
+/* While nobody puts or takes. */
+void sn_live_each(void (*visit)(struct sn_block *block, void *argument), void *argument);
+
+/* ---- heap.c: the accounts of the heap
+ * --------------------------------------------------- */
+
+enum sn_heap_mode { SN_HEAP_OFF, SN_HEAP_SOME /* a sample */, SN_HEAP_EACH };
+
+/* A page of its own, which a fork's child finds empty. */
+extern union sn_heap_switch {
+    _Atomic(enum sn_heap_mode) mode;
+    char page[4096];
+} sn_heap_switch;
+
+/* The calling thread's. */
+struct sn_heap_local {
+    int64_t left; /* bytes until the next sample */
+    struct sn_heap_thread *thread;
+};
+extern __thread struct sn_heap_local sn_heap_local
+    __attribute__((tls_model("initial-exec")));
+
+static inline enum sn_heap_mode sn_heap_mode(void)
+{
+    return atomic_load_explicit(&sn_heap_switch.mode, memory_order_relaxed);
+}
+
+static inline bool sn_heap_on(void)
+{
+    return __builtin_expect(sn_heap_mode() != SN_HEAP_OFF, 0);
+}
+
+/* Is the block of `size` bytes, just allocated, to be recorded? */
+static inline bool sn_heap_due(size_t size)
+{
+    enum sn_heap_mode mode = sn_heap_mode();
+    return __builtin_expect(mode != SN_HEAP_OFF, 0) &&
+           (mode == SN_HEAP_EACH || (sn_heap_local.left -= (int64_t)size) <= 0);
+}
+
+#define SN_HEAP_SCALE 1024 /* of sampled weights */
+
+bool sn_heap_start(const struct sn_settings *s, struct sn_error *e);
+void sn_heap_stop(bool dying); /* as sn_clock_stop */
+void sn_heap_before_fork(void);
+void sn_heap_after_fork(bool child);
+/* `caller` is where the program's call returns to. Keeps errno. */
+void sn_heap_allocated(void *p, size_t size, const void *caller);
+/* The block is about to be freed. False: not now, it will be freed later (a signal's
+ * handler frees on top of our own work). */
+bool sn_heap_freeing(void *p);
+/* The same for realloc: what is known of the block is set aside, and then put back if
+ * nothing came of it, or counted as freed. address 0: nothing is known. False: it must
+ * not be moved now. */
+bool sn_heap_moving(void *p, struct sn_block *aside);
+void sn_heap_moved(const struct sn_block *aside, bool moved);
+
+/* ---- leak.c
+ * ----------------------------------------------------------------------------- */
+
+/* Find the live blocks that nothing leads to, and count them in their entries. */
+enum sn_heap_leaks sn_leak_scan(void);
+
+/* ---- malloc.c, new.c: the allocator's functions
+ * ------------------------------------------ */
+
+void sn_malloc_bind(void);
+void sn_real_free(void *p);
+
+/* ---- recording.c
+ * ------------------------------------------------------------------------ */
+
+/* Begin all that the settings want; paths are chosen and written back to them. With
+ * `child`, in a fork's child: files of its own. False: *e, errno, and nothing is left. */
+bool sn_recording_start(struct sn_settings *s, bool child, struct sn_error *e);
+/* End it and write the profiles. Once; true where there is none. `dying`: no lock, no
+ * malloc, the process is about to go. */
+bool sn_recording_stop(bool dying, struct sn_error *e);
+/* In a fork's child: the parent's is dropped. False: there was none. */
+bool sn_recording_drop(void);
 /* Is this process (not its vfork child) being recorded? Signal-safe. */
 bool sn_recording_here(void);
-/* The process is about to go: write what there is. Once; no lock, no malloc. */
-void sn_finish(void);
+void sn_finish(void);                 /* stop, dying */
 void sn_on_deadly_signal(int signal); /* the hook on SIGINT and SIGTERM */
 void sn_on_stray_io(int signal);
+/* "sonde: ..." to standard error, without stdio. */
+void sn_say(const char *fmt, ...) SN_PRINTF(1, 2);
 
 /* ---- sleep.c
  * ---------------------------------------------------------------------------- */

@@ -16,127 +16,121 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define SPOOL_BYTES ((size_t)64 << 20)
-#define GROW_BYTES  ((uint64_t)256 << 10)
+#define GROW_BYTES ((uint64_t)256 << 10)
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
 
-static struct sn_spool_header *spool;
+struct sn_table sn_cpu_table, sn_heap_table;
+static struct sn_table *const tables[] = {&sn_cpu_table, &sn_heap_table};
 static atomic_uint generation; /* dlclose calls so far */
 
-static void fill_header(struct sn_spool_header *h, const char *output, uint64_t period_ns)
+static void fill_header(const struct sn_table *t, const struct sn_table_plan *plan)
 {
+    struct sn_spool_header *h = t->header;
     h->version = 1;
     h->pid = (uint32_t)getpid();
-    h->period_ns = period_ns;
-    h->period_known = 1;
+    h->kind = plan->kind;
+    h->n_values = plan->n_values;
+    h->scale = plan->scale;
+    h->period = plan->period;
     h->start_real_ns = sn_clock_ns(CLOCK_REALTIME);
     h->start_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
     h->n_threads = 1; /* slot 0 is "not known" */
-    h->size = SPOOL_BYTES;
+    h->size = t->bytes;
     prctl(PR_GET_NAME, h->comm);
     ssize_t n = readlink("/proc/self/exe", h->exe, sizeof h->exe - 1);
     h->exe[n > 0 ? n : 0] = '\0';
-    snprintf(h->output, sizeof h->output, "%s", output);
+    snprintf(h->output, sizeof h->output, "%s", plan->output);
     h->state = 1;
     h->magic = SN_SPOOL_MAGIC;
 }
 
 /* Give the file blocks up to `end` before they are written: a full disk must be a lost
  * sample, not a SIGBUS. Signal-safe. */
-static bool reserve(uint64_t end)
+static bool reserve(const struct sn_table *t, uint64_t end)
 {
-    uint64_t have = __atomic_load_n(&spool->allocated, __ATOMIC_ACQUIRE);
+    uint64_t *allocated = &t->header->allocated;
+    uint64_t have = __atomic_load_n(allocated, __ATOMIC_ACQUIRE);
     while (end > have) {
-        uint64_t more = SPOOL_BYTES - have < GROW_BYTES ? SPOOL_BYTES - have : GROW_BYTES;
-        if (madvise((char *)spool + have, more, MADV_POPULATE_WRITE) != 0)
+        uint64_t more = t->bytes - have < GROW_BYTES ? t->bytes - have : GROW_BYTES;
+        if (madvise((char *)t->header + have, more, MADV_POPULATE_WRITE) != 0)
             return false;
-        __atomic_compare_exchange_n(&spool->allocated, &have, have + more, false,
+        __atomic_compare_exchange_n(allocated, &have, have + more, false,
                                     __ATOMIC_RELEASE, __ATOMIC_ACQUIRE);
-        have = __atomic_load_n(&spool->allocated, __ATOMIC_ACQUIRE);
+        have = __atomic_load_n(allocated, __ATOMIC_ACQUIRE);
     }
     return true;
 }
 
 /* The file's size, the blocks of what is fixed, and (where the kernel cannot add blocks
  * to a mapping, before Linux 5.14) of all. */
-static int lay_out(int fd)
+static int lay_out(struct sn_table *t, int fd)
 {
     uint64_t fixed = (SN_SPOOL_AT_ENTRIES + 4095) & ~(uint64_t)4095;
     struct rlimit limit;
-    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < SPOOL_BYTES)
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < t->bytes)
         return EFBIG; /* the kernel would say so by SIGXFSZ */
-    int error = ftruncate(fd, (off_t)SPOOL_BYTES) != 0 ? errno : 0;
+    int error = ftruncate(fd, (off_t)t->bytes) != 0 ? errno : 0;
     if (error == 0)
         error = posix_fallocate(fd, 0, (off_t)fixed);
     if (error != 0)
         return error;
-    spool = mmap(NULL, SPOOL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (spool == MAP_FAILED) {
-        spool = NULL;
+    void *p = mmap(NULL, t->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED)
         return errno;
-    }
+    t->header = p;
     /* Else the first touch reads megabytes of nothing ahead: 1.7 ms on ext4. */
-    madvise(spool, SPOOL_BYTES, MADV_RANDOM);
-    spool->allocated = fixed;
-    if (reserve(fixed + GROW_BYTES))
+    madvise(p, t->bytes, MADV_RANDOM);
+    t->header->allocated = fixed;
+    if (reserve(t, fixed + GROW_BYTES))
         return 0;
-    error = errno == EINVAL ? posix_fallocate(fd, 0, (off_t)SPOOL_BYTES) : ENOSPC;
-    spool->allocated = SPOOL_BYTES;
+    error = errno == EINVAL ? posix_fallocate(fd, 0, (off_t)t->bytes) : ENOSPC;
+    t->header->allocated = t->bytes;
     return error;
 }
 
-bool sn_table_open(const char *path, const char *output, uint64_t period_ns,
+bool sn_table_open(struct sn_table *t, const struct sn_table_plan *plan,
                    struct sn_error *e)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = open(plan->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         int error = errno; /* the caller asks for it */
-        sn_fail(e, path, -1, "cannot create: %s", strerror(error));
+        sn_fail(e, plan->path, -1, "cannot create: %s", strerror(error));
         errno = error;
         return false;
     }
-    int error = lay_out(fd);
+    *t = (struct sn_table){.bytes = plan->bytes};
+    int error = lay_out(t, fd);
     close(fd);
     if (error != 0) {
-        sn_table_close();
-        unlink(path);
-        sn_fail(e, path, -1, "cannot reserve room: %s", strerror(error));
+        sn_table_close(t);
+        unlink(plan->path);
+        sn_fail(e, plan->path, -1, "cannot reserve room: %s", strerror(error));
         errno = error;
         return false;
     }
-    fill_header(spool, output, period_ns);
+    fill_header(t, plan);
     return true;
 }
 
-struct sn_spool_header *sn_table_header(void)
+void sn_table_close(struct sn_table *t)
 {
-    return spool;
+    if (t->header != NULL)
+        munmap(t->header, t->bytes);
+    *t = (struct sn_table){0};
 }
 
-size_t sn_table_bytes(void)
+void sn_table_drop(struct sn_table *t, enum sn_spool_drop why, uint64_t n)
 {
-    return SPOOL_BYTES;
+    if (t->header != NULL)
+        __atomic_fetch_add(&t->header->dropped[why], n, __ATOMIC_RELAXED);
 }
 
-void sn_table_close(void)
+static void *at(const struct sn_table *t, uint64_t offset)
 {
-    if (spool != NULL)
-        munmap(spool, SPOOL_BYTES);
-    spool = NULL;
-}
-
-void sn_table_drop(enum sn_spool_drop why, uint64_t ticks)
-{
-    if (spool != NULL)
-        __atomic_fetch_add(&spool->dropped[why], ticks, __ATOMIC_RELAXED);
-}
-
-static void *at(uint64_t offset)
-{
-    return (char *)spool + offset;
+    return (char *)t->header + offset;
 }
 
 /* Claim slot `*n` of at most `max`; max when there is none left. */
@@ -157,38 +151,39 @@ static void copy_text(char *to, const char *from, size_t size)
     to[i] = '\0';
 }
 
-static struct sn_spool_thread *thread_at(uint32_t slot)
+static struct sn_spool_thread *thread_at(const struct sn_table *t, uint32_t slot)
 {
-    return (struct sn_spool_thread *)at(SN_SPOOL_AT_THREADS) + slot;
+    return (struct sn_spool_thread *)at(t, SN_SPOOL_AT_THREADS) + slot;
 }
 
-uint32_t sn_table_thread(uint32_t tid)
+uint32_t sn_table_thread(struct sn_table *t, uint32_t tid)
 {
-    uint32_t i = claim(&spool->n_threads, SN_SPOOL_THREADS);
+    uint32_t i = claim(&t->header->n_threads, SN_SPOOL_THREADS);
     if (i == SN_SPOOL_THREADS)
         return 0;
-    thread_at(i)->tid = tid;
-    __atomic_store_n(&thread_at(i)->ready, 1, __ATOMIC_RELEASE);
+    thread_at(t, i)->tid = tid;
+    __atomic_store_n(&thread_at(t, i)->ready, 1, __ATOMIC_RELEASE);
     return i;
 }
 
-void sn_table_thread_name(uint32_t slot, const char *name)
+void sn_table_thread_name(struct sn_table *t, uint32_t slot, const char *name)
 {
     if (slot != 0)
-        copy_text(thread_at(slot)->name, name, sizeof thread_at(slot)->name);
+        copy_text(thread_at(t, slot)->name, name, sizeof thread_at(t, slot)->name);
 }
 
-static struct sn_spool_module *module_at(uint32_t slot)
+static struct sn_spool_module *module_at(const struct sn_table *t, uint32_t slot)
 {
-    return (struct sn_spool_module *)at(SN_SPOOL_AT_MODULES) + slot;
+    return (struct sn_spool_module *)at(t, SN_SPOOL_AT_MODULES) + slot;
 }
 
 /* Is what was last met at its addresses this very file? */
-static bool is_known(const struct sn_module *m)
+static bool is_known(const struct sn_table *t, const struct sn_module *m)
 {
-    const char *path = m->path[0] != '\0' ? m->path : spool->exe;
-    for (uint32_t i = __atomic_load_n(&spool->n_modules, __ATOMIC_ACQUIRE); i-- > 0;) {
-        const struct sn_spool_module *s = module_at(i);
+    const char *path = m->path[0] != '\0' ? m->path : t->header->exe;
+    for (uint32_t i = __atomic_load_n(&t->header->n_modules, __ATOMIC_ACQUIRE);
+         i-- > 0;) {
+        const struct sn_spool_module *s = module_at(t, i);
         if (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) != 0 && s->start < m->text_end &&
             m->text_start < s->limit)
             return s->start == m->text_start && s->limit == m->text_end &&
@@ -202,18 +197,18 @@ void sn_table_closed_module(void)
     atomic_fetch_add(&generation, 1);
 }
 
-void sn_table_module(const struct sn_module *m)
+static void add_module(const struct sn_table *t, const struct sn_module *m)
 {
-    if (spool == NULL || is_known(m))
+    if (t->header == NULL || is_known(t, m))
         return;
-    uint32_t i = claim(&spool->n_modules, SN_SPOOL_MODULES);
+    uint32_t i = claim(&t->header->n_modules, SN_SPOOL_MODULES);
     if (i == SN_SPOOL_MODULES)
         return;
-    struct sn_spool_module *s = module_at(i);
+    struct sn_spool_module *s = module_at(t, i);
     s->start = m->text_start;
     s->limit = m->text_end;
     s->offset = m->text_offset;
-    copy_text(s->path, m->path[0] != '\0' ? m->path : spool->exe, sizeof s->path);
+    copy_text(s->path, m->path[0] != '\0' ? m->path : t->header->exe, sizeof s->path);
     if (m->build_id != NULL && m->build_id_len <= sizeof s->build_id) {
         for (size_t k = 0; k < m->build_id_len; k++)
             s->build_id[k] = m->build_id[k];
@@ -222,83 +217,106 @@ void sn_table_module(const struct sn_module *m)
     __atomic_store_n(&s->ready, 1 + atomic_load(&generation), __ATOMIC_RELEASE);
 }
 
-static bool same_stack(const struct sn_spool_entry *x, const struct sn_spool_entry *key,
-                       const uintptr_t *pcs)
+void sn_table_module(const struct sn_module *m)
 {
-    if (x->hash != key->hash || x->n_pcs != key->n_pcs || x->thread != key->thread ||
-        x->end != key->end || x->generation != key->generation)
+    for (size_t i = 0; i < SN_COUNT(tables); i++)
+        add_module(tables[i], m);
+}
+
+/* ---- stacks
+ * -------------------------------------------------------------------------------- */
+
+static uint32_t hash_of(const struct sn_table_key *key, uint32_t now)
+{
+    uint64_t hash = ((uint64_t)now << 32 | key->thread) * 31u + key->end;
+    hash = hash * 31u + key->size_class;
+    for (size_t i = 0; i < key->n; i++) { /* a chain of multiplications: one a frame */
+        hash = (hash ^ key->pcs[i]) * UINT64_C(0x9e3779b97f4a7c15);
+        hash ^= hash >> 32;
+    }
+    return (uint32_t)hash;
+}
+
+static bool same_stack(const struct sn_table *t, const struct sn_spool_entry *x,
+                       const struct sn_spool_entry *head, const uintptr_t *pcs)
+{
+    if (x->hash != head->hash || x->n_pcs != head->n_pcs || x->thread != head->thread ||
+        x->end != head->end || x->generation != head->generation ||
+        x->size_class != head->size_class)
         return false;
-    for (size_t i = 0; i < key->n_pcs; i++)
-        if (x->pcs[i] != pcs[i])
+    const uint64_t *known = sn_spool_pcs(t->header, x);
+    for (size_t i = 0; i < head->n_pcs; i++)
+        if (known[i] != pcs[i])
             return false;
     return true;
 }
 
 /* An entry not yet published, or NULL when the spool is full. */
-static struct sn_spool_entry *new_entry(const struct sn_spool_entry *key,
+static struct sn_spool_entry *new_entry(const struct sn_table *t,
+                                        const struct sn_spool_entry *head,
                                         const uintptr_t *pcs)
 {
-    uint64_t bytes = sizeof *key + key->n_pcs * sizeof key->pcs[0];
-    uint64_t used = __atomic_load_n(&spool->used, __ATOMIC_RELAXED);
+    struct sn_spool_header *h = t->header;
+    uint64_t bytes = sizeof *head + (h->n_values + head->n_pcs) * sizeof(uint64_t);
+    uint64_t used = __atomic_load_n(&h->used, __ATOMIC_RELAXED);
     do {
-        if (SN_SPOOL_AT_ENTRIES + used + bytes > SPOOL_BYTES ||
-            !reserve(SN_SPOOL_AT_ENTRIES + used + bytes))
+        if (SN_SPOOL_AT_ENTRIES + used + bytes > t->bytes ||
+            !reserve(t, SN_SPOOL_AT_ENTRIES + used + bytes))
             return NULL;
-    } while (!__atomic_compare_exchange_n(&spool->used, &used, used + bytes, true,
+    } while (!__atomic_compare_exchange_n(&h->used, &used, used + bytes, true,
                                           __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-    struct sn_spool_entry *x = at(SN_SPOOL_AT_ENTRIES + used);
-    *x = *key;
-    for (size_t i = 0; i < key->n_pcs; i++)
-        x->pcs[i] = pcs[i];
+    struct sn_spool_entry *x = at(t, SN_SPOOL_AT_ENTRIES + used);
+    *x = *head; /* the values are 0, as all of a new file */
+    uint64_t *to = sn_spool_pcs(h, x);
+    for (size_t i = 0; i < head->n_pcs; i++)
+        to[i] = pcs[i];
     return x;
 }
 
 /* Find the stack in its bucket, or append it to the chain's end. */
-static struct sn_spool_entry *find_or_add(const struct sn_spool_entry *key,
-                                          const uintptr_t *pcs)
+struct sn_spool_entry *sn_table_entry(struct sn_table *t, const struct sn_table_key *key)
 {
+    uint32_t now = atomic_load_explicit(&generation, memory_order_relaxed);
+    struct sn_spool_entry head = {.hash = hash_of(key, now),
+                                  .thread = key->thread,
+                                  .generation = now,
+                                  .n_pcs = (uint16_t)key->n,
+                                  .end = key->end,
+                                  .size_class = key->size_class};
     uint32_t *link =
-        (uint32_t *)at(SN_SPOOL_AT_BUCKETS) + (key->hash & (SN_SPOOL_BUCKETS - 1));
+        (uint32_t *)at(t, SN_SPOOL_AT_BUCKETS) + (head.hash & (SN_SPOOL_BUCKETS - 1));
     struct sn_spool_entry *fresh = NULL;
     for (;;) {
         uint32_t next = __atomic_load_n(link, __ATOMIC_ACQUIRE);
         if (next == 0) {
-            if (fresh == NULL && (fresh = new_entry(key, pcs)) == NULL)
+            if (fresh == NULL && (fresh = new_entry(t, &head, key->pcs)) == NULL)
                 return NULL;
-            uint32_t mine = (uint32_t)(((uintptr_t)fresh - (uintptr_t)spool) / 8);
+            uint32_t mine = (uint32_t)(((uintptr_t)fresh - (uintptr_t)t->header) / 8);
             if (__atomic_compare_exchange_n(link, &next, mine, false, __ATOMIC_RELEASE,
                                             __ATOMIC_ACQUIRE))
                 return fresh;
         }
-        struct sn_spool_entry *x = at((uint64_t)next * 8);
-        if (same_stack(x, key, pcs))
+        struct sn_spool_entry *x = at(t, (uint64_t)next * 8);
+        if (same_stack(t, x, &head, key->pcs))
             return x;
         link = &x->next;
     }
 }
 
 void sn_table_count(uint32_t thread, enum sn_unwind_end end, const uintptr_t *pcs,
-                    size_t n, uint64_t weight)
+                    size_t n, uint64_t ticks)
 {
-    uint32_t now = atomic_load_explicit(&generation, memory_order_relaxed);
-    uint64_t hash = ((uint64_t)now << 32 | thread) * 31u + (unsigned)end;
-    for (size_t i = 0; i < n; i++) { /* a chain of multiplications: one a frame */
-        hash = (hash ^ pcs[i]) * UINT64_C(0x9e3779b97f4a7c15);
-        hash ^= hash >> 32;
-    }
-    struct sn_spool_entry key = {.hash = (uint32_t)hash,
-                                 .thread = thread,
-                                 .n_pcs = (uint16_t)n,
-                                 .end = (uint16_t)end,
-                                 .generation = now};
-    struct sn_spool_entry *x = find_or_add(&key, pcs);
-    __atomic_fetch_add(&spool->ticks, weight, __ATOMIC_RELAXED);
+    struct sn_table_key key = {
+        .thread = thread, .end = (uint16_t)end, .pcs = pcs, .n = n};
+    struct sn_spool_header *h = sn_cpu_table.header;
+    struct sn_spool_entry *x = sn_table_entry(&sn_cpu_table, &key);
+    __atomic_fetch_add(&h->ticks, ticks, __ATOMIC_RELAXED);
     if (x == NULL) {
-        sn_table_drop(SN_DROP_FULL, weight);
+        sn_table_drop(&sn_cpu_table, SN_DROP_FULL, ticks);
         return;
     }
-    __atomic_fetch_add(&x->count, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&x->weight, weight, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&spool->samples, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&spool->truncated[end], 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&x->values[SN_CPU_SAMPLES], 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&x->values[SN_CPU_TICKS], ticks, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&h->samples, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&h->truncated[end], 1, __ATOMIC_RELAXED);
 }

@@ -168,8 +168,8 @@ static void next_batch(struct sn_sampler *s, uint64_t handler_ns)
 {
     char name[17] = "";
     prctl(PR_GET_NAME, name);
-    sn_table_thread_name(s->thread, name);
-    sn_table_header()->last_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
+    sn_table_thread_name(&sn_cpu_table, s->thread, name);
+    sn_cpu_table.header->last_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
     s->batch = batch_size();
     if (s->kind == SN_CLOCK_TIMER)
         return;

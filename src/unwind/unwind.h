@@ -68,5 +68,8 @@ void sn_unwind_forget(void);
  */
 size_t sn_unwind(const ucontext_t *uc, struct sn_stack_range stack, uintptr_t *pcs,
                  size_t max, enum sn_unwind_end *end);
+/* The same from where it is called; the first frames are its own and its callers'. */
+size_t sn_unwind_here(struct sn_stack_range stack, uintptr_t *pcs, size_t max,
+                      enum sn_unwind_end *end);
 
 #endif

@@ -408,9 +408,8 @@ __attribute__((noinline)) static bool step(struct walk *w, sn_rule rule)
     return sn_rule_apply(rule, &w->memory, &w->frame) || stop(w, SN_END_BAD_ADDRESS);
 }
 
-static void start(struct walk *w, const ucontext_t *uc, struct sn_stack_range stack)
+static void start(struct walk *w, struct sn_stack_range stack)
 {
-    sn_arch_context(uc, w->regs);
     w->frame = frame_of(w->regs);
     w->interrupted = w->regs_interrupted = true;
     w->n = w->regs_n = 1;
@@ -420,16 +419,16 @@ static void start(struct walk *w, const ucontext_t *uc, struct sn_stack_range st
     sn_memory_init(&w->memory, stack, w->frame.sp);
 }
 
-size_t sn_unwind(const ucontext_t *uc, struct sn_stack_range stack, uintptr_t *pcs,
-                 size_t max, enum sn_unwind_end *end)
+/* From w->regs. */
+static size_t walk(struct walk *w, struct sn_stack_range stack, uintptr_t *pcs,
+                   size_t max)
 {
-    struct walk w;
-    start(&w, uc, stack);
-    /* What the loop needs is kept out of w, whose address is known elsewhere: it then
+    start(w, stack);
+    /* What the loop needs is kept out of *w, whose address is known elsewhere: it then
      * lives in registers. */
-    struct sn_frame f = w.frame;
-    struct sn_window window = w.memory.window;
-    const uint64_t now = w.generation;
+    struct sn_frame f = w->frame;
+    struct sn_window window = w->memory.window;
+    const uint64_t now = w->generation;
     uintptr_t pc = f.ip;
     size_t n = 0;
     while (n < max) {
@@ -441,22 +440,41 @@ size_t sn_unwind(const ucontext_t *uc, struct sn_stack_range stack, uintptr_t *p
             pc = f.ip - 1;
         } else {
             sn_frame_scalar(&f);
-            w.frame = f;
-            w.interrupted = pc == f.ip;
-            w.n = n;
-            if (!step(&w, known ? rule : miss(&w, pc)))
+            w->frame = f;
+            w->interrupted = pc == f.ip;
+            w->n = n;
+            if (!step(w, known ? rule : miss(w, pc)))
                 break;
-            f = w.frame;
-            window = w.memory.window;
-            pc = f.ip - !w.interrupted;
+            f = w->frame;
+            window = w->memory.window;
+            pc = f.ip - !w->interrupted;
         }
         if (SN_UNLIKELY(f.ip == 0)) {
             /* So fibres begin; a thread's own stack ends where its start says so. */
-            bool own = sn_window_holds(w.memory.stack, f.sp - 8);
-            w.end = own ? SN_END_NO_MODULE : SN_END_OUTERMOST;
+            bool own = sn_window_holds(w->memory.stack, f.sp - 8);
+            w->end = own ? SN_END_NO_MODULE : SN_END_OUTERMOST;
             break;
         }
     }
+    return n;
+}
+
+size_t sn_unwind(const ucontext_t *uc, struct sn_stack_range stack, uintptr_t *pcs,
+                 size_t max, enum sn_unwind_end *end)
+{
+    struct walk w;
+    sn_arch_context(uc, w.regs);
+    size_t n = walk(&w, stack, pcs, max);
+    *end = w.end;
+    return n;
+}
+
+size_t sn_unwind_here(struct sn_stack_range stack, uintptr_t *pcs, size_t max,
+                      enum sn_unwind_end *end)
+{
+    struct walk w;
+    sn_arch_here(w.regs);
+    size_t n = walk(&w, stack, pcs, max);
     *end = w.end;
     return n;
 }

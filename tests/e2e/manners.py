@@ -23,7 +23,7 @@ def test_programs_notice_nothing():
 
 def test_malformed_settings():
     for text, word in [("cpu=fast", "cpu"), ("cpu=0", "cpu"), ("speed=9", "speed"),
-                       ("cpu,clock=sundial", "clock"), ("cpu,mem", "mem")]:
+                       ("cpu,clock=sundial", "clock"), ("cpu,mem=lots", "mem")]:
         run = preload(program("shares", 20), text)
         equal(run.status, 0, f"SONDE={text}: the program runs")
         ok("truth ten" in run.out, "... to its end")

@@ -40,7 +40,6 @@ static void refusals(void)
         int error;
     } rows[] = {
         {"nothing asked", {.quiet = true}, 0},
-        {"heap", {.mem_profile = true}, ENOTSUP},
         {"blocking beside cpu", {.cpu_profile = true, .block_profile = true}, ENOTSUP},
         {"a size from nowhere", {.size = 3, .cpu_profile = true}, EINVAL},
         {"too high a rate", {.cpu_profile = true, .cpu_hz = 1000000}, EINVAL},
@@ -74,7 +73,7 @@ static void errors_apart(void)
 {
     pthread_t thread;
     char mine[256];
-    sonde_start(&(struct sonde_config){.mem_profile = true});
+    sonde_start(&(struct sonde_config){.block_profile = true});
     snprintf(mine, sizeof mine, "%s", sonde_error());
     if (pthread_create(&thread, NULL, fail_on_a_thread, NULL) == 0)
         pthread_join(thread, NULL);

@@ -31,7 +31,7 @@ static void on_signal(int number)
 static void *run(void *argument)
 {
     uint32_t *slot = argument;
-    *slot = sn_table_thread((uint32_t)(1000 + (slot - slots)));
+    *slot = sn_table_thread(&sn_cpu_table, (uint32_t)(1000 + (slot - slots)));
     for (unsigned i = 0; i < ROUNDS; i++) {
         count(*slot, i % STACKS);
         if (i % 100 == 0)
@@ -47,7 +47,8 @@ static void sums(const struct sn_profile *p)
         ticks += p->values[(size_t)i * p->n_types];
         cpu_ns += p->values[(size_t)i * p->n_types + 1];
     }
-    is_int((int64_t)sn_table_header()->samples, samples, "every sample is counted once");
+    is_int((int64_t)sn_cpu_table.header->samples, samples,
+           "every sample is counted once");
     is_int(ticks, samples * 2, "with its weight");
     is_int(cpu_ns, ticks * 1000000, "in time too");
 }
@@ -61,17 +62,25 @@ int main(void)
     if (mkdtemp(directory) == NULL)
         return skip_all("no directory to write in");
     snprintf(path, sizeof path, "%s/spool", directory);
-    ok(sn_table_open(path, "out", 1000000, &e), "opens a spool %s", e.what);
+    struct sn_table_plan plan = {.path = path,
+                                 .output = "out",
+                                 .kind = SN_SPOOL_CPU,
+                                 .n_values = SN_CPU_VALUES,
+                                 .scale = 1,
+                                 .period = 1000000,
+                                 .bytes = (size_t)64 << 20};
+    ok(sn_table_open(&sn_cpu_table, &plan, &e), "opens a spool %s", e.what);
     sigaction(SIGUSR1, &action, NULL);
     for (int i = 0; i < THREADS; i++)
         pthread_create(&threads[i], NULL, run, &slots[i]);
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-    struct sn_profile *p = sn_spool_read(sn_table_header(), sn_table_bytes(), path, &e);
+    struct sn_profile *p =
+        sn_spool_read(sn_cpu_table.header, sn_cpu_table.bytes, path, &e);
     if (ok(p != NULL, "reads it back %s", e.what))
         sums(p);
     sn_profile_free(p);
-    sn_table_close();
+    sn_table_close(&sn_cpu_table);
     unlink(path);
     rmdir(directory);
     return done();

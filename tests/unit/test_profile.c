@@ -129,7 +129,9 @@ static struct sn_spool_header *blank_spool(struct sn_arena *a, size_t *len)
                                   .version = 1,
                                   .pid = 7,
                                   .state = 1,
-                                  .period_ns = 1000000,
+                                  .n_values = SN_CPU_VALUES,
+                                  .scale = 1,
+                                  .period = 1000000,
                                   .n_modules = 1,
                                   .n_threads = 2,
                                   .clock = "perf",
@@ -152,13 +154,15 @@ static struct sn_spool_entry *add_entry(struct sn_spool_header *h, uint32_t buck
 {
     uint64_t at = SN_SPOOL_AT_ENTRIES + h->used;
     struct sn_spool_entry *x = (void *)((char *)h + at);
-    *x = (struct sn_spool_entry){.count = 2, .weight = 3, .thread = 1, .n_pcs = 2};
-    x->pcs[0] = 0x1010;
-    x->pcs[1] = 0x1020;
+    *x = (struct sn_spool_entry){.thread = 1, .n_pcs = 2};
+    x->values[SN_CPU_SAMPLES] = 2;
+    x->values[SN_CPU_TICKS] = 3;
+    sn_spool_pcs(h, x)[0] = 0x1010;
+    sn_spool_pcs(h, x)[1] = 0x1020;
     uint32_t *buckets = (uint32_t *)((char *)h + SN_SPOOL_AT_BUCKETS);
     x->next = buckets[bucket];
     buckets[bucket] = (uint32_t)(at / 8);
-    h->used += sizeof *x + 2 * sizeof x->pcs[0];
+    h->used += sizeof *x + (SN_CPU_VALUES + 2) * sizeof x->values[0];
     h->samples += 2;
     return x;
 }
@@ -198,7 +202,7 @@ static void spool(void)
         sn_profile_free(p);
     }
     ok(fine, "cut short anywhere: a profile, or an error that says why");
-    h->period_ns = 0;
+    h->period = 0;
     e = (struct sn_error){.offset = -1};
     ok(sn_spool_read(h, len, "s", &e) == NULL, "no period: %s", e.what);
     sn_arena_free(a);

@@ -106,6 +106,23 @@ static inline bool sn_rule_apply(sn_rule r, struct sn_memory *m, struct sn_frame
 sn_rule sn_arch_rule(const struct sn_cfi_fde *fde, const struct sn_cfi_row *row,
                      uintptr_t pc);
 void sn_arch_context(const ucontext_t *uc, uint64_t *regs);
+/* The registers as they are here, DWARF's numbers; those that a call may change are of no
+ * use to a walk. */
+static inline __attribute__((always_inline)) void sn_arch_here(uint64_t *regs)
+{
+    __asm__ volatile("movq %%rbx, 24(%0)\n\t"
+                     "movq %%rbp, 48(%0)\n\t"
+                     "movq %%rsp, 56(%0)\n\t"
+                     "movq %%r12, 96(%0)\n\t"
+                     "movq %%r13, 104(%0)\n\t"
+                     "movq %%r14, 112(%0)\n\t"
+                     "movq %%r15, 120(%0)\n\t"
+                     "leaq 0(%%rip), %%rax\n\t"
+                     "movq %%rax, 128(%0)"
+                     :
+                     : "r"(regs)
+                     : "rax", "memory");
+}
 /* What the first function of makecontext's fibres returns to; 0: not found. */
 uintptr_t sn_arch_fibre_start(void);
 /* The registers that a signal frame at sp keeps; false if it cannot be read. */

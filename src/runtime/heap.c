@@ -1,0 +1,513 @@
+/*
+ * heap.c: the accounts of the heap: who allocated what, and what became of it.
+ *
+ *     malloc ──> due? ──> stack ──> entry of the spool: alloc ──┐
+ *                                                               ├──> peak
+ *     free ──> known? ──> block ──> entry of the spool: free ───┘
+ *
+ * Sampled, a block is due when a countdown of bytes runs out, whose lengths are
+ * exponential: a block of S bytes is met with probability 1 - e^(-S/R) and stands for
+ * the inverse of that many. Exact, every block is due and stands for itself.
+ *
+ * Invariants: a block is in live.c exactly while its allocation is counted and its end is
+ * not; what is on the way (between `busy` and not) is one thread's. A signal's handler
+ * may allocate and free on top of that: what it allocates is not recorded (and counted as
+ * such), what it frees is freed when the work below is done.
+ *
+ * The highest heap is kept a stack without ever going over all of them: each rise of the
+ * whole to a new height begins an epoch, and an entry that changes first takes what it
+ * has as its share in the last height, if its epoch is older (profile.h).
+ *
+ * Allocates only pages. Locks: an entry's and a shard's, for a few instructions.
+ */
+#include "runtime/runtime.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define DEFERRED_MAX   256
+#define OWN_FRAMES_MAX 8
+#define NAME_EVERY     1024 /* recorded events of a thread */
+
+/* Never unmapped: reused by a later thread. */
+struct sn_heap_thread {
+    struct sn_heap_thread *next; /* of all there ever were; immutable */
+    atomic_int tid;              /* whose it is; 0: free */
+    unsigned recording;          /* for which it is set up */
+    atomic_bool busy;            /* its thread is in here */
+    bool forking;                /* ... for as long as fork takes */
+    uint32_t slot;               /* in the spool */
+    uint32_t events;
+    uint64_t random;
+    uintptr_t last; /* the block that its last event allocated; else 0 */
+    struct sn_stack_range stack;
+    atomic_uint n_deferred;
+    void *deferred[DEFERRED_MAX]; /* to be freed */
+    uintptr_t pcs[SN_MAX_DEPTH + OWN_FRAMES_MAX];
+};
+
+_Alignas(4096) union sn_heap_switch sn_heap_switch;
+__thread struct sn_heap_local sn_heap_local __attribute__((tls_model("initial-exec")));
+
+static _Atomic(struct sn_heap_thread *) threads; /* newest first; grows only */
+static struct sn_heap_thread being_made;
+static unsigned recording; /* counts them */
+static bool exact;
+static double rate_bytes;
+static uint64_t start_ns;
+static pthread_key_t end_key;
+static bool have_key;
+
+/* ---- threads --------------------------------------------------------------------------
+ */
+
+static int64_t next_distance(struct sn_heap_thread *t)
+{
+    t->random = sn_hash_mix(t->random + UINT64_C(0x9e3779b97f4a7c15));
+    double u = (double)((t->random >> 11) + 1) / 9007199254740993.0; /* in (0, 1) */
+    return 1 + (int64_t)(-sn_ln(u) * rate_bytes);
+}
+
+static void on_thread_end(void *thread)
+{
+    struct sn_heap_thread *t = thread;
+    char name[24];
+    if (sn_heap_on() && t->recording == recording) {
+        sn_thread_name(sn_thread_id(), name, sizeof name);
+        sn_table_thread_name(&sn_heap_table, t->slot, name);
+    }
+    sn_heap_local.thread = NULL; /* another is taken if yet more is to come */
+    atomic_store(&t->tid, 0);
+}
+
+static struct sn_heap_thread *unused_thread(pid_t tid)
+{
+    struct sn_heap_thread *t = atomic_load(&threads);
+    for (; t != NULL; t = t->next) {
+        int nobody = 0;
+        if (atomic_compare_exchange_strong(&t->tid, &nobody, tid))
+            return t;
+    }
+    if ((t = sn_pages_map(sizeof *t)) == NULL)
+        return NULL;
+    atomic_store(&t->tid, tid);
+    t->next = atomic_load(&threads);
+    while (!atomic_compare_exchange_weak(&threads, &t->next, t))
+        continue;
+    return t;
+}
+
+/* The calling thread's own, for this recording. NULL: no memory. */
+static struct sn_heap_thread *set_up(struct sn_heap_thread *t)
+{
+    pid_t tid = sn_thread_id();
+    sn_heap_local.thread = &being_made; /* what follows may allocate */
+    if (t == NULL && (t = unused_thread(tid)) != NULL) {
+        t->stack = sn_thread_stack();
+        pthread_setspecific(end_key, t);
+    }
+    if (t != NULL) {
+        char name[17] = "";
+        prctl(PR_GET_NAME, name);
+        t->recording = recording;
+        t->slot = sn_table_thread(&sn_heap_table, (uint32_t)tid);
+        sn_table_thread_name(&sn_heap_table, t->slot, name);
+        t->events = 0;
+        t->last = 0;
+        t->random = sn_clock_ns(CLOCK_MONOTONIC) ^ (uintptr_t)t ^ (uint64_t)tid << 40;
+    }
+    sn_heap_local.thread = t;
+    return t;
+}
+
+/* NULL: this is on top of our own work, or it is all over. */
+static struct sn_heap_thread *enter(void)
+{
+    struct sn_heap_thread *t = sn_heap_local.thread;
+    if (t == &being_made ||
+        (t != NULL && atomic_load_explicit(&t->busy, memory_order_relaxed)))
+        return NULL;
+    if (t == NULL || t->recording != recording) {
+        int64_t used = sn_heap_local.left; /* nothing was ever due: it counts from here */
+        if ((t = set_up(t)) == NULL)
+            return NULL;
+        sn_heap_local.left = next_distance(t) + (used < 0 ? used : 0);
+    }
+    atomic_store_explicit(&t->busy, true, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst); /* what stops us has a barrier for all */
+    if (sn_heap_on())
+        return t;
+    atomic_store_explicit(&t->busy, false, memory_order_release);
+    return NULL;
+}
+
+static void forget(struct sn_heap_thread *t, uintptr_t address);
+
+/* What signals' handlers have freed meanwhile, and free while we do this. */
+static void free_deferred(struct sn_heap_thread *t, bool counted)
+{
+    unsigned n = 0, all = atomic_load_explicit(&t->n_deferred, memory_order_relaxed);
+    if (all == 0)
+        return;
+    do {
+        for (; n < all; n++) {
+            if (counted)
+                forget(t, (uintptr_t)t->deferred[n]);
+            sn_real_free(t->deferred[n]);
+        }
+    } while (!atomic_compare_exchange_strong(&t->n_deferred, &all, 0));
+}
+
+static void leave(struct sn_heap_thread *t)
+{
+    do {
+        free_deferred(t, true);
+        atomic_store_explicit(&t->busy, false, memory_order_release);
+        atomic_signal_fence(memory_order_seq_cst);
+    } while (atomic_load_explicit(&t->n_deferred, memory_order_relaxed) > 0 &&
+             !atomic_exchange(&t->busy, true));
+}
+
+/* ---- accounts -------------------------------------------------------------------------
+ */
+
+/* How many blocks a recorded one stands for, in units of 1 / scale. */
+static uint64_t weight_of(uint64_t size)
+{
+    if (sn_heap_table.header->scale == 1)
+        return 1;
+    double met = sn_one_minus_exp((double)(size > 0 ? size : 1) / rate_bytes);
+    return (uint64_t)(SN_HEAP_SCALE / met + 0.5);
+}
+
+static void lock(struct sn_spool_entry *x)
+{
+    unsigned spins = 0;
+    while (__atomic_exchange_n(&x->lock, 1, __ATOMIC_ACQUIRE) != 0)
+        if (++spins % 128 == 0)
+            sched_yield();
+}
+
+static void unlock(struct sn_spool_entry *x)
+{
+    __atomic_store_n(&x->lock, 0, __ATOMIC_RELEASE);
+}
+
+static void add(struct sn_spool_entry *x, unsigned i, uint64_t objects, uint64_t bytes)
+{
+    __atomic_store_n(&x->values[i], x->values[i] + objects, __ATOMIC_RELAXED);
+    __atomic_store_n(&x->values[i + 1], x->values[i + 1] + bytes, __ATOMIC_RELAXED);
+}
+
+/* What the entry had at the last height, before it changes. With its lock. */
+static void settle_peak(struct sn_spool_entry *x)
+{
+    uint64_t *v = x->values;
+    uint64_t now = __atomic_load_n(&sn_heap_table.header->peak_epoch, __ATOMIC_RELAXED);
+    if (v[SN_HEAP_EPOCH] == now)
+        return;
+    v[SN_HEAP_PEAK_OBJECTS] = v[SN_HEAP_ALLOC_OBJECTS] - v[SN_HEAP_FREE_OBJECTS];
+    v[SN_HEAP_PEAK_BYTES] = v[SN_HEAP_ALLOC_BYTES] - v[SN_HEAP_FREE_BYTES];
+    __atomic_store_n(&v[SN_HEAP_EPOCH], now, __ATOMIC_RELAXED);
+}
+
+static void raise_peak(struct sn_spool_header *h, uint64_t live)
+{
+    uint64_t peak = __atomic_load_n(&h->peak_bytes, __ATOMIC_RELAXED);
+    while (live > peak)
+        if (__atomic_compare_exchange_n(&h->peak_bytes, &peak, live, true,
+                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+            __atomic_fetch_add(&h->peak_epoch, 1, __ATOMIC_RELAXED);
+            return;
+        }
+}
+
+static struct sn_spool_entry *entry_of(const struct sn_block *b)
+{
+    return (void *)((char *)sn_heap_table.header + (uint64_t)b->entry * 8);
+}
+
+static uint64_t now_ns(void)
+{
+    return sn_clock_ns(CLOCK_MONOTONIC) - start_ns;
+}
+
+static unsigned decade_of(uint64_t ns)
+{
+    unsigned decade = 0;
+    for (uint64_t limit = 1000; decade + 1 < SN_HEAP_DECADES && ns >= limit; limit *= 10)
+        decade++;
+    return decade;
+}
+
+static void count_freed(const struct sn_block *b, bool temporary)
+{
+    struct sn_spool_header *h = sn_heap_table.header;
+    struct sn_spool_entry *x = entry_of(b);
+    uint64_t weight = weight_of(b->size), bytes = weight * b->size;
+    lock(x);
+    settle_peak(x);
+    add(x, SN_HEAP_FREE_OBJECTS, weight, bytes);
+    if (exact) {
+        uint64_t born_ns = (uint64_t)b->time_hi << 32 | b->time_lo;
+        add(x, SN_HEAP_LIFETIMES + 2 * decade_of(now_ns() - born_ns), 1, bytes);
+        if (temporary)
+            add(x, SN_HEAP_TEMPORARY_OBJECTS, 1, bytes);
+    }
+    unlock(x);
+    __atomic_fetch_sub(&h->live_bytes, bytes, __ATOMIC_RELAXED);
+}
+
+static void count_allocated(struct sn_spool_entry *x, uint64_t size)
+{
+    struct sn_spool_header *h = sn_heap_table.header;
+    uint64_t weight = weight_of(size), bytes = weight * size;
+    lock(x);
+    settle_peak(x);
+    add(x, SN_HEAP_ALLOC_OBJECTS, weight, bytes);
+    unlock(x);
+    raise_peak(h, __atomic_add_fetch(&h->live_bytes, bytes, __ATOMIC_RELAXED));
+}
+
+/* The entry of the stack above the call that returns to `caller`. */
+static struct sn_spool_entry *stack_entry(struct sn_heap_thread *t, uint64_t size,
+                                          const void *caller)
+{
+    enum sn_unwind_end end;
+    size_t n = sn_unwind_here(t->stack, t->pcs, SN_COUNT(t->pcs), &end), own = 0;
+    while (own < n && own < OWN_FRAMES_MAX && t->pcs[own] + 1 != (uintptr_t)caller)
+        own++;
+    if (own == n || own == OWN_FRAMES_MAX)
+        own = 0; /* not met: better too much than nothing */
+    n = n - own < SN_MAX_DEPTH ? n - own : SN_MAX_DEPTH;
+    struct sn_table_key key = {.thread = t->slot,
+                               .end = (uint16_t)end,
+                               .size_class = sn_spool_size_class(size),
+                               .pcs = t->pcs + own,
+                               .n = n};
+    return sn_table_entry(&sn_heap_table, &key);
+}
+
+static void tick_name(struct sn_heap_thread *t)
+{
+    char name[17] = "";
+    if (++t->events % NAME_EVERY != 0)
+        return;
+    prctl(PR_GET_NAME, name);
+    sn_table_thread_name(&sn_heap_table, t->slot, name);
+    sn_heap_table.header->last_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
+}
+
+static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
+                   const void *caller)
+{
+    struct sn_block replaced, block = {.address = p, .size = size};
+    struct sn_spool_entry *x = stack_entry(t, size, caller);
+    uint64_t now = exact ? now_ns() : 0;
+    if (x == NULL) {
+        sn_table_drop(&sn_heap_table, SN_DROP_FULL, 1);
+        return;
+    }
+    block.entry = (uint32_t)(((uintptr_t)x - (uintptr_t)sn_heap_table.header) / 8);
+    block.time_hi = now >> 32;
+    block.time_lo = (uint32_t)now;
+    if (!sn_live_put(&block, &replaced)) {
+        sn_table_drop(&sn_heap_table, SN_DROP_FULL, 1);
+        return;
+    }
+    if (replaced.address != 0)
+        count_freed(&replaced, false); /* by a way that we do not see */
+    count_allocated(x, block.size);
+}
+
+static void forget(struct sn_heap_thread *t, uintptr_t address)
+{
+    struct sn_block block;
+    if (sn_live_take(address, &block))
+        count_freed(&block, address == t->last);
+    t->last = 0;
+}
+
+/* ---- what the allocator's functions call ----------------------------------------------
+ */
+
+void sn_heap_allocated(void *p, size_t size, const void *caller)
+{
+    int saved = errno;
+    struct sn_heap_thread *t = enter();
+    if (t == NULL) {
+        if (sn_heap_on() && sn_heap_local.thread != &being_made)
+            sn_table_drop(&sn_heap_table, SN_DROP_NESTED, 1);
+        errno = saved;
+        return;
+    }
+    bool each = sn_heap_mode() == SN_HEAP_EACH;
+    if (each || sn_heap_local.left <= 0) { /* else it was the thread's first */
+        record(t, (uintptr_t)p, size, caller);
+        t->last = (uintptr_t)p;
+        if (!each)
+            sn_heap_local.left = next_distance(t);
+        tick_name(t);
+    }
+    leave(t);
+    errno = saved;
+}
+
+/* Without a lock, which only where few are recorded is possible. */
+static bool is_unknown(void *p)
+{
+    return sn_heap_mode() == SN_HEAP_SOME && !sn_live_may_hold((uintptr_t)p);
+}
+
+/* On top of our own work: later. */
+static bool defer(struct sn_heap_thread *t, void *p)
+{
+    if (t == NULL || t == &being_made || !sn_heap_on())
+        return false;
+    unsigned n = atomic_load_explicit(&t->n_deferred, memory_order_relaxed);
+    if (n == DEFERRED_MAX)
+        return false; /* its record ends when its address is met again */
+    t->deferred[n] = p;
+    atomic_store_explicit(&t->n_deferred, n + 1, memory_order_relaxed);
+    return true;
+}
+
+bool sn_heap_freeing(void *p)
+{
+    if (is_unknown(p))
+        return true;
+    int saved = errno;
+    struct sn_heap_thread *t = enter();
+    bool later = t == NULL && defer(sn_heap_local.thread, p);
+    if (t != NULL) {
+        forget(t, (uintptr_t)p);
+        leave(t);
+    }
+    errno = saved;
+    return !later;
+}
+
+bool sn_heap_moving(void *p, struct sn_block *aside)
+{
+    aside->address = 0;
+    if (is_unknown(p))
+        return true;
+    struct sn_heap_thread *t = enter();
+    if (t == NULL)
+        return !sn_heap_on();
+    if (!sn_live_take((uintptr_t)p, aside))
+        aside->address = 0;
+    leave(t);
+    return true;
+}
+
+void sn_heap_moved(const struct sn_block *aside, bool moved)
+{
+    struct sn_block replaced;
+    int saved = errno;
+    struct sn_heap_thread *t = aside->address != 0 ? enter() : NULL;
+    if (t == NULL)
+        return;
+    if (!moved) {
+        sn_live_put(aside, &replaced);
+    } else {
+        count_freed(aside, aside->address == t->last);
+        t->last = 0;
+    }
+    leave(t);
+    errno = saved;
+}
+
+/* ---- start, stop, fork ----------------------------------------------------------------
+ */
+
+bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
+{
+    if (!have_key)
+        have_key = pthread_key_create(&end_key, on_thread_end) == 0;
+    if (!have_key)
+        return sn_fail(e, "mem", -1, "no thread-specific key is left");
+    sn_live_open(s->mem_exact || s->mem_rate == 1);
+    exact = s->mem_exact;
+    rate_bytes = s->mem_rate;
+    start_ns = sn_heap_table.header->start_mono_ns;
+    recording++;
+    /* A child of fork that is not ours to tell (a bare system call) finds it off. */
+    madvise(&sn_heap_switch, sizeof sn_heap_switch, MADV_WIPEONFORK);
+    syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0);
+    bool each = exact || s->mem_rate == 1;
+    atomic_store(&sn_heap_switch.mode, each ? SN_HEAP_EACH : SN_HEAP_SOME);
+    return true;
+}
+
+/* No other thread is in here after this. False: one still is after a second. */
+static bool wait_for_others(void)
+{
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0) != 0)
+        syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0);
+    for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next) {
+        struct timespec pause = {.tv_nsec = 100000};
+        for (int i = 0; t != sn_heap_local.thread && atomic_load(&t->busy); i++) {
+            if (i == 10000 || atomic_load(&t->tid) == 0 ||
+                (i % 100 == 99 &&
+                 syscall(SYS_tgkill, getpid(), atomic_load(&t->tid), 0) != 0))
+                return false;
+            syscall(SYS_nanosleep, &pause, NULL);
+        }
+    }
+    return true;
+}
+
+static bool inside(void)
+{
+    struct sn_heap_thread *t = sn_heap_local.thread;
+    return t == &being_made || (t != NULL && atomic_load(&t->busy));
+}
+
+void sn_heap_stop(bool dying)
+{
+    struct sn_spool_header *h = sn_heap_table.header;
+    atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
+    bool alone = wait_for_others() && !inside();
+    if (exact)
+        h->leaks = alone ? (uint32_t)sn_leak_scan() : SN_LEAKS_IN_ALLOCATOR;
+    if (!dying && alone)
+        sn_live_close();
+}
+
+/* What other handlers of fork allocate meanwhile is not recorded, and takes no lock. */
+void sn_heap_before_fork(void)
+{
+    struct sn_heap_thread *t = sn_heap_on() ? enter() : NULL;
+    if (t != NULL)
+        t->forking = true; /* and stays busy */
+}
+
+void sn_heap_after_fork(bool child)
+{
+    struct sn_heap_thread *own = sn_heap_local.thread;
+    bool left = own != NULL && own->forking;
+    if (left)
+        own->forking = false;
+    if (!child) {
+        if (left)
+            leave(own);
+        return;
+    }
+    atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
+    for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next) {
+        atomic_store(&t->tid, t == own ? (int)sn_thread_id() : 0);
+        atomic_store(&t->busy, false);
+        t->recording = 0;
+    }
+    sn_live_close();
+    if (left) /* they were the parent's to count */
+        free_deferred(own, false);
+}

@@ -1,0 +1,234 @@
+/*
+ * live.c: the blocks that are live and recorded, by address.
+ *
+ * Shards by address: a stretch of a megabyte lies in one shard, so that threads whose
+ * allocator gives them places of their own do not meet. A shard is an open-addressed
+ * table with linear probing under a spin lock; a removal moves what follows back, so that
+ * there are no tombs; it grows by half, which keeps an average of 37 bytes a block.
+ *
+ * Where few of the program's blocks are recorded, nearly every free() asks for one that
+ * is not here: sn_live_may_hold looks without the lock, and looks again (with it) if the
+ * shard changed meanwhile. For its sake the pages of a shard that grew are kept until the
+ * end. Pages from the kernel, no malloc; not to be entered twice by a thread.
+ */
+#include "runtime/runtime.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+
+#define SHARDS_MAX   1024
+#define STRETCH_BITS 20 /* of an address, within one shard */
+#define FIRST_BYTES  4096
+#define FULL_PERCENT 80
+
+struct slab {
+    struct slab *older; /* kept for readers without the lock */
+    uint32_t capacity;
+    struct sn_block blocks[]; /* address 0: empty */
+};
+
+struct shard {
+    atomic_uint lock;
+    atomic_uint changes; /* odd while it is being changed */
+    _Atomic(struct slab *) slab;
+    uint32_t used;
+} __attribute__((aligned(64)));
+
+static struct shard shards[SHARDS_MAX];
+static unsigned n_shards; /* a power of two */
+static bool keep_slabs;
+
+static struct shard *shard_of(uintptr_t address)
+{
+    uint64_t stretch = address >> STRETCH_BITS;
+    return &shards[(stretch * UINT64_C(0x9e3779b97f4a7c15) >> 40) & (n_shards - 1)];
+}
+
+/* Its first place. */
+static uint32_t home_of(const struct slab *s, uintptr_t address)
+{
+    uint64_t hash = (address >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    return (uint32_t)(hash * s->capacity >> 32);
+}
+
+static uint32_t next_place(const struct slab *s, uint32_t i)
+{
+    return i + 1 < s->capacity ? i + 1 : 0;
+}
+
+static size_t slab_bytes(uint32_t capacity)
+{
+    return sizeof(struct slab) + capacity * sizeof(struct sn_block);
+}
+
+static void lock(struct shard *s)
+{
+    unsigned spins = 0;
+    while (atomic_exchange_explicit(&s->lock, 1, memory_order_acquire) != 0)
+        while (atomic_load_explicit(&s->lock, memory_order_relaxed) != 0)
+            if (++spins % 128 == 0)
+                sched_yield();
+}
+
+static void unlock(struct shard *s)
+{
+    atomic_store_explicit(&s->lock, 0, memory_order_release);
+}
+
+/* Around changes: readers without the lock see that something moves. */
+static void begin_change(struct shard *s)
+{
+    atomic_fetch_add_explicit(&s->changes, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+}
+
+static void end_change(struct shard *s)
+{
+    atomic_fetch_add_explicit(&s->changes, 1, memory_order_release);
+}
+
+bool sn_live_open(bool exact)
+{
+    n_shards = exact ? SHARDS_MAX : 8;
+    keep_slabs = !exact;
+    return true;
+}
+
+static void free_slabs(struct slab *s)
+{
+    while (s != NULL) {
+        struct slab *older = s->older;
+        sn_pages_unmap(s, slab_bytes(s->capacity));
+        s = older;
+    }
+}
+
+void sn_live_close(void)
+{
+    for (unsigned i = 0; i < SHARDS_MAX; i++) {
+        free_slabs(atomic_load(&shards[i].slab));
+        shards[i] = (struct shard){0};
+    }
+}
+
+/* The place of the block, or the empty one where it would be. */
+static struct sn_block *place_of(struct slab *s, uintptr_t address)
+{
+    uint32_t i = home_of(s, address);
+    while (s->blocks[i].address != 0 && s->blocks[i].address != address)
+        i = next_place(s, i);
+    return &s->blocks[i];
+}
+
+/* Half as much again, in whole pages. */
+static uint32_t larger(const struct slab *old)
+{
+    size_t bytes = old == NULL ? FIRST_BYTES : slab_bytes(old->capacity) / 2 * 3;
+    bytes = (bytes + 4095) & ~(size_t)4095;
+    return (uint32_t)((bytes - sizeof *old) / sizeof old->blocks[0]);
+}
+
+static bool grow(struct shard *s)
+{
+    struct slab *old = atomic_load_explicit(&s->slab, memory_order_relaxed);
+    uint32_t capacity = larger(old);
+    struct slab *fresh = sn_pages_map(slab_bytes(capacity));
+    if (fresh == NULL)
+        return false;
+    fresh->capacity = capacity;
+    for (uint32_t i = 0; old != NULL && i < old->capacity; i++)
+        if (old->blocks[i].address != 0)
+            *place_of(fresh, old->blocks[i].address) = old->blocks[i];
+    fresh->older = keep_slabs ? old : NULL;
+    atomic_store_explicit(&s->slab, fresh, memory_order_release);
+    if (!keep_slabs && old != NULL)
+        sn_pages_unmap(old, slab_bytes(old->capacity));
+    return true;
+}
+
+bool sn_live_put(const struct sn_block *block, struct sn_block *replaced)
+{
+    struct shard *s = shard_of(block->address);
+    replaced->address = 0;
+    lock(s);
+    struct slab *slab = atomic_load_explicit(&s->slab, memory_order_relaxed);
+    bool good = (slab != NULL && (uint64_t)(s->used + 1) * 100 <=
+                                     (uint64_t)slab->capacity * FULL_PERCENT) ||
+                grow(s);
+    slab = atomic_load_explicit(&s->slab, memory_order_relaxed);
+    if (good) {
+        struct sn_block *b = place_of(slab, block->address);
+        begin_change(s);
+        *replaced = *b; /* its address is 0 if there was none */
+        *b = *block;
+        s->used += replaced->address == 0;
+        end_change(s);
+    }
+    unlock(s);
+    return good;
+}
+
+/* Empty the place, and move back what would not be found behind the gap. */
+static void close_gap(struct slab *s, uint32_t gap)
+{
+    for (uint32_t i = next_place(s, gap); s->blocks[i].address != 0;
+         i = next_place(s, i)) {
+        uint32_t home = home_of(s, s->blocks[i].address);
+        bool stays = gap <= i ? gap < home && home <= i : gap < home || home <= i;
+        if (stays)
+            continue;
+        s->blocks[gap] = s->blocks[i];
+        gap = i;
+    }
+    s->blocks[gap] = (struct sn_block){0};
+}
+
+bool sn_live_take(uintptr_t address, struct sn_block *block)
+{
+    struct shard *s = shard_of(address);
+    bool found = false;
+    lock(s);
+    struct slab *slab = atomic_load_explicit(&s->slab, memory_order_relaxed);
+    struct sn_block *b = slab != NULL ? place_of(slab, address) : NULL;
+    if (b != NULL && b->address != 0) {
+        found = true;
+        *block = *b;
+        begin_change(s);
+        close_gap(slab, (uint32_t)(b - slab->blocks));
+        s->used--;
+        end_change(s);
+    }
+    unlock(s);
+    return found;
+}
+
+bool sn_live_may_hold(uintptr_t address)
+{
+    struct shard *s = shard_of(address);
+    unsigned before = atomic_load_explicit(&s->changes, memory_order_acquire);
+    struct slab *slab = atomic_load_explicit(&s->slab, memory_order_acquire);
+    if (slab == NULL)
+        return false;
+    uint32_t i = home_of(slab, address);
+    for (;;) {
+        uintptr_t there = __atomic_load_n(&slab->blocks[i].address, __ATOMIC_RELAXED);
+        if (there == address)
+            return true;
+        if (there == 0)
+            break;
+        i = next_place(slab, i);
+    }
+    atomic_thread_fence(memory_order_acquire);
+    return (before & 1) != 0 ||
+           atomic_load_explicit(&s->changes, memory_order_relaxed) != before;
+}
+
+void sn_live_each(void (*visit)(struct sn_block *block, void *argument), void *argument)
+{
+    for (unsigned i = 0; i < n_shards; i++) {
+        struct slab *slab = atomic_load(&shards[i].slab);
+        for (uint32_t k = 0; slab != NULL && k < slab->capacity; k++)
+            if (slab->blocks[k].address != 0)
+                visit(&slab->blocks[k], argument);
+    }
+}

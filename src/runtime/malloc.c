@@ -1,0 +1,208 @@
+/*
+ * malloc.c: the allocator's functions, as the program calls them.
+ *
+ * Each calls the real one (the C library's, or that of an allocator preloaded or linked
+ * behind us), and tells heap.c. Off, that is a load, a test and an indirect jump.
+ *
+ * The real ones are looked up at the first call, which may come before our constructor,
+ * and from dlsym itself: until they are known, blocks come from `first`, which is never
+ * freed. After that each function is as safe to call as the real one.
+ */
+#include "runtime/runtime.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+
+#define REALS(X)                                                                         \
+    X(void *, malloc, (size_t))                                                          \
+    X(void *, calloc, (size_t, size_t))                                                  \
+    X(void *, realloc, (void *, size_t))                                                 \
+    X(void, free, (void *))                                                              \
+    X(int, posix_memalign, (void **, size_t, size_t))                                    \
+    X(void *, aligned_alloc, (size_t, size_t))                                           \
+    X(void *, memalign, (size_t, size_t))                                                \
+    X(void *, valloc, (size_t))                                                          \
+    X(void *, pvalloc, (size_t))                                                         \
+    X(size_t, malloc_usable_size, (void *))
+
+#define DECLARE(type, name, parameters) type(*name) parameters;
+static struct {
+    REALS(DECLARE)
+} real;
+
+#define CALLER      __builtin_return_address(0)
+
+/* ---- before the real ones are known ---------------------------------------------------
+ */
+
+#define FIRST_BYTES 65536
+
+static _Alignas(16) char first[FIRST_BYTES];
+static atomic_size_t first_used;
+
+/* Zeroed. Its size stands before the block. */
+static void *first_alloc(size_t size)
+{
+    size_t need = ((size + 15) & ~(size_t)15) + 16;
+    size_t at = size < FIRST_BYTES ? atomic_fetch_add(&first_used, need) : FIRST_BYTES;
+    if (at + need > FIRST_BYTES) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    *(size_t *)(void *)(first + at) = size;
+    return first + at + 16;
+}
+
+static bool is_first(const void *p)
+{
+    return (uintptr_t)p - (uintptr_t)first < FIRST_BYTES;
+}
+
+static size_t first_size(const void *p)
+{
+    return ((const size_t *)p)[-2];
+}
+
+/* Looking them up may allocate: the functions below see to that. */
+void sn_malloc_bind(void)
+{
+#define BIND(type, name, parameters) *(void **)&real.name = dlsym(RTLD_NEXT, #name);
+    REALS(BIND)
+}
+
+/* False: this is a call from within the look-up. */
+static bool bound(void)
+{
+    static atomic_flag looking = ATOMIC_FLAG_INIT;
+    if (real.malloc_usable_size != NULL)
+        return true;
+    if (atomic_flag_test_and_set(&looking))
+        return false;
+    sn_malloc_bind();
+    return real.malloc_usable_size != NULL;
+}
+
+#define READY() (__builtin_expect(real.malloc_usable_size != NULL, 1) || bound())
+
+void sn_real_free(void *p)
+{
+    real.free(p);
+}
+
+/* ---- the functions --------------------------------------------------------------------
+ */
+
+static inline void *told(void *p, size_t size, const void *caller)
+{
+    if (sn_heap_due(size) && p != NULL)
+        sn_heap_allocated(p, size, caller);
+    return p;
+}
+
+SN_PUBLIC void *malloc(size_t size)
+{
+    if (!READY())
+        return first_alloc(size);
+    return told(real.malloc(size), size, CALLER);
+}
+
+SN_PUBLIC void *calloc(size_t n, size_t size)
+{
+    size_t all;
+    if (__builtin_mul_overflow(n, size, &all)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (!READY())
+        return first_alloc(all);
+    return told(real.calloc(n, size), all, CALLER);
+}
+
+SN_PUBLIC void free(void *p)
+{
+    if (is_first(p))
+        return;
+    if (sn_heap_on() && p != NULL && !sn_heap_freeing(p))
+        return;
+    if (READY())
+        real.free(p);
+}
+
+/* A block of `first`, or one that must not be freed now. */
+static void *copied(void *p, size_t old_size, size_t size)
+{
+    void *fresh = READY() ? real.malloc(size) : first_alloc(size);
+    if (fresh != NULL)
+        memcpy(fresh, p, old_size < size ? old_size : size);
+    if (fresh != NULL || size == 0)
+        free(p);
+    return fresh;
+}
+
+static void *resize(void *p, size_t size, const void *caller)
+{
+    struct sn_block aside = {0};
+    if (p == NULL)
+        return READY() ? told(real.malloc(size), size, caller) : first_alloc(size);
+    if (is_first(p))
+        return copied(p, first_size(p), size);
+    if (sn_heap_on() && !sn_heap_moving(p, &aside))
+        return copied(p, real.malloc_usable_size(p), size);
+    void *fresh = real.realloc(p, size);
+    sn_heap_moved(&aside, fresh != NULL || size == 0);
+    return told(fresh, size, caller);
+}
+
+SN_PUBLIC void *realloc(void *p, size_t size)
+{
+    return resize(p, size, CALLER);
+}
+
+SN_PUBLIC void *reallocarray(void *p, size_t n, size_t size)
+{
+    size_t all;
+    if (__builtin_mul_overflow(n, size, &all)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return resize(p, all, CALLER);
+}
+
+SN_PUBLIC int posix_memalign(void **p, size_t alignment, size_t size)
+{
+    if (!READY())
+        return ENOMEM;
+    int error = real.posix_memalign(p, alignment, size);
+    if (error == 0)
+        told(*p, size, CALLER);
+    return error;
+}
+
+SN_PUBLIC void *aligned_alloc(size_t alignment, size_t size)
+{
+    return READY() ? told(real.aligned_alloc(alignment, size), size, CALLER) : NULL;
+}
+
+SN_PUBLIC void *memalign(size_t alignment, size_t size)
+{
+    return READY() ? told(real.memalign(alignment, size), size, CALLER) : NULL;
+}
+
+SN_PUBLIC void *valloc(size_t size)
+{
+    return READY() ? told(real.valloc(size), size, CALLER) : NULL;
+}
+
+SN_PUBLIC void *pvalloc(size_t size)
+{
+    return READY() ? told(real.pvalloc(size), size, CALLER) : NULL;
+}
+
+SN_PUBLIC size_t malloc_usable_size(void *p)
+{
+    if (is_first(p))
+        return first_size(p);
+    return READY() ? real.malloc_usable_size(p) : 0;
+}
