@@ -29,7 +29,7 @@ static void refuses(void)
     } rows[] = {
         {"cpu=0", "'cpu'"},     {"cpu=10001", "'cpu'"}, {"cpu=12x", "'cpu'"},
         {"path=", "'path'"},    {"quiet=1", "'quiet'"}, {"clock=sundial", "'clock'"},
-        {"cpus=100", "'cpus'"}, {"=3", "''"},           {"cpu,mem", "'mem'"},
+        {"cpus=100", "'cpus'"}, {"=3", "''"},           {"cpu,mem=-1", "'mem'"},
     };
     for (size_t i = 0; i < SN_COUNT(rows); i++) {
         struct sn_settings s;
