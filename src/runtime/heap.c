@@ -49,7 +49,11 @@ struct sn_heap_thread {
     uintptr_t last; /* the block that its last event allocated; else 0 */
     struct sn_stack_range stack;
     atomic_uint n_deferred;
-    void *deferred[DEFERRED_MAX]; /* to be freed */
+    struct deferred {
+        void *p;
+        size_t size;
+        bool freed; /* to be freed; else it was allocated: to be known */
+    } deferred[DEFERRED_MAX];
     uintptr_t pcs[SN_MAX_DEPTH + OWN_FRAMES_MAX];
 };
 
@@ -57,9 +61,8 @@ _Alignas(4096) union sn_heap_switch sn_heap_switch;
 __thread struct sn_heap_local sn_heap_local __attribute__((tls_model("initial-exec")));
 
 static _Atomic(struct sn_heap_thread *) threads; /* newest first; grows only */
-static struct sn_heap_thread being_made;
-static unsigned recording; /* counts them */
-static bool exact;
+static unsigned recording;                       /* counts them */
+static bool exact, knows_all;
 static double rate_bytes;
 static uint64_t start_ns;
 static pthread_key_t end_key;
@@ -104,63 +107,69 @@ static struct sn_heap_thread *unused_thread(pid_t tid)
     return t;
 }
 
-/* The calling thread's own, for this recording. NULL: no memory. */
-static struct sn_heap_thread *set_up(struct sn_heap_thread *t)
+/* Set up for this recording. Busy, since it may allocate. */
+static void set_up(struct sn_heap_thread *t)
 {
     pid_t tid = sn_thread_id();
-    sn_heap_local.thread = &being_made; /* what follows may allocate */
-    if (t == NULL && (t = unused_thread(tid)) != NULL) {
+    char name[17] = "";
+    prctl(PR_GET_NAME, name);
+    t->slot = sn_table_thread(&sn_heap_table, (uint32_t)tid);
+    sn_table_thread_name(&sn_heap_table, t->slot, name);
+    t->events = 0;
+    t->last = 0;
+    t->random = sn_clock_ns(CLOCK_MONOTONIC) ^ (uintptr_t)t ^ (uint64_t)tid << 40;
+    if (t->stack.hi == 0) {
         t->stack = sn_thread_stack();
         pthread_setspecific(end_key, t);
     }
-    if (t != NULL) {
-        char name[17] = "";
-        prctl(PR_GET_NAME, name);
-        t->recording = recording;
-        t->slot = sn_table_thread(&sn_heap_table, (uint32_t)tid);
-        sn_table_thread_name(&sn_heap_table, t->slot, name);
-        t->events = 0;
-        t->last = 0;
-        t->random = sn_clock_ns(CLOCK_MONOTONIC) ^ (uintptr_t)t ^ (uint64_t)tid << 40;
-    }
-    sn_heap_local.thread = t;
-    return t;
+    int64_t used = sn_heap_local.left; /* nothing was ever due: it counts from here */
+    sn_heap_local.left = next_distance(t) + (used < 0 ? used : 0);
+    t->recording = recording;
 }
 
-/* NULL: this is on top of our own work, or it is all over. */
+/* NULL: this is on top of our own work, or there is no memory, or it is all over. */
 static struct sn_heap_thread *enter(void)
 {
     struct sn_heap_thread *t = sn_heap_local.thread;
-    if (t == &being_made ||
-        (t != NULL && atomic_load_explicit(&t->busy, memory_order_relaxed)))
-        return NULL;
-    if (t == NULL || t->recording != recording) {
-        int64_t used = sn_heap_local.left; /* nothing was ever due: it counts from here */
-        if ((t = set_up(t)) == NULL)
+    if (t == NULL) {
+        if ((t = unused_thread(sn_thread_id())) == NULL)
             return NULL;
-        sn_heap_local.left = next_distance(t) + (used < 0 ? used : 0);
+        t->stack.hi = 0;
+        t->recording = 0;
+        sn_heap_local.thread = t;
     }
+    if (atomic_load_explicit(&t->busy, memory_order_relaxed))
+        return NULL;
     atomic_store_explicit(&t->busy, true, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst); /* what stops us has a barrier for all */
-    if (sn_heap_on())
-        return t;
-    atomic_store_explicit(&t->busy, false, memory_order_release);
-    return NULL;
+    if (!sn_heap_on()) {
+        atomic_store_explicit(&t->busy, false, memory_order_release);
+        return NULL;
+    }
+    if (t->recording != recording)
+        set_up(t);
+    return t;
 }
 
 static void forget(struct sn_heap_thread *t, uintptr_t address);
 
-/* What signals' handlers have freed meanwhile, and free while we do this. */
-static void free_deferred(struct sn_heap_thread *t, bool counted)
+static void know(void *p, size_t size);
+
+/* What was done on top of our work, and is while we do this. */
+static void do_deferred(struct sn_heap_thread *t, bool counted)
 {
     unsigned n = 0, all = atomic_load_explicit(&t->n_deferred, memory_order_relaxed);
     if (all == 0)
         return;
     do {
         for (; n < all; n++) {
-            if (counted)
-                forget(t, (uintptr_t)t->deferred[n]);
-            sn_real_free(t->deferred[n]);
+            const struct deferred *d = &t->deferred[n];
+            if (counted && d->freed)
+                forget(t, (uintptr_t)d->p);
+            else if (counted)
+                know(d->p, d->size);
+            if (d->freed)
+                sn_real_free(d->p);
         }
     } while (!atomic_compare_exchange_strong(&t->n_deferred, &all, 0));
 }
@@ -168,7 +177,7 @@ static void free_deferred(struct sn_heap_thread *t, bool counted)
 static void leave(struct sn_heap_thread *t)
 {
     do {
-        free_deferred(t, true);
+        do_deferred(t, true);
         atomic_store_explicit(&t->busy, false, memory_order_release);
         atomic_signal_fence(memory_order_seq_cst);
     } while (atomic_load_explicit(&t->n_deferred, memory_order_relaxed) > 0 &&
@@ -313,6 +322,7 @@ static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
     uint64_t now = exact ? now_ns() : 0;
     if (x == NULL) {
         sn_table_drop(&sn_heap_table, SN_DROP_FULL, 1);
+        know((void *)p, size);
         return;
     }
     block.entry = (uint32_t)(((uintptr_t)x - (uintptr_t)sn_heap_table.header) / 8);
@@ -320,17 +330,26 @@ static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
     block.time_lo = (uint32_t)now;
     if (!sn_live_put(&block, &replaced)) {
         sn_table_drop(&sn_heap_table, SN_DROP_FULL, 1);
+        knows_all = false;
         return;
     }
-    if (replaced.address != 0)
+    if (replaced.address != 0 && replaced.entry != 0)
         count_freed(&replaced, false); /* by a way that we do not see */
     count_allocated(x, block.size);
+}
+
+/* A block that is there, but not counted. */
+static void know(void *p, size_t size)
+{
+    struct sn_block replaced, block = {.address = (uintptr_t)p, .size = size};
+    if (exact && !sn_live_put(&block, &replaced))
+        knows_all = false;
 }
 
 static void forget(struct sn_heap_thread *t, uintptr_t address)
 {
     struct sn_block block;
-    if (sn_live_take(address, &block))
+    if (sn_live_take(address, &block) && block.entry != 0)
         count_freed(&block, address == t->last);
     t->last = 0;
 }
@@ -338,12 +357,29 @@ static void forget(struct sn_heap_thread *t, uintptr_t address)
 /* ---- what the allocator's functions call ----------------------------------------------
  */
 
+/* On top of our own work: later. False: it cannot be. */
+static bool defer(struct sn_heap_thread *t, struct deferred d)
+{
+    if (t == NULL || !sn_heap_on())
+        return false;
+    unsigned n = atomic_load_explicit(&t->n_deferred, memory_order_relaxed);
+    if (n == DEFERRED_MAX) {
+        knows_all = false; /* its record ends when its address is met again */
+        return false;
+    }
+    t->deferred[n] = d;
+    atomic_store_explicit(&t->n_deferred, n + 1, memory_order_relaxed);
+    return true;
+}
+
 void sn_heap_allocated(void *p, size_t size, const void *caller)
 {
     int saved = errno;
     struct sn_heap_thread *t = enter();
     if (t == NULL) {
-        if (sn_heap_on() && sn_heap_local.thread != &being_made)
+        t = sn_heap_local.thread;
+        bool later = defer(t, (struct deferred){.p = p, .size = size});
+        if (later && t->recording == recording) /* else it is our own */
             sn_table_drop(&sn_heap_table, SN_DROP_NESTED, 1);
         errno = saved;
         return;
@@ -366,26 +402,14 @@ static bool is_unknown(void *p)
     return sn_heap_mode() == SN_HEAP_SOME && !sn_live_may_hold((uintptr_t)p);
 }
 
-/* On top of our own work: later. */
-static bool defer(struct sn_heap_thread *t, void *p)
-{
-    if (t == NULL || t == &being_made || !sn_heap_on())
-        return false;
-    unsigned n = atomic_load_explicit(&t->n_deferred, memory_order_relaxed);
-    if (n == DEFERRED_MAX)
-        return false; /* its record ends when its address is met again */
-    t->deferred[n] = p;
-    atomic_store_explicit(&t->n_deferred, n + 1, memory_order_relaxed);
-    return true;
-}
-
 bool sn_heap_freeing(void *p)
 {
     if (is_unknown(p))
         return true;
     int saved = errno;
     struct sn_heap_thread *t = enter();
-    bool later = t == NULL && defer(sn_heap_local.thread, p);
+    bool later = t == NULL &&
+                 defer(sn_heap_local.thread, (struct deferred){.p = p, .freed = true});
     if (t != NULL) {
         forget(t, (uintptr_t)p);
         leave(t);
@@ -418,7 +442,8 @@ void sn_heap_moved(const struct sn_block *aside, bool moved)
     if (!moved) {
         sn_live_put(aside, &replaced);
     } else {
-        count_freed(aside, aside->address == t->last);
+        if (aside->entry != 0)
+            count_freed(aside, aside->address == t->last);
         t->last = 0;
     }
     leave(t);
@@ -442,9 +467,22 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
     /* A child of fork that is not ours to tell (a bare system call) finds it off. */
     madvise(&sn_heap_switch, sizeof sn_heap_switch, MADV_WIPEONFORK);
     syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0);
+    knows_all = sn_malloc_early(know);
     bool each = exact || s->mem_rate == 1;
     atomic_store(&sn_heap_switch.mode, each ? SN_HEAP_EACH : SN_HEAP_SOME);
     return true;
+}
+
+bool sn_heap_knows_all(void)
+{
+    return knows_all;
+}
+
+void sn_heap_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                   void *argument)
+{
+    for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next)
+        visit(t, sizeof *t, argument);
 }
 
 /* No other thread is in here after this. False: one still is after a second. */
@@ -468,7 +506,7 @@ static bool wait_for_others(void)
 static bool inside(void)
 {
     struct sn_heap_thread *t = sn_heap_local.thread;
-    return t == &being_made || (t != NULL && atomic_load(&t->busy));
+    return t != NULL && atomic_load(&t->busy);
 }
 
 void sn_heap_stop(bool dying)
@@ -509,5 +547,5 @@ void sn_heap_after_fork(bool child)
     }
     sn_live_close();
     if (left) /* they were the parent's to count */
-        free_deferred(own, false);
+        do_deferred(own, false);
 }

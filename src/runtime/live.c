@@ -232,3 +232,11 @@ void sn_live_each(void (*visit)(struct sn_block *block, void *argument), void *a
                 visit(&slab->blocks[k], argument);
     }
 }
+
+void sn_live_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                   void *argument)
+{
+    for (unsigned i = 0; i < n_shards; i++)
+        for (struct slab *s = atomic_load(&shards[i].slab); s != NULL; s = s->older)
+            visit(s, slab_bytes(s->capacity), argument);
+}

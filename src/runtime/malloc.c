@@ -6,7 +6,9 @@
  *
  * The real ones are looked up at the first call, which may come before our constructor,
  * and from dlsym itself: until they are known, blocks come from `first`, which is never
- * freed. After that each function is as safe to call as the real one.
+ * freed. Until it is settled whether there is a recording, blocks are noted, so that one
+ * that begins with the program knows all. After that each function is as safe to call as
+ * the real one.
  */
 #include "runtime/runtime.h"
 
@@ -73,18 +75,67 @@ void sn_malloc_bind(void)
 }
 
 /* False: this is a call from within the look-up. */
-static bool bound(void)
+static bool bind_first(void)
 {
     static atomic_flag looking = ATOMIC_FLAG_INIT;
-    if (real.malloc_usable_size != NULL)
-        return true;
     if (atomic_flag_test_and_set(&looking))
         return false;
     sn_malloc_bind();
     return real.malloc_usable_size != NULL;
 }
 
-#define READY() (__builtin_expect(real.malloc_usable_size != NULL, 1) || bound())
+#define READY()   (__builtin_expect(real.malloc_usable_size != NULL, 1) || bind_first())
+
+/* ---- before it is settled whether there is a recording --------------------------------
+ */
+
+#define EARLY_MAX 2048
+
+static struct {
+    void *p; /* NULL: freed */
+    size_t size;
+} early[EARLY_MAX];
+static unsigned n_early;
+static atomic_flag early_lock = ATOMIC_FLAG_INIT;
+static bool settled, early_full;
+
+static void note(void *p, size_t size)
+{
+    while (atomic_flag_test_and_set(&early_lock))
+        continue;
+    if (n_early == EARLY_MAX) {
+        early_full = true;
+    } else {
+        early[n_early].p = p;
+        early[n_early++].size = size;
+    }
+    atomic_flag_clear(&early_lock);
+}
+
+static void strike(void *p)
+{
+    while (atomic_flag_test_and_set(&early_lock))
+        continue;
+    for (unsigned i = n_early; i-- > 0;)
+        if (early[i].p == p) {
+            early[i].p = NULL;
+            break;
+        }
+    atomic_flag_clear(&early_lock);
+}
+
+bool sn_malloc_early(void (*visit)(void *p, size_t size))
+{
+    for (unsigned i = 0; i < n_early && !settled; i++)
+        if (early[i].p != NULL)
+            visit(early[i].p, early[i].size);
+    return !settled && !early_full;
+}
+
+void sn_malloc_settle(void)
+{
+    settled = true;
+}
 
 void sn_real_free(void *p)
 {
@@ -96,8 +147,12 @@ void sn_real_free(void *p)
 
 static inline void *told(void *p, size_t size, const void *caller)
 {
-    if (sn_heap_due(size) && p != NULL)
-        sn_heap_allocated(p, size, caller);
+    if (sn_heap_due(size)) {
+        if (p != NULL)
+            sn_heap_allocated(p, size, caller);
+    } else if (__builtin_expect(!settled, 0) && p != NULL) {
+        note(p, size);
+    }
     return p;
 }
 
@@ -126,6 +181,8 @@ SN_PUBLIC void free(void *p)
         return;
     if (sn_heap_on() && p != NULL && !sn_heap_freeing(p))
         return;
+    if (__builtin_expect(!settled, 0))
+        strike(p);
     if (READY())
         real.free(p);
 }
@@ -150,6 +207,8 @@ static void *resize(void *p, size_t size, const void *caller)
         return copied(p, first_size(p), size);
     if (sn_heap_on() && !sn_heap_moving(p, &aside))
         return copied(p, real.malloc_usable_size(p), size);
+    if (__builtin_expect(!settled, 0))
+        strike(p);
     void *fresh = real.realloc(p, size);
     sn_heap_moved(&aside, fresh != NULL || size == 0);
     return told(fresh, size, caller);

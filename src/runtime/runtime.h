@@ -12,6 +12,7 @@
 #ifndef SN_RUNTIME_H
 #define SN_RUNTIME_H
 
+#include "profile/heapdump.h"
 #include "profile/profile.h"
 #include "unwind/unwind.h"
 
@@ -189,6 +190,8 @@ bool sn_live_take(uintptr_t address, struct sn_block *block);
 /* False: it is surely not there. Takes no lock. */
 bool sn_live_may_hold(uintptr_t address);
 /* While nobody puts or takes. */
+void sn_live_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                   void *argument); /* what it holds for itself */
 void sn_live_each(void (*visit)(struct sn_block *block, void *argument), void *argument);
 
 /* ---- heap.c: the accounts of the heap
@@ -234,6 +237,10 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e);
 void sn_heap_stop(bool dying); /* as sn_clock_stop */
 void sn_heap_before_fork(void);
 void sn_heap_after_fork(bool child);
+/* Was the recording begun so early that every block is known? */
+bool sn_heap_knows_all(void);
+void sn_heap_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                   void *argument);
 /* `caller` is where the program's call returns to. Keeps errno. */
 void sn_heap_allocated(void *p, size_t size, const void *caller);
 /* The block is about to be freed. False: not now, it will be freed later (a signal's
@@ -245,6 +252,49 @@ bool sn_heap_freeing(void *p);
 bool sn_heap_moving(void *p, struct sn_block *aside);
 void sn_heap_moved(const struct sn_block *aside, bool moved);
 
+/* ---- world.c: the other threads, held for a moment
+ * -------------------------------------- */
+
+#define SN_WORLD_THREADS 4096
+
+struct sn_world_thread {
+    pid_t tid;
+    uint32_t state;         /* world.c's */
+    uintptr_t sp;           /* 0: not known */
+    uint64_t registers[24]; /* of one that was held; else 0 */
+};
+
+struct sn_world {
+    uint32_t stopped, held;
+    int signal;
+    struct sigaction old;
+    unsigned n;
+    struct sn_world_thread threads[SN_WORLD_THREADS]; /* all but the calling one */
+};
+
+/* Not all need stand still in the end. NULL: no memory. */
+struct sn_world *sn_world_stop(void);
+void sn_world_go_on(struct sn_world *w); /* NULL-safe */
+
+/* ---- reach.c: what leads to which block
+ * ------------------------------------------------ */
+
+struct sn_reach; /* all live blocks, by address */
+
+/* With the world stopped and nobody in heap.c. NULL: no memory. */
+struct sn_reach *sn_reach_new(const struct sn_world *w);
+void sn_reach_free(struct sn_reach *r);
+const struct sn_heapdump_block *sn_reach_blocks(const struct sn_reach *r, uint32_t *n);
+/* Mark what can be reached from the roots; `on_root` (may be NULL) is told each pointer
+ * from a root to a block. `frame`: of the calling thread, what is below is no root. */
+void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
+                   void (*on_root)(void *argument, uint32_t block,
+                                   enum sn_heapdump_root_kind kind, uint64_t at),
+                   void *argument);
+/* Tell each pointer in the block to another one. */
+void sn_reach_edges(struct sn_reach *r, uint32_t block,
+                    void (*on_edge)(void *argument, uint32_t to), void *argument);
+
 /* ---- leak.c
  * ----------------------------------------------------------------------------- */
 
@@ -255,6 +305,10 @@ enum sn_heap_leaks sn_leak_scan(void);
  * ------------------------------------------ */
 
 void sn_malloc_bind(void);
+/* Each block that was allocated before it was settled whether there is a recording. True:
+ * those are all. */
+bool sn_malloc_early(void (*visit)(void *p, size_t size));
+void sn_malloc_settle(void);
 void sn_real_free(void *p);
 
 /* ---- recording.c

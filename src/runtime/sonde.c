@@ -181,6 +181,7 @@ __attribute__((constructor)) static void load(void)
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
     at_quick_exit(sn_finish);
     read_environment();
+    sn_malloc_settle();
 }
 
 __attribute__((destructor)) static void unload(void)

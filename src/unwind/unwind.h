@@ -71,5 +71,8 @@ size_t sn_unwind(const ucontext_t *uc, struct sn_stack_range stack, uintptr_t *p
 /* The same from where it is called; the first frames are its own and its callers'. */
 size_t sn_unwind_here(struct sn_stack_range stack, uintptr_t *pcs, size_t max,
                       enum sn_unwind_end *end);
+/* The general registers of a signal's context (24 at most, the rest 0), and its stack
+ * pointer. Signal-safe. */
+void sn_unwind_registers(const ucontext_t *uc, uint64_t registers[24], uintptr_t *sp);
 
 #endif

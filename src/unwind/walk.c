@@ -478,3 +478,12 @@ size_t sn_unwind_here(struct sn_stack_range stack, uintptr_t *pcs, size_t max,
     *end = w.end;
     return n;
 }
+
+void sn_unwind_registers(const ucontext_t *uc, uint64_t registers[24], uintptr_t *sp)
+{
+    uint64_t regs[SN_ARCH_REGS];
+    sn_arch_context(uc, regs);
+    for (unsigned i = 0; i < 24; i++)
+        registers[i] = i < SN_ARCH_REGS ? regs[i] : 0;
+    *sp = regs[SN_REG_SP];
+}

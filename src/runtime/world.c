@@ -1,0 +1,176 @@
+/*
+ * world.c: the other threads held for a moment, so that memory can be looked at.
+ *
+ * A thread that sleeps in the kernel is left asleep: a signal would end its wait with
+ * EINTR. The kernel tells its stack pointer (/proc/self/task/TID/syscall), and should it
+ * wake meanwhile, that is a risk taken. A thread that runs gets a signal, in whose
+ * handler it notes its registers and waits until the world goes on, or for ten seconds.
+ *
+ * Allocates pages, never malloc; one thread at a time.
+ */
+#include "runtime/runtime.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define TRIES 200 /* a millisecond each */
+
+enum { RUNNING, SIGNALLED, HELD, ASLEEP, GONE };
+
+static struct sn_world *world; /* while it is stopped */
+
+static void wait_on(uint32_t *word, uint32_t value)
+{
+    const struct timespec longest = {.tv_sec = 10};
+    syscall(SYS_futex, word, FUTEX_WAIT, value, &longest, NULL, 0);
+}
+
+static void on_stop(int signal, siginfo_t *info, void *context)
+{
+    int saved = errno;
+    struct sn_world *w = __atomic_load_n(&world, __ATOMIC_ACQUIRE);
+    pid_t tid = (pid_t)syscall(SYS_gettid);
+    (void)signal;
+    (void)info;
+    for (unsigned i = 0; w != NULL && i < w->n; i++)
+        if (w->threads[i].tid == tid) {
+            struct sn_world_thread *t = &w->threads[i];
+            sn_unwind_registers(context, t->registers, &t->sp);
+            __atomic_store_n(&t->state, HELD, __ATOMIC_RELEASE);
+            while (__atomic_load_n(&w->stopped, __ATOMIC_ACQUIRE) == 1) {
+                uint32_t stopped = 1;
+                wait_on(&w->stopped, stopped);
+                if (errno == ETIMEDOUT)
+                    break;
+            }
+            __atomic_fetch_sub(&w->held, 1, __ATOMIC_RELEASE);
+            break;
+        }
+    errno = saved;
+}
+
+/* "nr a b c d e f sp pc" of a thread that sleeps; "running" of one that does not. */
+static uintptr_t sleeping_sp(pid_t tid)
+{
+    char path[64], text[256];
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    if (n <= 0 || text[0] == 'r')
+        return 0;
+    text[n] = '\0';
+    char *last = strrchr(text, ' '), *before = NULL;
+    if (last != NULL) {
+        *last = '\0';
+        before = strrchr(text, ' ');
+    }
+    return before != NULL ? strtoul(before + 1, NULL, 16) : 0;
+}
+
+static void look_at(struct sn_world_thread *t, int signal)
+{
+    if (t->state == ASLEEP || t->state == GONE ||
+        __atomic_load_n(&t->state, __ATOMIC_ACQUIRE) == HELD)
+        return;
+    uintptr_t sp = sleeping_sp(t->tid);
+    if (sp != 0 && t->state == RUNNING) {
+        t->sp = sp;
+        t->state = ASLEEP;
+    } else if (t->state == RUNNING) {
+        t->state = SIGNALLED;
+        __atomic_fetch_add(&world->held, 1, __ATOMIC_RELAXED);
+        if (syscall(SYS_tgkill, getpid(), t->tid, signal) != 0) {
+            __atomic_fetch_sub(&world->held, 1, __ATOMIC_RELAXED);
+            t->state = GONE;
+        }
+    }
+}
+
+/* Has every thread been seen to stand still? Those that block the signal do not. */
+static bool stands_still(struct sn_world *w, int signal)
+{
+    bool still = true;
+    for (unsigned i = 0; i < w->n; i++) {
+        look_at(&w->threads[i], signal);
+        unsigned state = __atomic_load_n(&w->threads[i].state, __ATOMIC_ACQUIRE);
+        still &= state != RUNNING && state != SIGNALLED;
+    }
+    return still;
+}
+
+static void list_threads(struct sn_world *w)
+{
+    char buffer[4096] __attribute__((aligned(8)));
+    pid_t own = (pid_t)syscall(SYS_gettid);
+    int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    long n;
+    while (fd >= 0 && (n = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0)
+        for (long at = 0; at < n;) {
+            const struct dirent64 *d = (const void *)(buffer + at);
+            pid_t tid = (pid_t)strtoul(d->d_name, NULL, 10);
+            if (tid > 0 && tid != own && w->n < SN_WORLD_THREADS)
+                w->threads[w->n++] = (struct sn_world_thread){.tid = tid};
+            at += d->d_reclen;
+        }
+    if (fd >= 0)
+        close(fd);
+}
+
+/* A real-time signal that the program does not handle. */
+static int free_signal(struct sigaction *old)
+{
+    for (int signal = SN_CLOCK_SIGNAL - 1; signal > SIGRTMIN; signal--)
+        if (sn_real_sigaction(signal, NULL, old) == 0 && old->sa_handler == SIG_DFL)
+            return signal;
+    return 0;
+}
+
+struct sn_world *sn_world_stop(void)
+{
+    struct sigaction action = {.sa_sigaction = on_stop,
+                               .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+    struct sn_world *w = sn_pages_map(sizeof *w);
+    if (w == NULL)
+        return NULL;
+    w->stopped = 1;
+    list_threads(w);
+    if (w->n == 0)
+        return w;
+    sigfillset(&action.sa_mask);
+    w->signal = free_signal(&w->old);
+    if (w->signal == 0 || sn_real_sigaction(w->signal, &action, NULL) != 0) {
+        w->signal = 0;
+        w->n = 0;
+        return w;
+    }
+    __atomic_store_n(&world, w, __ATOMIC_RELEASE);
+    const struct timespec pause = {.tv_nsec = 1000000};
+    for (int i = 0; i < TRIES && !stands_still(w, w->signal); i++)
+        if (i > 0)
+            syscall(SYS_nanosleep, &pause, NULL);
+    return w;
+}
+
+void sn_world_go_on(struct sn_world *w)
+{
+    const struct timespec pause = {.tv_nsec = 200000};
+    if (w == NULL)
+        return;
+    __atomic_store_n(&w->stopped, 0, __ATOMIC_RELEASE);
+    syscall(SYS_futex, &w->stopped, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+    for (int i = 0; i < 500 && __atomic_load_n(&w->held, __ATOMIC_ACQUIRE) > 0; i++)
+        syscall(SYS_nanosleep, &pause, NULL);
+    if (__atomic_load_n(&w->held, __ATOMIC_ACQUIRE) > 0)
+        return; /* a signal that comes late must find all this */
+    __atomic_store_n(&world, NULL, __ATOMIC_RELEASE);
+    if (w->signal != 0)
+        sn_real_sigaction(w->signal, &w->old, NULL);
+    sn_pages_unmap(w, sizeof *w);
+}
