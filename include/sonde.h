@@ -62,6 +62,12 @@ int sonde_stop(struct sonde *p);
  * until that thread's next call of any of the three. */
 const char *sonde_error(void);
 
+/* Write a dump of the heap: every block, what points to it, and the stack that allocated
+ * it; `sonde heapdump FILE` reads it. The other threads stand still meanwhile. Needs a
+ * recording with mem_exact. Returns 0, or -1 with sonde_error() set; whole or not at all.
+ */
+int sonde_heapdump_write(const char *path);
+
 /* Start now, stop when the program ends; a failure is told on stderr.
  *     int main(void) { SONDE_PROFILE(.cpu_profile = true); ... */
 #define SONDE_PROFILE(...)                                                               \

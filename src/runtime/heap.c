@@ -23,6 +23,7 @@
 #include "runtime/runtime.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
@@ -127,6 +128,20 @@ static void set_up(struct sn_heap_thread *t)
     t->recording = recording;
 }
 
+/* Busy from now on; else it waited, or all is over. */
+static bool may_work(struct sn_heap_thread *t)
+{
+    atomic_store_explicit(&t->busy, true, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst); /* what stops us has a barrier for all */
+    enum sn_heap_mode mode = sn_heap_mode();
+    if (mode == SN_HEAP_SOME || mode == SN_HEAP_EACH)
+        return true;
+    atomic_store_explicit(&t->busy, false, memory_order_release);
+    if (mode == SN_HEAP_HELD)
+        syscall(SYS_futex, &sn_heap_switch.mode, FUTEX_WAIT, SN_HEAP_HELD, NULL, NULL, 0);
+    return false;
+}
+
 /* NULL: this is on top of our own work, or there is no memory, or it is all over. */
 static struct sn_heap_thread *enter(void)
 {
@@ -140,12 +155,9 @@ static struct sn_heap_thread *enter(void)
     }
     if (atomic_load_explicit(&t->busy, memory_order_relaxed))
         return NULL;
-    atomic_store_explicit(&t->busy, true, memory_order_relaxed);
-    atomic_signal_fence(memory_order_seq_cst); /* what stops us has a barrier for all */
-    if (!sn_heap_on()) {
-        atomic_store_explicit(&t->busy, false, memory_order_release);
-        return NULL;
-    }
+    while (!may_work(t))
+        if (!sn_heap_on())
+            return NULL;
     if (t->recording != recording)
         set_up(t);
     return t;
@@ -384,7 +396,7 @@ void sn_heap_allocated(void *p, size_t size, const void *caller)
         errno = saved;
         return;
     }
-    bool each = sn_heap_mode() == SN_HEAP_EACH;
+    bool each = sn_heap_mode() != SN_HEAP_SOME;
     if (each || sn_heap_local.left <= 0) { /* else it was the thread's first */
         record(t, (uintptr_t)p, size, caller);
         t->last = (uintptr_t)p;
@@ -473,6 +485,11 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
     return true;
 }
 
+bool sn_heap_is_exact(void)
+{
+    return exact && sn_heap_on();
+}
+
 bool sn_heap_knows_all(void)
 {
     return knows_all;
@@ -509,10 +526,30 @@ static bool inside(void)
     return t != NULL && atomic_load(&t->busy);
 }
 
+bool sn_heap_hold(void)
+{
+    enum sn_heap_mode each = SN_HEAP_EACH;
+    if (inside() ||
+        !atomic_compare_exchange_strong(&sn_heap_switch.mode, &each, SN_HEAP_HELD))
+        return false;
+    if (wait_for_others())
+        return true;
+    sn_heap_release();
+    return false;
+}
+
+void sn_heap_release(void)
+{
+    enum sn_heap_mode held = SN_HEAP_HELD;
+    atomic_compare_exchange_strong(&sn_heap_switch.mode, &held, SN_HEAP_EACH);
+    syscall(SYS_futex, &sn_heap_switch.mode, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
 void sn_heap_stop(bool dying)
 {
     struct sn_spool_header *h = sn_heap_table.header;
     atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
+    syscall(SYS_futex, &sn_heap_switch.mode, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
     bool alone = wait_for_others() && !inside();
     if (exact)
         h->leaks = alone ? (uint32_t)sn_leak_scan() : SN_LEAKS_IN_ALLOCATOR;

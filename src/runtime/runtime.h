@@ -197,7 +197,12 @@ void sn_live_each(void (*visit)(struct sn_block *block, void *argument), void *a
 /* ---- heap.c: the accounts of the heap
  * --------------------------------------------------- */
 
-enum sn_heap_mode { SN_HEAP_OFF, SN_HEAP_SOME /* a sample */, SN_HEAP_EACH };
+enum sn_heap_mode {
+    SN_HEAP_OFF,
+    SN_HEAP_SOME, /* a sample is recorded */
+    SN_HEAP_EACH,
+    SN_HEAP_HELD /* each, but who comes waits for a while */
+};
 
 /* A page of its own, which a fork's child finds empty. */
 extern union sn_heap_switch {
@@ -228,7 +233,7 @@ static inline bool sn_heap_due(size_t size)
 {
     enum sn_heap_mode mode = sn_heap_mode();
     return __builtin_expect(mode != SN_HEAP_OFF, 0) &&
-           (mode == SN_HEAP_EACH || (sn_heap_local.left -= (int64_t)size) <= 0);
+           (mode != SN_HEAP_SOME || (sn_heap_local.left -= (int64_t)size) <= 0);
 }
 
 #define SN_HEAP_SCALE 1024 /* of sampled weights */
@@ -237,6 +242,11 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e);
 void sn_heap_stop(bool dying); /* as sn_clock_stop */
 void sn_heap_before_fork(void);
 void sn_heap_after_fork(bool child);
+bool sn_heap_is_exact(void);
+/* Let nobody be at work in here, until it is released. Of an exact recording. False: the
+ * calling thread is, or somebody does not leave. */
+bool sn_heap_hold(void);
+void sn_heap_release(void);
 /* Was the recording begun so early that every block is known? */
 bool sn_heap_knows_all(void);
 void sn_heap_pages(void (*visit)(void *pages, size_t bytes, void *argument),
@@ -300,6 +310,13 @@ void sn_reach_edges(struct sn_reach *r, uint32_t block,
 
 /* Find the live blocks that nothing leads to, and count them in their entries. */
 enum sn_heap_leaks sn_leak_scan(void);
+
+/* ---- dump.c
+ * ----------------------------------------------------------------------------- */
+
+/* Write a heap dump, whole or not at all. Only of an exact recording. From any thread,
+ * also in a signal's handler. */
+bool sn_heap_dump(const char *path, struct sn_error *e);
 
 /* ---- malloc.c, new.c: the allocator's functions
  * ------------------------------------------ */

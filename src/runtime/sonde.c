@@ -117,6 +117,12 @@ SN_PUBLIC int sonde_stop(struct sonde *p)
     return good ? 0 : -1;
 }
 
+SN_PUBLIC int sonde_heapdump_write(const char *path)
+{
+    last_error = (struct sn_error){.offset = -1};
+    return sn_heap_dump(path, &last_error) ? 0 : -1;
+}
+
 SN_PUBLIC void sonde_profile(const struct sonde_config *config)
 {
     if (sonde_start(config) == NULL)
