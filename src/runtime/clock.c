@@ -282,13 +282,14 @@ void sn_clock_thread_begin(void)
 {
     int saved = errno;
     struct before b;
+    struct sn_stack_range stack = sn_thread_stack(); /* calls malloc, so not with the lock */
     enter(&b);
     if (sn_tick_enabled()) {
         struct sn_sampler *s = sampler_of(sn_thread_id());
         if (s != NULL && s != sn_self) /* perhaps of a dead thread with our number */
             reset(s);
         if (s != NULL && s->stack.hi == 0)
-            s->stack = sn_thread_stack();
+            s->stack = stack;
         sn_self = s;
         pthread_setspecific(end_key, s);
         meet(sn_thread_id());
@@ -298,29 +299,41 @@ void sn_clock_thread_begin(void)
     errno = saved;
 }
 
-/* Threads that were there before. New ones come while we look: look until none is. */
+/* True if it has got a clock just now. */
+static bool meet_other(pid_t tid)
+{
+    struct before b;
+    bool met = false;
+    if (tid <= 0 || tid == sn_thread_id())
+        return false;
+    enter(&b);
+    struct sn_sampler *s = sampler_of(tid);
+    if (s != NULL && s->kind == SN_CLOCK_NONE) {
+        meet(tid);
+        met = s->kind != SN_CLOCK_NONE;
+    }
+    leave(&b);
+    return met;
+}
+
+/* Threads that were there before. New ones come while we look: look until none is. Not by
+ * opendir: in a fork's child the program's allocator may not be ready for its malloc. */
 static void meet_others(void)
 {
+    _Alignas(struct dirent64) char entries[2048];
     bool more = true;
-    struct before b;
     for (int round = 0; more && round < 8; round++) {
-        DIR *tasks = opendir("/proc/self/task");
-        struct dirent *d;
+        int tasks = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ssize_t n;
         more = false;
-        while (tasks != NULL && (d = readdir(tasks)) != NULL) {
-            pid_t tid = (pid_t)atoi(d->d_name);
-            if (tid <= 0 || tid == sn_thread_id())
-                continue;
-            enter(&b);
-            struct sn_sampler *s = sampler_of(tid);
-            if (s != NULL && s->kind == SN_CLOCK_NONE) {
-                meet(tid);
-                more = s->kind != SN_CLOCK_NONE;
+        while ((n = getdents64(tasks, entries, sizeof entries)) > 0)
+            for (ssize_t at = 0; at < n;) {
+                const struct dirent64 *d = (const void *)(entries + at);
+                more |= meet_other((pid_t)atoi(d->d_name));
+                at += d->d_reclen;
             }
-            leave(&b);
-        }
-        if (tasks != NULL)
-            closedir(tasks);
+        if (tasks >= 0)
+            close(tasks);
     }
 }
 

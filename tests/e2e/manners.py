@@ -21,6 +21,11 @@ def test_programs_notice_nothing():
         ok(took > 20e6, f"{clock}: what closes all descriptors is sampled on ({took / 1e6:.0f} ms)")
 
 
+def test_own_allocator():
+    run = preload(program("allocator"), "cpu=1000,quiet", timeout=60)
+    equal(run.status, 0, "a program with an allocator of its own forks")
+
+
 def test_malformed_settings():
     for text, word in [("cpu=fast", "cpu"), ("cpu=0", "cpu"), ("speed=9", "speed"),
                        ("cpu,clock=sundial", "clock"), ("cpu,mem=lots", "mem")]:
