@@ -1,6 +1,7 @@
 /* config.c: the SONDE environment variable, a table of keys. No allocation. */
 #include "runtime/runtime.h"
 
+#include <ctype.h>
 #include <stdio.h>
 
 static bool set_cpu(struct sn_settings *s, const char *value)
@@ -11,7 +12,7 @@ static bool set_cpu(struct sn_settings *s, const char *value)
         return true;
     unsigned long hz = strtoul(value, &end, 10);
     s->cpu_hz = (unsigned)hz;
-    return *end == '\0' && hz >= 1 && hz <= SN_HZ_MAX;
+    return isdigit((unsigned char)*value) && *end == '\0' && hz >= 1 && hz <= SN_HZ_MAX;
 }
 
 static bool set_mem(struct sn_settings *s, const char *value)

@@ -27,9 +27,10 @@ static void refuses(void)
     static const struct {
         const char *text, *names;
     } rows[] = {
-        {"cpu=0", "'cpu'"},     {"cpu=10001", "'cpu'"}, {"cpu=12x", "'cpu'"},
-        {"path=", "'path'"},    {"quiet=1", "'quiet'"}, {"clock=sundial", "'clock'"},
-        {"cpus=100", "'cpus'"}, {"=3", "''"},           {"cpu,mem=-1", "'mem'"},
+        {"cpu=0", "'cpu'"},     {"cpu=10001", "'cpu'"},       {"cpu=12x", "'cpu'"},
+        {"cpu= 5", "'cpu'"},    {"cpu=+5", "'cpu'"},          {"path=", "'path'"},
+        {"quiet=1", "'quiet'"}, {"clock=sundial", "'clock'"}, {"cpus=100", "'cpus'"},
+        {"=3", "''"},           {"cpu,mem=-1", "'mem'"},
     };
     for (size_t i = 0; i < SN_COUNT(rows); i++) {
         struct sn_settings s;
