@@ -26,6 +26,11 @@ def test_own_allocator():
     equal(run.status, 0, "a program with an allocator of its own forks")
 
 
+def test_unloading():
+    done = subprocess.run(program("unload", LIBRARY, scratch()), timeout=60)
+    equal(done.returncode, 0, "the library is closed before the thread that recorded ends")
+
+
 def test_malformed_settings():
     for text, word in [("cpu=fast", "cpu"), ("cpu=0", "cpu"), ("speed=9", "speed"),
                        ("cpu,clock=sundial", "clock"), ("cpu,mem=lots", "mem")]:
