@@ -280,7 +280,8 @@ static bool deliver(size_t i, struct sn_error *e)
     if (!the_one.settings.quiet && good)
         sn_say("%s profile written, %s", engines[i].name, spool ? f->spool : f->output);
     else if (!the_one.settings.quiet)
-        sn_say("%s", sn_error_text(e, text, sizeof text));
+        sn_say("%s; what was recorded is in %s", sn_error_text(e, text, sizeof text),
+               f->spool);
     return good;
 }
 

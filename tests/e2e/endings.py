@@ -84,4 +84,16 @@ def test_control_c():
     ok(path in err, "... and named")
 
 
+def test_profile_cannot_be_written():
+    directory = scratch()
+    os.mkdir(f"{directory}/cpu.pprof")
+    environment = dict(os.environ, LD_PRELOAD=str(LIBRARY), SONDE=f"cpu=1000,path={directory}")
+    done = subprocess.run(program("ending", "exit", 50), env=environment, capture_output=True,
+                          text=True)
+    equal(done.returncode, 3, "the profile cannot be written: the exit status is kept")
+    spool = f"{directory}/cpu.spool"
+    ok(spool in done.stderr, f"... told where the recording is: {done.stderr.strip()}")
+    ok("before_the_end" in sonde("top", spool), "... and it can be read")
+
+
 main(globals())
