@@ -8,7 +8,6 @@
  */
 #include "runtime/runtime.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>
@@ -282,7 +281,8 @@ void sn_clock_thread_begin(void)
 {
     int saved = errno;
     struct before b;
-    struct sn_stack_range stack = sn_thread_stack(); /* calls malloc, so not with the lock */
+    struct sn_stack_range stack =
+        sn_thread_stack(); /* calls malloc, so not with the lock */
     enter(&b);
     if (sn_tick_enabled()) {
         struct sn_sampler *s = sampler_of(sn_thread_id());
@@ -299,41 +299,27 @@ void sn_clock_thread_begin(void)
     errno = saved;
 }
 
-/* True if it has got a clock just now. */
-static bool meet_other(pid_t tid)
+static void meet_other(pid_t tid, void *more)
 {
     struct before b;
-    bool met = false;
-    if (tid <= 0 || tid == sn_thread_id())
-        return false;
+    if (tid == sn_thread_id())
+        return;
     enter(&b);
     struct sn_sampler *s = sampler_of(tid);
     if (s != NULL && s->kind == SN_CLOCK_NONE) {
         meet(tid);
-        met = s->kind != SN_CLOCK_NONE;
+        *(bool *)more |= s->kind != SN_CLOCK_NONE;
     }
     leave(&b);
-    return met;
 }
 
-/* Threads that were there before. New ones come while we look: look until none is. Not by
- * opendir: in a fork's child the program's allocator may not be ready for its malloc. */
+/* Threads that were there before. New ones come while we look: look until none is. */
 static void meet_others(void)
 {
-    _Alignas(struct dirent64) char entries[2048];
     bool more = true;
     for (int round = 0; more && round < 8; round++) {
-        int tasks = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        ssize_t n;
         more = false;
-        while ((n = getdents64(tasks, entries, sizeof entries)) > 0)
-            for (ssize_t at = 0; at < n;) {
-                const struct dirent64 *d = (const void *)(entries + at);
-                more |= meet_other((pid_t)atoi(d->d_name));
-                at += d->d_reclen;
-            }
-        if (tasks >= 0)
-            close(tasks);
+        sn_thread_each(meet_other, &more);
     }
 }
 

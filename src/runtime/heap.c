@@ -471,6 +471,9 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
         have_key = pthread_key_create(&end_key, on_thread_end) == 0;
     if (!have_key)
         return sn_fail(e, "mem", -1, "no thread-specific key is left");
+    if (!sn_malloc_is_ours())
+        return sn_fail(e, "mem", -1,
+                       "the program has an allocator of its own, which is not seen");
     sn_live_open(s->mem_exact || s->mem_rate == 1);
     exact = s->mem_exact;
     rate_bytes = s->mem_rate;

@@ -124,6 +124,11 @@ static void strike(void *p)
     atomic_flag_clear(&early_lock);
 }
 
+bool sn_malloc_is_ours(void)
+{
+    return dlsym(RTLD_DEFAULT, "malloc") == (void *)malloc;
+}
+
 bool sn_malloc_early(void (*visit)(void *p, size_t size))
 {
     for (unsigned i = 0; i < n_early && !settled; i++)

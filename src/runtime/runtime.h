@@ -169,6 +169,7 @@ void sn_clock_after_fork(bool child);
 pid_t sn_thread_id(void);
 void sn_thread_name(pid_t tid, char *name, size_t size); /* "" if it has ended */
 struct sn_stack_range sn_thread_stack(void);             /* the calling thread's own */
+void sn_thread_each(void (*visit)(pid_t tid, void *argument), void *argument);
 
 /* ---- live.c: blocks by address
  * ---------------------------------------------------------- */
@@ -322,6 +323,8 @@ bool sn_heap_dump(const char *path, struct sn_error *e);
  * ------------------------------------------ */
 
 void sn_malloc_bind(void);
+/* False: the program has a malloc of its own, which is met first. */
+bool sn_malloc_is_ours(void);
 /* Each block that was allocated before it was settled whether there is a recording. True:
  * those are all. */
 bool sn_malloc_early(void (*visit)(void *p, size_t size));

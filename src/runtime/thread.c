@@ -1,9 +1,11 @@
 /* thread.c: what there is to know of a thread. Not for handlers. */
 #include "runtime/runtime.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,6 +28,24 @@ void sn_thread_name(pid_t tid, char *name, size_t size)
         close(fd);
     name[n > 0 ? n : 0] = '\0';
     name[strcspn(name, "\n")] = '\0';
+}
+
+/* Not by opendir, which calls malloc: in a fork's child it may not be ready. */
+void sn_thread_each(void (*visit)(pid_t tid, void *argument), void *argument)
+{
+    _Alignas(struct dirent64) char entries[2048];
+    int tasks = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ssize_t n;
+    while (tasks >= 0 && (n = getdents64(tasks, entries, sizeof entries)) > 0)
+        for (ssize_t at = 0; at < n;) {
+            const struct dirent64 *d = (const void *)(entries + at);
+            pid_t tid = (pid_t)strtol(d->d_name, NULL, 10);
+            if (tid > 0)
+                visit(tid, argument);
+            at += d->d_reclen;
+        }
+    if (tasks >= 0)
+        close(tasks);
 }
 
 /* The main thread's without pthread_getattr_np, which reads /proc/self/maps. */

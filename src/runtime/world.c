@@ -10,7 +10,6 @@
  */
 #include "runtime/runtime.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -34,7 +33,7 @@ static void on_stop(int signal, siginfo_t *info, void *context)
 {
     int saved = errno;
     struct sn_world *w = __atomic_load_n(&world, __ATOMIC_ACQUIRE);
-    pid_t tid = (pid_t)syscall(SYS_gettid);
+    pid_t tid = sn_thread_id();
     (void)signal;
     (void)info;
     for (unsigned i = 0; w != NULL && i < w->n; i++)
@@ -43,8 +42,7 @@ static void on_stop(int signal, siginfo_t *info, void *context)
             sn_unwind_registers(context, t->registers, &t->sp);
             __atomic_store_n(&t->state, HELD, __ATOMIC_RELEASE);
             while (__atomic_load_n(&w->stopped, __ATOMIC_ACQUIRE) == 1) {
-                uint32_t stopped = 1;
-                wait_on(&w->stopped, stopped);
+                wait_on(&w->stopped, 1);
                 if (errno == ETIMEDOUT)
                     break;
             }
@@ -105,22 +103,11 @@ static bool stands_still(struct sn_world *w, int signal)
     return still;
 }
 
-static void list_threads(struct sn_world *w)
+static void add_thread(pid_t tid, void *argument)
 {
-    char buffer[4096] __attribute__((aligned(8)));
-    pid_t own = (pid_t)syscall(SYS_gettid);
-    int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    long n;
-    while (fd >= 0 && (n = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0)
-        for (long at = 0; at < n;) {
-            const struct dirent64 *d = (const void *)(buffer + at);
-            pid_t tid = (pid_t)strtoul(d->d_name, NULL, 10);
-            if (tid > 0 && tid != own && w->n < SN_WORLD_THREADS)
-                w->threads[w->n++] = (struct sn_world_thread){.tid = tid};
-            at += d->d_reclen;
-        }
-    if (fd >= 0)
-        close(fd);
+    struct sn_world *w = argument;
+    if (tid != sn_thread_id() && w->n < SN_WORLD_THREADS)
+        w->threads[w->n++] = (struct sn_world_thread){.tid = tid};
 }
 
 /* A real-time signal that the program does not handle. */
@@ -140,7 +127,7 @@ struct sn_world *sn_world_stop(void)
     if (w == NULL)
         return NULL;
     w->stopped = 1;
-    list_threads(w);
+    sn_thread_each(add_thread, w);
     if (w->n == 0)
         return w;
     sigfillset(&action.sa_mask);
