@@ -12,11 +12,14 @@
 #include <unistd.h>
 
 struct sonde {
-    struct sn_settings settings;
     bool by_environment;
 };
 
-static struct sonde the_one;
+/* In turn, so that the pointer of a recording that was stopped does not stop the next. */
+static struct sonde recordings[16];
+static unsigned n_recordings;
+static struct sonde *current = &recordings[0];
+static struct sn_settings settings;
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 static __thread struct sn_error last_error;
 static __thread char error_text[640];
@@ -51,7 +54,7 @@ static bool read_config(struct sonde_config *c, const struct sonde_config *given
 static struct sonde *start_as_told(const struct sonde_config *config)
 {
     struct sonde_config c;
-    struct sn_settings *s = &the_one.settings;
+    struct sn_settings *s = &settings;
     if (atomic_flag_test_and_set(&busy)) {
         sn_fail(&last_error, NULL, -1, "a recording is already under way");
         errno = EBUSY;
@@ -87,8 +90,9 @@ static struct sonde *start_as_told(const struct sonde_config *config)
         sn_fail(&last_error, "config", -1, "profile_path is too long");
         return refuse(ENAMETOOLONG);
     }
-    the_one.by_environment = false;
-    return sn_recording_start(s, false, &last_error) ? &the_one : refuse(errno);
+    current = &recordings[++n_recordings % SN_COUNT(recordings)];
+    current->by_environment = false;
+    return sn_recording_start(s, false, &last_error) ? current : refuse(errno);
 }
 
 /* A thread that is cancelled halfway would leave `busy` set for ever. */
@@ -108,8 +112,8 @@ SN_PUBLIC int sonde_stop(struct sonde *p)
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     last_error = (struct sn_error){.offset = -1};
     bool here = sn_recording_here();
-    bool good = p == NULL || sn_recording_stop(false, &last_error);
-    if (p != NULL && here)
+    bool good = p == NULL || p != current || sn_recording_stop(false, &last_error);
+    if (p != NULL && p == current && here)
         atomic_flag_clear(&busy);
     pthread_setcancelstate(cancel, NULL);
     if (!good)
@@ -135,12 +139,18 @@ SN_PUBLIC void sonde_profile(const struct sonde_config *config)
 static void after_fork_in_child(void)
 {
     struct sn_error e = {.offset = -1};
+    char text[640];
     sn_tick_reset();
     sn_clock_after_fork(true);
     sn_heap_after_fork(true);
     if (!sn_recording_drop())
         return;
-    if (!the_one.by_environment || !sn_recording_start(&the_one.settings, true, &e))
+    bool wanted = current->by_environment, started = false;
+    if (wanted)
+        started = sn_recording_start(&settings, true, &e);
+    if (wanted && !started && !settings.quiet)
+        sn_say("%s; not profiling this child", sn_error_text(&e, text, sizeof text));
+    if (!started)
         atomic_flag_clear(&busy);
 }
 
@@ -163,13 +173,13 @@ static void read_environment(void)
     const char *wanted = secure_getenv("SONDE");
     if (wanted == NULL)
         return;
-    struct sn_settings *s = &the_one.settings;
+    struct sn_settings *s = &settings;
     if (!sn_settings_parse(s, wanted, &e) ||
         (!s->cpu && !s->mem && !sn_fail(&e, "SONDE", -1, "it names nothing to record"))) {
         sn_say("%s; not profiling", sn_error_text(&e, text, sizeof text));
         return;
     }
-    the_one.by_environment = true;
+    current->by_environment = true;
     if (atomic_flag_test_and_set(&busy))
         return;
     if (!sn_recording_start(s, false, &e)) {
