@@ -184,7 +184,7 @@ enum sn_heap_value {
     SN_HEAP_TEMPORARY_BYTES,
     SN_HEAP_LEAKED_OBJECTS,
     SN_HEAP_LEAKED_BYTES,
-    SN_HEAP_LIFETIMES, /* of those freed, by decades: objects, bytes, objects, ... */
+    SN_HEAP_LIFETIMES,    /* of those freed, by decades: objects, bytes, objects, ... */
     SN_HEAP_DECADES = 10, /* below 1 us, below 10 us, ..., from 100 s on */
     SN_HEAP_VALUES = SN_HEAP_LIFETIMES + 2 * SN_HEAP_DECADES
 };
