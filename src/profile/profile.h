@@ -277,4 +277,16 @@ bool sn_spool_is(const void *data, size_t len);
 struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where,
                                  struct sn_error *e);
 
+/* Single stacks of a spool, for who refers to its entries: the heap dump. */
+struct sn_spool_stacks;
+
+/* Lives in p's arena, and gives p the spool's mappings. NULL on error. */
+struct sn_spool_stacks *sn_spool_stacks_new(struct sn_profile *p, const void *data,
+                                            size_t len, const char *where,
+                                            struct sn_error *e);
+/* Append the locations of the entry at that offset to the profile; *s says which they
+ * are. All entries asked for must fit into the spool together. */
+bool sn_spool_stack(struct sn_spool_stacks *stacks, uint64_t offset, struct sn_sample *s,
+                    struct sn_error *e);
+
 #endif

@@ -278,9 +278,11 @@ static void add_times(struct sn_profile *p, const struct sn_spool_header *h)
     p->period = (int64_t)h->period;
 }
 
-static bool header_good(const struct sn_spool_header *h, const char *where,
+static bool header_good(const struct sn_spool_header *h, size_t len, const char *where,
                         struct sn_error *e)
 {
+    if (!sn_spool_is(h, len))
+        return sn_fail(e, where, 0, "it is no spool, or cut short");
     if (h->kind >= SN_SPOOL_KINDS || !kinds[h->kind]->n_values_good(h->n_values))
         return sn_fail(e, where, (int64_t)offsetof(struct sn_spool_header, kind),
                        "it is of a kind that is not known");
@@ -290,24 +292,24 @@ static bool header_good(const struct sn_spool_header *h, const char *where,
     return true;
 }
 
+/* r->p is there. */
+static bool open_reader(struct sn_spool_reader *r, size_t len)
+{
+    uint64_t used = __atomic_load_n(&r->h->used, __ATOMIC_ACQUIRE);
+    r->end = used < len - SN_SPOOL_AT_ENTRIES ? SN_SPOOL_AT_ENTRIES + used : len;
+    r->generations = sn_arena_alloc(r->p->arena, SN_SPOOL_MODULES * sizeof(uint32_t));
+    r->locations = r->generations != NULL ? sn_map_new(r->p->arena) : NULL;
+    return r->locations != NULL;
+}
+
 struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where,
                                  struct sn_error *e)
 {
     struct sn_spool_reader r = {.h = data, .data = data};
-    if (!sn_spool_is(data, len)) {
-        sn_fail(e, where, 0, "it is no spool, or cut short");
+    if (!header_good(r.h, len, where, e))
         return NULL;
-    }
-    if (!header_good(r.h, where, e))
-        return NULL;
-    uint64_t used = __atomic_load_n(&r.h->used, __ATOMIC_ACQUIRE);
-    r.end = used < len - SN_SPOOL_AT_ENTRIES ? SN_SPOOL_AT_ENTRIES + used : len;
     r.p = sn_profile_new();
-    if (r.p != NULL) {
-        r.generations = sn_arena_alloc(r.p->arena, SN_SPOOL_MODULES * sizeof(uint32_t));
-        r.locations = r.generations != NULL ? sn_map_new(r.p->arena) : NULL;
-    }
-    if (r.locations != NULL) {
+    if (r.p != NULL && open_reader(&r, len)) {
         r.thread_key = sn_strtab_add(r.p->strings, "thread");
         r.tid_key = sn_strtab_add(r.p->strings, "thread_id");
         if (kinds[r.h->kind]->add_types(&r) && read_modules(&r) && read_entries(&r)) {
@@ -320,4 +322,41 @@ struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where
     sn_fail(e, where, -1, "out of memory");
     sn_profile_free(r.p);
     return NULL;
+}
+
+/* ---- single stacks
+ * ---------------------------------------------------------------------------- */
+
+struct sn_spool_stacks {
+    struct sn_spool_reader r;
+    const char *where;
+};
+
+struct sn_spool_stacks *sn_spool_stacks_new(struct sn_profile *p, const void *data,
+                                            size_t len, const char *where,
+                                            struct sn_error *e)
+{
+    if (!header_good(data, len, where, e))
+        return NULL;
+    struct sn_spool_stacks *x = sn_arena_alloc(p->arena, sizeof *x);
+    if (x != NULL) {
+        *x = (struct sn_spool_stacks){{.h = data, .data = data, .p = p}, where};
+        if (open_reader(&x->r, len) && read_modules(&x->r))
+            return x;
+    }
+    sn_fail(e, where, -1, "out of memory");
+    return NULL;
+}
+
+bool sn_spool_stack(struct sn_spool_stacks *stacks, uint64_t offset, struct sn_sample *s,
+                    struct sn_error *e)
+{
+    struct sn_spool_reader *r = &stacks->r;
+    const struct sn_spool_entry *x = entry_at(r, offset);
+    *s = (struct sn_sample){0};
+    if (x == NULL || r->read > r->end)
+        return sn_fail(e, stacks->where, -1, "its spool has no stack at offset %llu",
+                       (unsigned long long)offset);
+    r->read += entry_bytes(r, x);
+    return add_stack(r, x, s) || sn_fail(e, stacks->where, -1, "out of memory");
 }
