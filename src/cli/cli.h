@@ -127,6 +127,8 @@ bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
 /* Functions and lines, from the binaries; with progress. `binary` may be NULL. */
 bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
                   bool verbose, struct sn_error *e);
+/* Is that an ELF file, and so no profile? */
+bool load_is_binary(const char *path);
 /* Before the work: a terminal gets nothing binary. */
 bool output_check(const char *path, bool binary, struct sn_error *e);
 /* Whole into `path`, or to standard output if that is NULL or "-". */
@@ -146,6 +148,7 @@ struct command {
     const char *details;  /* paragraphs for its own help; may be NULL */
     const char *examples; /* lines; may be NULL */
     int (*run)(const struct command *self, int argc, char **argv); /* after its name */
+    const struct flag_table *flags; /* its own; NULL: those of the reports, or none */
 };
 
 /* A verb of its own or a format's; *room is filled for the latter. NULL: unknown. */
@@ -155,13 +158,17 @@ const struct command *command_at(size_t i); /* NULL past the end; formats not in
 void help_command(const struct command *c, FILE *to);
 void help_all(FILE *to);
 
+/* take_dump.c: write the heap of a running program to `path` (profile/heapdump.h). */
+bool heap_take_dump(unsigned pid, const char *path, struct sn_error *e);
+
 int run_main(const struct command *self, int argc, char **argv);
+int heapdump_main(const struct command *self, int argc, char **argv);
 int report_main(const struct command *self, int argc, char **argv);
 int pprof_main(const struct command *self, int argc, char **argv);
 int help_main(const struct command *self, int argc, char **argv);
 int version_main(const struct command *self, int argc, char **argv);
 int complete_main(const struct command *self, int argc, char **argv);
 
-extern const struct flag_table run_flags[];
+extern const struct flag_table run_flags[], heapdump_flags[];
 
 #endif

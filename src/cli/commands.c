@@ -15,7 +15,26 @@ static const struct command commands[] = {
      .examples = "sonde run ./program --its-option\n"
                  "sonde run --cpu=1000 -o xz.pprof xz -9 < big > /dev/null\n"
                  "sonde run --merge -o build.pprof make -j2\n",
-     .run = run_main},
+     .run = run_main,
+     .flags = run_flags},
+    {.name = "heapdump",
+     .synopsis = "[OPTION...] [PROGRAM] DUMP",
+     .help = "what a dumped heap holds, and what keeps it alive",
+     .details =
+         "A heap dump has every block, and which refers to which. A block retains what\n"
+         "would be freed with it: itself, and all that only it leads to. A site, which "
+         "is\n"
+         "where blocks were allocated, retains what all its blocks do together. What no\n"
+         "root (global data, stacks, registers) leads to is leaked, and stands apart.\n",
+     .examples = "sonde heapdump heap.dump\n"
+                 "sonde heapdump --top=30 --sort=flat --frames=1 heap.dump\n"
+                 "sonde heapdump --why='^cache_insert' heap.dump\n"
+                 "sonde heapdump --why=0x55d0c8a012a0 heap.dump\n"
+                 "sonde heapdump --svg -o heap.svg ./program heap.dump\n"
+                 "sonde heapdump --proto -o heap.pprof heap.dump\n"
+                 "sonde tree --sample_index=retained_space heap.pprof\n",
+     .run = heapdump_main,
+     .flags = heapdump_flags},
     {.name = "pprof",
      .synopsis = "-REPORT [OPTION...] [BINARY] PROFILE...",
      .help = "the command line of 'go tool pprof'",

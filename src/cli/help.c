@@ -41,8 +41,8 @@ void help_command(const struct command *c, FILE *to)
     flags_fill(&flags, c->run == pprof_main);
     if (f != NULL || c->run == pprof_main)
         args_help(flags.tables, to);
-    if (c->run == run_main)
-        args_help(run_flags, to);
+    if (c->flags != NULL)
+        args_help(c->flags, to);
 }
 
 void help_all(FILE *to)
@@ -128,8 +128,8 @@ int complete_main(const struct command *self, int argc, char **argv)
     struct flags flags;
     (void)self;
     c = argc > 0 ? command_find(argv[0], &room) : NULL;
-    if (c != NULL && c->run == run_main) {
-        offer_flags(run_flags);
+    if (c != NULL && c->flags != NULL) {
+        offer_flags(c->flags);
     } else if (c != NULL || (argc > 0 && argv[0][0] == '-')) {
         flags_fill(&flags, c == NULL || c->run == pprof_main);
         offer_flags(flags.tables);

@@ -32,6 +32,7 @@ static const struct {
 } strangers[] = {
     {"\177ELF", 4, "is a program or library, not a profile; 'sonde run' records one"},
     {"PERFILE2", 8, "is perf's data, which is not read yet"},
+    {"SNHDUMP", 7, "is a heap dump; 'sonde heapdump' reads it"},
     {"SNSPOOL", 7, "is a spool of another version of sonde"},
     {"\0\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0", 16,
      "is a CPU profile of gperftools, which is not read yet"},
@@ -190,7 +191,7 @@ static struct sn_profile *subtract_bases(const struct request *r, struct sn_prof
 }
 
 /* pprof's rule: the first of several words may be the binary. */
-static bool is_binary(const char *path)
+bool load_is_binary(const char *path)
 {
     char head[4] = "";
     FILE *f = fopen(path, "rbe");
@@ -208,7 +209,7 @@ struct sn_profile *load_profiles(const struct request *r, char *const *paths, in
         sn_fail(e, NULL, -1, "--normalize scales to a base; give --base or --diff_base");
         return NULL;
     }
-    const char *binary = n > 1 && is_binary(paths[0]) ? paths[0] : NULL;
+    const char *binary = n > 1 && load_is_binary(paths[0]) ? paths[0] : NULL;
     if (binary != NULL)
         paths++, n--;
     struct sn_profile *p = load_all((const char *const *)paths, (size_t)n, e);

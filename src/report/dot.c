@@ -29,7 +29,9 @@ static void put_legend(const struct sn_scene *s, struct sn_buf *out)
     put_attribute(out, "subgraph cluster_L { ", title != NULL ? title : "", "\\l");
     put_attribute(out, " [shape=box fontsize=16 label=", s->legend, "\\l");
     out->len--; /* the quote: there is more to come */
-    sn_buf_puts(out, "\\lSee https://git.io/JfYMW for how to read the graph\\l\"");
+    if (s->see != NULL)
+        sn_buf_printf(out, "\\lSee %s for how to read the graph", s->see);
+    sn_buf_puts(out, "\\l\"");
     if (*s->title != '\0')
         sn_buf_printf(out, " tooltip=\"%s\"", s->title);
     sn_buf_puts(out, "] }\n");
@@ -79,15 +81,8 @@ static void put_edge(const struct sn_scene *s, const struct sn_scene_edge *e,
     sn_buf_puts(out, "]\n");
 }
 
-bool sn_report_dot(struct sn_profile *p, const struct sn_options *o, const char *argument,
-                   struct sn_buf *out, struct sn_error *e)
+void sn_scene_dot(const struct sn_scene *s, struct sn_buf *out)
 {
-    struct sn_options with_all = *o;
-    with_all.common_tags = true;
-    struct sn_scene *s = sn_scene_new(p, &with_all, e);
-    (void)argument;
-    if (s == NULL)
-        return false;
     const struct sn_scene_edge *next = s->edges; /* of the tags, in their order */
     sn_buf_printf(out, "digraph \"%s\" {\nnode [style=filled fillcolor=\"#f8f8f8\"]\n",
                   *s->title != '\0' ? s->title : "unnamed");
@@ -101,6 +96,18 @@ bool sn_report_dot(struct sn_profile *p, const struct sn_options *o, const char 
     for (; next < s->edges + s->n_edges; next++)
         put_edge(s, next, out);
     sn_buf_puts(out, "}\n");
+}
+
+bool sn_report_dot(struct sn_profile *p, const struct sn_options *o, const char *argument,
+                   struct sn_buf *out, struct sn_error *e)
+{
+    struct sn_options with_all = *o;
+    with_all.common_tags = true;
+    struct sn_scene *s = sn_scene_new(p, &with_all, e);
+    (void)argument;
+    if (s == NULL)
+        return false;
+    sn_scene_dot(s, out);
     sn_scene_free(s);
     return sn_report_done(out, e);
 }

@@ -39,6 +39,7 @@ struct sn_scene {
     struct sn_arena *arena; /* owned */
     const char *title;      /* "example1" */
     const char *legend;     /* lines parted by '\n': type, time, duration, totals */
+    const char *see;        /* where it is said how to read it; NULL: nowhere */
     int64_t total;          /* 100 % */
     struct sn_scene_node *nodes;
     uint32_t n_nodes, cap_nodes;
@@ -50,6 +51,9 @@ void sn_scene_free(struct sn_scene *s); /* NULL-safe */
 /* Filters p in place (as pprof does), aggregates, trims. */
 struct sn_scene *sn_scene_new(struct sn_profile *p, const struct sn_options *o,
                               struct sn_error *e);
+
+/* dot.c: in Graphviz's language. */
+void sn_scene_dot(const struct sn_scene *s, struct sn_buf *out);
 
 /* ---- text reports
  * ----------------------------------------------------------------------- */

@@ -21,6 +21,12 @@ bool sn_report_done(const struct sn_buf *out, struct sn_error *e);
 void sn_report_head(const struct sn_report *r, bool full, struct sn_buf *out);
 void sn_report_profile_head(const struct sn_view *v, struct sn_buf *out);
 
+/* scene.c: a share's colour: grey at 0, to red at 1, to green at -1. */
+uint32_t sn_score_color(double score, bool background);
+/* 8 to 24 points, by the root, so that small ones differ too. */
+double sn_score_font(int64_t value, int64_t max);
+struct sn_scene *sn_scene_empty(void); /* NULL: out of memory */
+
 typedef bool sn_report_fn(struct sn_profile *p, const struct sn_options *o,
                           const char *argument, struct sn_buf *out, struct sn_error *e);
 sn_report_fn sn_report_top, sn_report_tree, sn_report_peek, sn_report_dot,

@@ -26,7 +26,7 @@ static uint32_t channel(double x)
     return (uint32_t)(x * 255.0);
 }
 
-static uint32_t color_of(double score, bool background)
+uint32_t sn_score_color(double score, bool background)
 {
     double saturation = background ? 0.1 : 1.0, value = background ? 0.93 : 0.7;
     double r = value, g = value;
@@ -46,7 +46,7 @@ static uint32_t color_of(double score, bool background)
 
 static uint32_t color(const struct painter *x, int64_t value, bool background)
 {
-    return color_of((double)value / (double)sn_abs(x->r.v.total), background);
+    return sn_score_color((double)value / (double)sn_abs(x->r.v.total), background);
 }
 
 /* ---- boxes
@@ -66,13 +66,16 @@ static const char *share_text(const struct painter *x, int64_t value)
     return sn_arena_strdup(x->s->arena, s + strspn(s, " "));
 }
 
-/* 8 to 24 points, by the root, so that small ones differ too. */
+double sn_score_font(int64_t value, int64_t max)
+{
+    if (max == 0 || value == 0)
+        return 8;
+    return 8 + ceil(16 * sqrt((double)sn_abs(value) / (double)max));
+}
+
 static double font_size(const struct painter *x, int64_t flat)
 {
-    double size = 8;
-    if (x->max_flat != 0 && flat != 0)
-        size += ceil(16 * sqrt((double)sn_abs(flat) / (double)x->max_flat));
-    return size;
+    return sn_score_font(flat, x->max_flat);
 }
 
 static const char *node_label(const struct painter *x, const struct sn_node *n,
@@ -368,6 +371,7 @@ static bool describe(struct painter *x)
     x->s->legend = b.data;
     x->s->title = sn_arena_strdup(x->s->arena, x->r.v.title);
     x->s->total = x->r.v.total;
+    x->s->see = "https://git.io/JfYMW";
     for (uint32_t i = 0; i < x->r.g->n_order; i++) {
         const struct sn_node *n = &x->r.g->nodes[x->r.g->order[i]];
         int64_t flat = sn_abs(sn_mean(n->flat, n->flat_div));
@@ -395,7 +399,7 @@ static void paint(struct painter *x)
         add_edge(x, edges[i]);
 }
 
-static struct sn_scene *new_scene(void)
+struct sn_scene *sn_scene_empty(void)
 {
     struct sn_arena *a = sn_arena_new();
     struct sn_scene *s = a != NULL ? sn_arena_alloc(a, sizeof *s) : NULL;
@@ -410,7 +414,7 @@ struct sn_scene *sn_scene_new(struct sn_profile *p, const struct sn_options *o,
                               struct sn_error *e)
 {
     struct sn_view_kind kind = {.node_count = 80, .drawn = true, .edges = true};
-    struct painter x = {.s = new_scene(), .shortener = sn_shortener_new(e)};
+    struct painter x = {.s = sn_scene_empty(), .shortener = sn_shortener_new(e)};
     bool good = x.s != NULL && x.shortener != NULL &&
                 sn_report_open(&x.r, p, o, kind, true, e) && describe(&x);
     x.hide_labels = good && !o->common_tags && !labels_vary(p);
