@@ -13,7 +13,7 @@ def verbs():
 def test_help():
     status, out, err = call("--help")
     equal((status, err), (0, ""), "--help succeeds, on standard output")
-    for verb in ["run", "pprof", "top", "dot", "svg", "pdf", "png"]:
+    for verb in ["run", "heapdump", "pprof", "top", "dot", "svg", "pdf", "png"]:
         ok(verb in verbs(), f"help lists {verb}")
     for verb in verbs():
         status, out, err = call("help", verb)
@@ -167,6 +167,7 @@ def test_completion():
     ok({"run", "top", "pdf"} <= set(words) and "__complete" not in words, "verbs")
     ok("--focus=" in call("__complete", "top")[1].split(), "options of a report")
     ok("--merge" in call("__complete", "run")[1].split(), "options of run")
+    ok("--why=" in call("__complete", "heapdump")[1].split(), "options of heapdump")
     ok("--top" in call("__complete", "-t")[1].split(), "reports as flags")
     script = pathlib.Path(__file__).resolve().parents[2] / "share" / "completions" / "sonde"
     asked = (f"source {script}; COMP_WORDS=({SONDE} to); COMP_CWORD=1; compopt() {{ :; }}; _sonde; "
