@@ -10,13 +10,18 @@
  */
 #include "heap_priv.h"
 
+struct edges {
+    uint32_t next, end;
+};
+
 struct walk {
     struct sn_heap *h;
-    uint32_t *parent; /* by number */
-    uint32_t *cursor; /* of a block: its next edge */
-    uint32_t count;   /* blocks numbered */
-    uint32_t *up;     /* of a block in a first walk: where it came from */
-    uint32_t *ended;  /* the blocks a first walk finished, in order */
+    uint32_t *parent;   /* by number */
+    struct edges *left; /* by number: those that are still to be followed */
+    uint32_t *cursor;   /* of a block in a first walk: its next edge */
+    uint32_t count;     /* blocks numbered */
+    uint32_t *up;       /* of a block in a first walk: where it came from */
+    uint32_t *ended;    /* the blocks a first walk finished, in order */
     uint32_t n_ended;
 };
 
@@ -51,6 +56,10 @@ static void meet(struct walk *w, uint32_t block, uint32_t parent)
     w->h->number[block] = ++w->count;
     w->h->order[w->count] = block;
     w->parent[w->count] = parent;
+    for (uint32_t i = w->h->first_out[block]; i < w->h->first_out[block + 1]; i++)
+        __builtin_prefetch(&w->h->number[w->h->d->edges[i].to]);
+    w->left[w->count] =
+        (struct edges){w->h->first_out[block], w->h->first_out[block + 1]};
 }
 
 /* Number all that is reached from here, and was not before. */
@@ -60,19 +69,17 @@ static void walk_from(struct walk *w, uint32_t block)
     if (h->number[block] != 0)
         return;
     meet(w, block, 0);
-    for (;;) {
-        uint32_t number = h->number[block];
-        if (w->cursor[block] < h->first_out[block + 1]) {
-            uint32_t to = h->d->edges[w->cursor[block]++].to;
-            if (h->number[to] != 0)
-                continue;
-            meet(w, to, number);
-            block = to;
-        } else if (w->parent[number] != 0) {
-            block = h->order[w->parent[number]];
-        } else {
-            return;
+    for (uint32_t number = w->count; number != 0;) {
+        struct edges *left = &w->left[number];
+        if (left->next == left->end) {
+            number = w->parent[number];
+            continue;
         }
+        uint32_t to = h->d->edges[left->next++].to;
+        if (h->number[to] != 0)
+            continue;
+        meet(w, to, number);
+        number = w->count;
     }
 }
 
@@ -115,7 +122,7 @@ static uint32_t walk_rest(struct walk *w, uint32_t flag)
             finish_from(w, b);
     for (uint32_t i = 0; i < w->n_ended; i++) {
         uint32_t b = w->ended[i];
-        w->cursor[b] = h->first_out[b];
+        w->cursor[b] = h->first_out[b]; /* for the next first walk */
         w->up[b] = SN_NONE;
     }
     for (uint32_t i = w->n_ended; i-- > 0;) {
@@ -132,6 +139,7 @@ static bool number_blocks(struct sn_heap *h, uint32_t *parent, struct sn_arena *
 {
     size_t size = ((size_t)h->n + 1) * sizeof(uint32_t);
     struct walk w = {.h = h, .parent = parent};
+    w.left = sn_arena_alloc(scratch, ((size_t)h->n + 1) * sizeof *w.left);
     w.cursor = sn_arena_alloc(scratch, size);
     w.up = sn_arena_alloc(scratch, size);
     w.ended = sn_arena_alloc(scratch, size);

@@ -4,8 +4,8 @@
 
 #include "graph/heap.h"
 
-/* dominators.c: fill h->idom. `parent` is the depth-first spanning tree by number; it is
- * used up. */
-bool sn_heap_dominators(struct sn_heap *h, uint32_t *parent, struct sn_arena *scratch);
+/* dominators.c: fill h->idom. `parent` is the depth-first spanning tree by number. */
+bool sn_heap_dominators(struct sn_heap *h, const uint32_t *parent,
+                        struct sn_arena *scratch);
 
 #endif

@@ -86,8 +86,8 @@ static uint64_t own_bit(const struct flood *f, uint32_t block)
 
 static void pour(struct flood *f, uint32_t block, uint64_t bits)
 {
-    bits &= ~own_bit(f, block) & ~f->free[block];
-    if (bits == 0)
+    bits &= ~f->free[block];
+    if (bits == 0 || (bits &= ~own_bit(f, block)) == 0)
         return;
     f->free[block] |= bits;
     if (f->queued[block])
@@ -100,9 +100,10 @@ static void pour(struct flood *f, uint32_t block, uint64_t bits)
 static void flood(struct flood *f)
 {
     const struct sn_heap *h = f->h;
-    for (uint32_t v = 1; v <= h->n; v++)
-        if (sn_heap_is_entry(h, h->order[v]))
-            pour(f, h->order[v], UINT64_MAX);
+    bool leaks = h->n_live < h->n;
+    for (uint32_t b = 0; b < h->n; b++)
+        if (sn_heap_is_entry(h, b))
+            pour(f, b, UINT64_MAX);
     while (f->length > 0) {
         uint32_t b = f->queue[f->head];
         f->head = f->head + 1 < h->n ? f->head + 1 : 0;
@@ -110,7 +111,7 @@ static void flood(struct flood *f)
         f->queued[b] = 0;
         for (uint32_t i = h->first_out[b]; i < h->first_out[b + 1]; i++) {
             uint32_t to = h->d->edges[i].to;
-            if (!sn_heap_is_stray(h, b, to))
+            if (!leaks || !sn_heap_is_stray(h, b, to))
                 pour(f, to, f->free[b]);
         }
     }

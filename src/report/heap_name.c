@@ -20,8 +20,9 @@ static void put_unnamed(const struct sn_profile *p, const struct sn_location *l,
         return;
     }
     const struct sn_mapping *m = &p->mappings[l->mapping];
+    uint64_t offset = l->address - m->start + m->offset;
     sn_buf_printf(b, "%s+0x%llx", sn_base_name(sn_profile_str(p, m->file)),
-                  (unsigned long long)(l->address - m->start + m->offset));
+                  (unsigned long long)offset);
 }
 
 static void name_stack(const struct sn_profile *p, const struct sn_sample *s,
