@@ -17,7 +17,7 @@ to_build=(meson ninja-build gcc g++ libc6-dev pkg-config python3 libdw-dev libel
  libgraphviz-dev libcairo2-dev libpango1.0-dev libdeflate-dev libiberty-dev libpcre2-dev)
 to_test=(binutils xz-utils sqlite3 redis-server redis-tools golang-go poppler-utils)
 to_lint=(clang-format clang-tidy shellcheck)
-to_fuzz=(clang)
+to_fuzz=(clang libclang-rt-dev)
 to_bench=(libgoogle-perftools-dev google-perftools linux-perf libunwind-dev)
 
 need() { # need PACKAGE...: install those that are missing
