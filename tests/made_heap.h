@@ -15,7 +15,8 @@ struct made_heap {
     uint32_t n_stacks;                  /* 0: no spool */
 };
 
-#define MADE_ENTRY  (sizeof(struct sn_spool_entry) + MADE_PCS * sizeof(uint64_t))
+#define MADE_ENTRY                                                                       \
+    (sizeof(struct sn_spool_entry) + (SN_HEAP_VALUES + MADE_PCS) * sizeof(uint64_t))
 #define MADE_MODULE 0x400000
 
 static inline void made_spool(const struct made_heap *m, unsigned char *to)
@@ -25,7 +26,10 @@ static inline void made_spool(const struct made_heap *m, unsigned char *to)
     *h = (struct sn_spool_header){.magic = SN_SPOOL_MAGIC,
                                   .version = 1,
                                   .state = 1,
-                                  .period_ns = 1000000,
+                                  .kind = SN_SPOOL_HEAP,
+                                  .n_values = SN_HEAP_VALUES,
+                                  .scale = 1,
+                                  .period = 1,
                                   .exe = "/bin/made",
                                   .n_modules = 1,
                                   .used = m->n_stacks * MADE_ENTRY};
@@ -36,7 +40,7 @@ static inline void made_spool(const struct made_heap *m, unsigned char *to)
     for (uint32_t i = 0; i < m->n_stacks; i++) {
         struct sn_spool_entry *x = (void *)(to + SN_SPOOL_AT_ENTRIES + i * MADE_ENTRY);
         while (x->n_pcs < MADE_PCS && m->stacks[i][x->n_pcs] != 0) {
-            x->pcs[x->n_pcs] = m->stacks[i][x->n_pcs];
+            sn_spool_pcs(h, x)[x->n_pcs] = m->stacks[i][x->n_pcs];
             x->n_pcs++;
         }
     }

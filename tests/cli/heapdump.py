@@ -7,6 +7,7 @@ import struct
 from tool import *
 
 # profile.h's spool, heapdump.h's tables
+HEAP_VALUES = 31  # of an entry of an exact heap: enum sn_heap_value
 AT_MODULES, MODULES, MODULE = 4096, 1024, 24 + 8 + 32 + 448
 AT_THREADS = AT_MODULES + MODULES * MODULE
 AT_ENTRIES = AT_THREADS + 8192 * 48 + 65536 * 4
@@ -45,10 +46,10 @@ def spool(path, stacks):
     for stack in stacks:
         places.append((AT_ENTRIES + len(entries)) // 8)
         pcs = [LOADED_AT + at[name] + 1 for name in stack]
-        entries += struct.pack("<IIQQIHHII", 0, 0, 1, 1, 0, len(pcs), 0, 0, 0)
-        entries += struct.pack(f"<{len(pcs)}Q", *pcs)
+        entries += struct.pack("<IIIIHHHH", 0, 0, 0, 0, len(pcs), 0, 0, 0)
+        entries += bytes(8 * HEAP_VALUES) + struct.pack(f"<{len(pcs)}Q", *pcs)
     # struct sn_spool_header: magic .. period; times and clock; exe; counts
-    header = struct.pack("<8sIIIIQ", b"SNSPOOL1", 1, 42, 1, 1, 1000000)
+    header = struct.pack("<8sIIIIIIQ", b"SNSPOOL1", 1, 42, 1, 1, HEAP_VALUES, 1, 1)
     header += bytes(4 * 8 + 32 + 32) + path.encode().ljust(448, b"\0") + bytes(448)
     header += struct.pack("<IIQQQ", 1, 0, len(entries), 0, 0)
     tables = header.ljust(AT_MODULES, b"\0") + module
