@@ -124,9 +124,11 @@ struct sn_profile *load_profiles(const struct request *r, char *const *paths, in
 /* Read pprof's words for --symbolize; *skip: no symbols are wanted. */
 bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
                struct sn_error *e);
+/* What is said of modules whose names were not found. */
+enum telling { TELL_NOTHING, TELL_MODULES, TELL_ATTEMPTS };
 /* Functions and lines, from the binaries; with progress. `binary` may be NULL. */
 bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
-                  bool verbose, struct sn_error *e);
+                  enum telling telling, struct sn_error *e);
 /* Is that an ELF file, and so no profile? */
 bool load_is_binary(const char *path);
 /* Before the work: a terminal gets nothing binary. */

@@ -79,7 +79,7 @@ static void file_of(const struct destination *d, const struct sn_recorded *p,
 static bool write_profile(struct sn_profile *p, const char *path, struct sn_error *e)
 {
     struct sn_buf out = {.arena = p->arena};
-    return load_symbols(p, NULL, NULL, false, e) && output_profile(p, &out, e) &&
+    return load_symbols(p, NULL, NULL, TELL_NOTHING, e) && output_profile(p, &out, e) &&
            output_write(path, &out, e);
 }
 
@@ -193,7 +193,7 @@ static bool write_merged(const struct harvest *h, struct sn_profile *all, bool q
     return true;
 }
 
-/* The first ten of `top`, as the report room prints them. */
+/* The first ten of `top`, as the report room prints them, below what has no names. */
 static void print_top(struct sn_profile *p)
 {
     struct sn_options o = sn_options_default();
@@ -201,7 +201,8 @@ static void print_top(struct sn_profile *p)
     struct sn_error e = {.offset = -1};
     o.node_count = 10;
     o.compact_labels = true;
-    bool good = format_find("top")->write(p, &o, NULL, &out, &e);
+    bool good = load_symbols(p, NULL, NULL, TELL_MODULES, &e) &&
+                format_find("top")->write(p, &o, NULL, &out, &e);
     if (good && colour_wanted(stderr)) {
         paint_table(&out, &painted);
         out = painted;

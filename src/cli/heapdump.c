@@ -307,7 +307,9 @@ static bool report_dump(const struct sn_heapdump *d, const char *path, const cha
         sn_fail(e, path, -1, "out of memory");
     else
         v.p = sn_heapdump_stacks(d, v.site_of, path, e);
-    bool good = v.p != NULL && load_symbols(v.p, binary, r->symbolize, r->verbose, e) &&
+    bool good = v.p != NULL &&
+                load_symbols(v.p, binary, r->symbolize,
+                             r->verbose ? TELL_ATTEMPTS : TELL_MODULES, e) &&
                 write_report(&v, r, e);
     sn_profile_free(v.p);
     sn_arena_free(a);

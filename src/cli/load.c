@@ -215,7 +215,8 @@ struct sn_profile *load_profiles(const struct request *r, char *const *paths, in
     struct sn_profile *p = load_all((const char *const *)paths, (size_t)n, e);
     if (p != NULL && r->n_bases > 0)
         p = subtract_bases(r, p, e);
-    if (p != NULL && !load_symbols(p, binary, r->symbolize, r->verbose, e)) {
+    enum telling telling = r->verbose ? TELL_ATTEMPTS : TELL_MODULES;
+    if (p != NULL && !load_symbols(p, binary, r->symbolize, telling, e)) {
         sn_profile_free(p);
         return NULL;
     }
@@ -288,23 +289,26 @@ static const char *const *search_path(struct sn_arena *a, const char *dirs[MAX_D
 }
 
 /* A line a module; what was tried for it, indented, on request. */
-static void tell_unnamed(const struct sn_buf *log, bool verbose)
+static void tell_unnamed(const struct sn_buf *log, enum telling telling)
 {
+    static const char *const hints[] = {
+        [TELL_MODULES] = " (is its -dbgsym package installed? 'sonde top --verbose' says "
+                         "what was tried)",
+        [TELL_ATTEMPTS] = ""};
+    if (telling == TELL_NOTHING)
+        return;
     for (const char *line = log->data; line != NULL && *line != '\0';) {
         size_t n = strcspn(line, "\n");
         if (*line != ' ')
-            say("%.*s%s", (int)n, line,
-                verbose
-                    ? ""
-                    : " (is its -dbgsym package installed? --verbose: what was tried)");
-        else if (verbose)
+            say("%.*s%s", (int)n, line, hints[telling]);
+        else if (telling == TELL_ATTEMPTS)
             fprintf(stderr, "%.*s\n", (int)n, line);
         line += n + (line[n] == '\n');
     }
 }
 
 bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
-                  bool verbose, struct sn_error *e)
+                  enum telling telling, struct sn_error *e)
 {
     const char *dirs[MAX_DIRS + 1];
     struct progress progress = {0};
@@ -318,6 +322,6 @@ bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
     struct sn_buf log = {.arena = p->arena};
     bool good = skip || sn_symbolize(p, &o, &log, e);
     progress_clear(&progress);
-    tell_unnamed(&log, verbose);
+    tell_unnamed(&log, telling);
     return good;
 }

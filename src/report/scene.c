@@ -344,16 +344,30 @@ static void add_edge(struct painter *x, const struct sn_edge *e)
  * ----------------------------------------------------------------------------------------
  */
 
+/* The next label of words from *i on: numbers, such as a thread's, are other boxes. */
+static const struct sn_label *next_words(const struct sn_profile *p,
+                                         const struct sn_sample *s, uint32_t *i)
+{
+    while (*i < s->n_labels) {
+        const struct sn_label *l = &p->labels[s->label0 + (*i)++];
+        if (l->str != 0)
+            return l;
+    }
+    return NULL;
+}
+
 static bool same_labels(const struct sn_profile *p, const struct sn_sample *a,
                         const struct sn_sample *b)
 {
-    const struct sn_label *x = p->labels + a->label0, *y = p->labels + b->label0;
-    if (a->n_labels != b->n_labels)
-        return false;
-    for (uint32_t i = 0; i < a->n_labels; i++)
-        if (x[i].key != y[i].key || x[i].str != y[i].str || x[i].num != y[i].num)
-            return false;
-    return true;
+    uint32_t i = 0, k = 0;
+    const struct sn_label *x, *y;
+    do {
+        x = next_words(p, a, &i);
+        y = next_words(p, b, &k);
+        if (x == NULL || y == NULL)
+            return x == y;
+    } while (x->key == y->key && x->str == y->str);
+    return false;
 }
 
 static bool labels_vary(const struct sn_profile *p)

@@ -219,8 +219,6 @@ static bool symbolize_mapping(struct symbolizer *s, uint32_t m)
     struct sn_error why = {.offset = -1};
     char text[640];
     uint32_t n, *v;
-    if (mapping->has_functions && !s->o->force)
-        return true;
     v = wanting(s, m, &n);
     const char *path = find_file(s, m), *name = base_name(path);
     if (v == NULL || n == 0)

@@ -15,7 +15,7 @@ enum sn_demangle {
 };
 
 struct sn_symbolize_options {
-    bool force; /* also mappings that have functions already */
+    bool force; /* also addresses that have names already */
     bool no_inlines;
     enum sn_demangle
         demangle;       /* as pprof: default drops parameters and template arguments */

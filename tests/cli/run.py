@@ -59,6 +59,17 @@ def test_first_look():
     equal(run("-q", *burn())[2], "", "-q: no word")
 
 
+def test_nameless():
+    if missing("strip"):
+        return skip("without names", "no strip")
+    directory = scratch()
+    bare = f"{directory}/bare"
+    subprocess.run(["strip", "-o", bare, PROGRAMS / "shares"], check=True)
+    equal(run("-q", bare, "50")[2], "", "-q says nothing of what has no names")
+    err = run("sh", "-c", f"{bare} 100; {bare} 100; {bare} 100")[2]
+    equal(err.count("sonde: bare: "), 1, "without it such a module is named once, for all processes")
+
+
 def test_names():
     directory = scratch()
     for want in [["cpu.pprof"], ["cpu.2.pprof", "cpu.pprof"],

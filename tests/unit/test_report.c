@@ -121,10 +121,34 @@ static void scene(void)
     sn_profile_free(p);
 }
 
+/* Labels that all samples share, whatever their threads' numbers, are not drawn. */
+static void shared_labels(void)
+{
+    static const struct {
+        const char *program;
+        uint32_t tags;
+    } rows[] = {{"main;a 10 thread=one tid:1\nmain;b 10 thread=one tid:2\n", 0},
+                {"main;a 10 thread=one tid:1\nmain;b 10 thread=two tid:2\n", 2},
+                {"main;a 10 thread=one tid:1\nmain;b 10 tid:2\n", 1}};
+    for (size_t k = 0; k < SN_COUNT(rows); k++) {
+        struct sn_error e = {.offset = -1};
+        struct sn_options o = sn_options_default();
+        struct sn_profile *p = made(rows[k].program);
+        struct sn_scene *s = sn_scene_new(p, &o, &e);
+        uint32_t tags = 0;
+        for (uint32_t i = 0; s != NULL && i < s->n_nodes; i++)
+            tags += s->nodes[i].tag;
+        is_int(tags, rows[k].tags, "boxes of labels, picture %zu", k);
+        sn_scene_free(s);
+        sn_profile_free(p);
+    }
+}
+
 int main(void)
 {
     words();
     parts();
     scene();
+    shared_labels();
     return done();
 }

@@ -91,6 +91,10 @@ static void itself(void)
     ok(p->mappings[0].has_functions && p->mappings[0].has_lines &&
            p->mappings[0].has_inlines,
        "the mapping says what it has");
+    p->locations[0].n_lines = 0;
+    sn_symbolize(p, &o, NULL, &e);
+    is_str(name_at(p, 0, 0), "named_function",
+           "what was left without a name is tried again");
     sn_profile_free(p);
     o.no_inlines = true;
     p = of_this_program(self, pcs, 3);
