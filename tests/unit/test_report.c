@@ -127,18 +127,18 @@ static void shared_labels(void)
     static const struct {
         const char *program;
         uint32_t tags;
-    } rows[] = {{"main;a 10 thread=one tid:1\nmain;b 10 thread=one tid:2\n", 0},
-                {"main;a 10 thread=one tid:1\nmain;b 10 thread=two tid:2\n", 2},
-                {"main;a 10 thread=one tid:1\nmain;b 10 tid:2\n", 1}};
-    for (size_t k = 0; k < SN_COUNT(rows); k++) {
+    } cases[] = {{"main;a 10 thread=one tid:1\nmain;b 10 thread=one tid:2\n", 0},
+                 {"main;a 10 thread=one tid:1\nmain;b 10 thread=two tid:2\n", 2},
+                 {"main;a 10 thread=one tid:1\nmain;b 10 tid:2\n", 1}};
+    for (size_t k = 0; k < SN_COUNT(cases); k++) {
         struct sn_error e = {.offset = -1};
         struct sn_options o = sn_options_default();
-        struct sn_profile *p = made(rows[k].program);
+        struct sn_profile *p = made(cases[k].program);
         struct sn_scene *s = sn_scene_new(p, &o, &e);
         uint32_t tags = 0;
         for (uint32_t i = 0; s != NULL && i < s->n_nodes; i++)
             tags += s->nodes[i].tag;
-        is_int(tags, rows[k].tags, "boxes of labels, picture %zu", k);
+        is_int(tags, cases[k].tags, "boxes of labels");
         sn_scene_free(s);
         sn_profile_free(p);
     }
