@@ -34,7 +34,7 @@
 #include <unistd.h>
 
 #define DEFERRED_MAX   256
-#define OWN_FRAMES_MAX 8
+#define OWN_FRAMES_MAX 12   /* of ours, and of operator new */
 #define NAME_EVERY     1024 /* recorded events of a thread */
 
 /* Never unmapped: reused by a later thread. */
@@ -297,15 +297,26 @@ static void count_allocated(struct sn_spool_entry *x, uint64_t size)
     raise_peak(h, __atomic_add_fetch(&h->live_bytes, bytes, __ATOMIC_RELAXED));
 }
 
-/* The entry of the stack above the call that returns to `caller`. */
+/* Which of the first frames is in the call that returns to `caller`; n: none is. */
+static size_t frame_of(const uintptr_t *pcs, size_t n, const void *caller)
+{
+    for (size_t i = 0; i < n && i < OWN_FRAMES_MAX; i++)
+        if (pcs[i] + 1 == (uintptr_t)caller)
+            return i;
+    return n;
+}
+
+/* The entry of the stack above the call that returns to `caller`, or to that of new. */
 static struct sn_spool_entry *stack_entry(struct sn_heap_thread *t, uint64_t size,
                                           const void *caller)
 {
     enum sn_unwind_end end;
-    size_t n = sn_unwind_here(t->stack, t->pcs, SN_COUNT(t->pcs), &end), own = 0;
-    while (own < n && own < OWN_FRAMES_MAX && t->pcs[own] + 1 != (uintptr_t)caller)
-        own++;
-    if (own == n || own == OWN_FRAMES_MAX)
+    const void *callers[] = {sn_within_new.caller, sn_within_new.inner, caller};
+    size_t n = sn_unwind_here(t->stack, t->pcs, SN_COUNT(t->pcs), &end), own = n;
+    for (size_t i = 0; i < SN_COUNT(callers) && own == n; i++)
+        if (callers[i] != NULL)
+            own = frame_of(t->pcs, n, callers[i]);
+    if (own == n)
         own = 0; /* not met: better too much than nothing */
     n = n - own < SN_MAX_DEPTH ? n - own : SN_MAX_DEPTH;
     struct sn_table_key key = {.thread = t->slot,

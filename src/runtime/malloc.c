@@ -152,8 +152,9 @@ void sn_real_free(void *p)
 
 static inline void *told(void *p, size_t size, const void *caller)
 {
-    if (sn_heap_due(size)) {
-        if (p != NULL)
+    if (sn_heap_on()) {
+        sn_within_new.told = p;
+        if (sn_heap_due(size) && p != NULL)
             sn_heap_allocated(p, size, caller);
     } else if (__builtin_expect(!settled, 0) && p != NULL) {
         note(p, size);
@@ -184,7 +185,7 @@ SN_PUBLIC void free(void *p)
 {
     if (is_first(p))
         return;
-    if (sn_heap_on() && p != NULL && !sn_heap_freeing(p))
+    if (sn_heap_on() && p != NULL && p != sn_within_new.freed && !sn_heap_freeing(p))
         return;
     if (__builtin_expect(!settled, 0))
         strike(p);

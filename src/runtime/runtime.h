@@ -322,6 +322,15 @@ bool sn_heap_dump(const char *path, struct sn_error *e);
 /* ---- malloc.c, new.c: the allocator's functions
  * ------------------------------------------ */
 
+/* The calling thread's: in which of C++'s operators it is, or was when it threw. */
+extern __thread struct sn_within_new {
+    const void *caller; /* where the outermost new returns to; NULL: none */
+    uintptr_t frame;    /* its own */
+    const void *inner;  /* where the innermost returns to */
+    void *told;         /* what malloc has told last */
+    void *freed;        /* what delete has told, and will free; NULL: nothing */
+} sn_within_new __attribute__((tls_model("initial-exec")));
+
 void sn_malloc_bind(void);
 /* False: the program has a malloc of its own, which is met first. */
 bool sn_malloc_is_ours(void);
