@@ -68,6 +68,45 @@ const char *sonde_error(void);
  */
 int sonde_heapdump_write(const char *path);
 
+/*
+ * A profile of the program's own: whatever it opens and must close, by the stacks that
+ * opened it. As Go's pprof.NewProfile. It is there whether anything is recorded or not;
+ * when a recording ends, each that is not empty is written to its directory, as
+ * NAME.pprof.
+ *
+ *     static struct sonde_profile *connections;
+ *     connections = sonde_profile_new("connections");
+ *     sonde_profile_add(connections, conn);        // where it is opened
+ *     sonde_profile_remove(connections, conn);     // where it is closed
+ */
+struct sonde_profile;
+/* The profile of that name, made if there is none; never freed. NULL: ENOMEM, or EINVAL:
+ * a name is a file's, at most 63 bytes, without a slash. */
+struct sonde_profile *sonde_profile_new(const char *name);
+/* Keep `key`, any value but (void *)-1, with the caller's stack. 0, or -1 with errno:
+ * EEXIST, it is there; ENOSPC, ENOMEM. */
+int sonde_profile_add(struct sonde_profile *p, const void *key);
+int sonde_profile_remove(struct sonde_profile *p, const void *key); /* ENOENT */
+size_t sonde_profile_count(const struct sonde_profile *p); /* keys that it holds */
+/* Write it now, whole or not at all: 0, or -1 with sonde_error() set. */
+int sonde_profile_write(struct sonde_profile *p, const char *path);
+
+/* The state of the heap. Bytes are the allocator's own figures (the C library's,
+ * jemalloc's, tcmalloc's, mimalloc's); what it does not tell is 0. */
+struct sonde_mem_stats {
+    size_t size;         /* sizeof(struct sonde_mem_stats), or 0: the fields since 0.1 */
+    size_t in_use_bytes; /* in blocks that the program holds */
+    size_t idle_bytes;   /* obtained from the system, in no block */
+    size_t system_bytes; /* obtained from the system: the sum of both */
+    size_t released_bytes;                      /* given back, its addresses kept */
+    double fragmentation;                       /* idle_bytes / system_bytes */
+    size_t resident_bytes, peak_resident_bytes; /* of the whole process */
+    /* While a heap is recorded, since its beginning; sampled, they are estimates. */
+    bool counted; /* else the rest is 0 */
+    size_t objects, allocations, frees;
+};
+int sonde_read_mem_stats(struct sonde_mem_stats *stats); /* 0, or -1 with errno EINVAL */
+
 /* Start now, stop when the program ends; a failure is told on stderr.
  *     int main(void) { SONDE_PROFILE(.cpu_profile = true); ... */
 #define SONDE_PROFILE(...)                                                               \

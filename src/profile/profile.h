@@ -158,7 +158,7 @@ struct sn_spool_entry {
     uint64_t values[];
 };
 
-enum sn_spool_kind { SN_SPOOL_CPU, SN_SPOOL_HEAP, SN_SPOOL_KINDS };
+enum sn_spool_kind { SN_SPOOL_CPU, SN_SPOOL_HEAP, SN_SPOOL_CUSTOM, SN_SPOOL_KINDS };
 
 enum sn_cpu_value {
     SN_CPU_SAMPLES, /* relaxed atomic adds */
@@ -188,6 +188,9 @@ enum sn_heap_value {
     SN_HEAP_DECADES = 10, /* below 1 us, below 10 us, ..., from 100 s on */
     SN_HEAP_VALUES = SN_HEAP_LIFETIMES + 2 * SN_HEAP_DECADES
 };
+
+/* Of a profile of the program's own, named by the header's output: keys that it holds. */
+enum sn_custom_value { SN_CUSTOM_ADDED, SN_CUSTOM_REMOVED, SN_CUSTOM_VALUES };
 
 enum sn_spool_drop {                  /* why a tick brought no sample */
                      SN_DROP_FULL,    /* no room in the spool */
@@ -272,7 +275,7 @@ bool sn_spool_is(const void *data, size_t len);
  * peak_ (at its highest) objects/count and space/bytes, if exact also temporary_ (freed
  * by the next event of the thread that allocated them) and leaked_; the label bytes, an
  * average of its size class; if exact, the label lifetime (nanoseconds, the lower bound
- * of a decade) where blocks were freed.
+ * of a decade) where blocks were freed. Of a custom one: its name/count, what it holds.
  */
 struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where,
                                  struct sn_error *e);

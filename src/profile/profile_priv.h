@@ -46,7 +46,8 @@ struct sn_spool_kind_reader {
     bool (*add_entry)(struct sn_spool_reader *r, const struct sn_spool_entry *x);
     void (*add_comments)(struct sn_spool_reader *r);
 };
-extern const struct sn_spool_kind_reader sn_spool_cpu_reader, sn_spool_heap_reader;
+extern const struct sn_spool_kind_reader sn_spool_cpu_reader, sn_spool_heap_reader,
+    sn_spool_custom_reader;
 
 static inline uint64_t sn_spool_value(const struct sn_spool_entry *x, unsigned i)
 {

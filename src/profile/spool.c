@@ -22,7 +22,9 @@ static const char *const end_names[] = {
 };
 
 static const struct sn_spool_kind_reader *const kinds[SN_SPOOL_KINDS] = {
-    [SN_SPOOL_CPU] = &sn_spool_cpu_reader, [SN_SPOOL_HEAP] = &sn_spool_heap_reader};
+    [SN_SPOOL_CPU] = &sn_spool_cpu_reader,
+    [SN_SPOOL_HEAP] = &sn_spool_heap_reader,
+    [SN_SPOOL_CUSTOM] = &sn_spool_custom_reader};
 
 bool sn_spool_is(const void *data, size_t len)
 {

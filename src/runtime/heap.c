@@ -33,8 +33,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define SHARDS_OF_ALL  1024
+#define SHARDS_OF_SOME 8
 #define DEFERRED_MAX   256
-#define OWN_FRAMES_MAX 12   /* of ours, and of operator new */
 #define NAME_EVERY     1024 /* recorded events of a thread */
 
 /* Never unmapped: reused by a later thread. */
@@ -55,7 +56,7 @@ struct sn_heap_thread {
         size_t size;
         bool freed; /* to be freed; else it was allocated: to be known */
     } deferred[DEFERRED_MAX];
-    uintptr_t pcs[SN_MAX_DEPTH + OWN_FRAMES_MAX];
+    uintptr_t pcs[SN_MAX_DEPTH + SN_OWN_FRAMES];
 };
 
 _Alignas(4096) union sn_heap_switch sn_heap_switch;
@@ -68,6 +69,8 @@ static double rate_bytes;
 static uint64_t start_ns;
 static pthread_key_t end_key;
 static bool have_key;
+
+struct sn_live sn_heap_live;
 
 /* ---- threads --------------------------------------------------------------------------
  */
@@ -297,15 +300,6 @@ static void count_allocated(struct sn_spool_entry *x, uint64_t size)
     raise_peak(h, __atomic_add_fetch(&h->live_bytes, bytes, __ATOMIC_RELAXED));
 }
 
-/* Which of the first frames is in the call that returns to `caller`; n: none is. */
-static size_t frame_of(const uintptr_t *pcs, size_t n, const void *caller)
-{
-    for (size_t i = 0; i < n && i < OWN_FRAMES_MAX; i++)
-        if (pcs[i] + 1 == (uintptr_t)caller)
-            return i;
-    return n;
-}
-
 /* The entry of the stack above the call that returns to `caller`, or to that of new. */
 static struct sn_spool_entry *stack_entry(struct sn_heap_thread *t, uint64_t size,
                                           const void *caller)
@@ -315,7 +309,7 @@ static struct sn_spool_entry *stack_entry(struct sn_heap_thread *t, uint64_t siz
     size_t n = sn_unwind_here(t->stack, t->pcs, SN_COUNT(t->pcs), &end), own = n;
     for (size_t i = 0; i < SN_COUNT(callers) && own == n; i++)
         if (callers[i] != NULL)
-            own = frame_of(t->pcs, n, callers[i]);
+            own = sn_thread_frame_of(t->pcs, n, callers[i]);
     if (own == n)
         own = 0; /* not met: better too much than nothing */
     n = n - own < SN_MAX_DEPTH ? n - own : SN_MAX_DEPTH;
@@ -351,7 +345,7 @@ static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
     block.entry = (uint32_t)(((uintptr_t)x - (uintptr_t)sn_heap_table.header) / 8);
     block.time_hi = now >> 32;
     block.time_lo = (uint32_t)now;
-    if (!sn_live_put(&block, &replaced)) {
+    if (!sn_live_put(&sn_heap_live, &block, &replaced)) {
         sn_table_drop(&sn_heap_table, SN_DROP_FULL, 1);
         knows_all = false;
         return;
@@ -365,14 +359,14 @@ static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
 static void know(void *p, size_t size)
 {
     struct sn_block replaced, block = {.address = (uintptr_t)p, .size = size};
-    if (exact && !sn_live_put(&block, &replaced))
+    if (exact && !sn_live_put(&sn_heap_live, &block, &replaced))
         knows_all = false;
 }
 
 static void forget(struct sn_heap_thread *t, uintptr_t address)
 {
     struct sn_block block;
-    if (sn_live_take(address, &block) && block.entry != 0)
+    if (sn_live_take(&sn_heap_live, address, &block) && block.entry != 0)
         count_freed(&block, address == t->last);
     t->last = 0;
 }
@@ -422,7 +416,8 @@ void sn_heap_allocated(void *p, size_t size, const void *caller)
 /* Without a lock, which only where few are recorded is possible. */
 static bool is_unknown(void *p)
 {
-    return sn_heap_mode() == SN_HEAP_SOME && !sn_live_may_hold((uintptr_t)p);
+    return sn_heap_mode() == SN_HEAP_SOME &&
+           !sn_live_may_hold(&sn_heap_live, (uintptr_t)p);
 }
 
 bool sn_heap_freeing(void *p)
@@ -449,7 +444,7 @@ bool sn_heap_moving(void *p, struct sn_block *aside)
     struct sn_heap_thread *t = enter();
     if (t == NULL)
         return !sn_heap_on();
-    if (!sn_live_take((uintptr_t)p, aside))
+    if (!sn_live_take(&sn_heap_live, (uintptr_t)p, aside))
         aside->address = 0;
     leave(t);
     return true;
@@ -463,7 +458,7 @@ void sn_heap_moved(const struct sn_block *aside, bool moved)
     if (t == NULL)
         return;
     if (!moved) {
-        sn_live_put(aside, &replaced);
+        sn_live_put(&sn_heap_live, aside, &replaced);
     } else {
         if (aside->entry != 0)
             count_freed(aside, aside->address == t->last);
@@ -485,7 +480,9 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
     if (!sn_malloc_is_ours())
         return sn_fail(e, "mem", -1,
                        "the program has an allocator of its own, which is not seen");
-    sn_live_open(s->mem_exact || s->mem_rate == 1);
+    bool each = s->mem_exact || s->mem_rate == 1;
+    if (!sn_live_open(&sn_heap_live, each ? SHARDS_OF_ALL : SHARDS_OF_SOME, !each))
+        return sn_fail(e, "mem", -1, "out of memory");
     exact = s->mem_exact;
     rate_bytes = s->mem_rate;
     start_ns = sn_heap_table.header->start_mono_ns;
@@ -494,7 +491,6 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
     madvise(&sn_heap_switch, sizeof sn_heap_switch, MADV_WIPEONFORK);
     syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0);
     knows_all = sn_malloc_early(know);
-    bool each = exact || s->mem_rate == 1;
     atomic_store(&sn_heap_switch.mode, each ? SN_HEAP_EACH : SN_HEAP_SOME);
     return true;
 }
@@ -568,7 +564,7 @@ void sn_heap_stop(bool dying)
     if (exact)
         h->leaks = alone ? (uint32_t)sn_leak_scan() : SN_LEAKS_IN_ALLOCATOR;
     if (!dying && alone)
-        sn_live_close();
+        sn_live_close(&sn_heap_live);
 }
 
 /* What other handlers of fork allocate meanwhile is not recorded, and takes no lock. */
@@ -596,7 +592,7 @@ void sn_heap_after_fork(bool child)
         atomic_store(&t->busy, false);
         t->recording = 0;
     }
-    sn_live_close();
+    sn_live_close(&sn_heap_live);
     if (left) /* they were the parent's to count */
         do_deferred(own, false);
 }

@@ -27,21 +27,17 @@ struct slab {
     struct sn_block blocks[]; /* address 0: empty */
 };
 
-struct shard {
+struct sn_shard {
     atomic_uint lock;
     atomic_uint changes; /* odd while it is being changed */
     _Atomic(struct slab *) slab;
     uint32_t used;
 } __attribute__((aligned(64)));
 
-static struct shard shards[SHARDS_MAX];
-static unsigned n_shards; /* a power of two */
-static bool keep_slabs;
-
-static struct shard *shard_of(uintptr_t address)
+static struct sn_shard *shard_of(const struct sn_live *l, uintptr_t address)
 {
     uint64_t stretch = address >> STRETCH_BITS;
-    return &shards[(stretch * UINT64_C(0x9e3779b97f4a7c15) >> 40) & (n_shards - 1)];
+    return &l->shards[(stretch * UINT64_C(0x9e3779b97f4a7c15) >> 40) & (l->n_shards - 1)];
 }
 
 /* Its first place. */
@@ -61,7 +57,7 @@ static size_t slab_bytes(uint32_t capacity)
     return sizeof(struct slab) + capacity * sizeof(struct sn_block);
 }
 
-static void lock(struct shard *s)
+static void lock(struct sn_shard *s)
 {
     unsigned spins = 0;
     while (atomic_exchange_explicit(&s->lock, 1, memory_order_acquire) != 0)
@@ -70,28 +66,29 @@ static void lock(struct shard *s)
                 sched_yield();
 }
 
-static void unlock(struct shard *s)
+static void unlock(struct sn_shard *s)
 {
     atomic_store_explicit(&s->lock, 0, memory_order_release);
 }
 
 /* Around changes: readers without the lock see that something moves. */
-static void begin_change(struct shard *s)
+static void begin_change(struct sn_shard *s)
 {
     atomic_fetch_add_explicit(&s->changes, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
 }
 
-static void end_change(struct shard *s)
+static void end_change(struct sn_shard *s)
 {
     atomic_fetch_add_explicit(&s->changes, 1, memory_order_release);
 }
 
-bool sn_live_open(bool exact)
+bool sn_live_open(struct sn_live *l, unsigned n_shards, bool read_without_lock)
 {
-    n_shards = exact ? SHARDS_MAX : 8;
-    keep_slabs = !exact;
-    return true;
+    l->shards = sn_pages_map(n_shards * sizeof *l->shards);
+    l->n_shards = n_shards;
+    l->keep_slabs = read_without_lock;
+    return l->shards != NULL;
 }
 
 static void free_slabs(struct slab *s)
@@ -103,12 +100,12 @@ static void free_slabs(struct slab *s)
     }
 }
 
-void sn_live_close(void)
+void sn_live_close(struct sn_live *l)
 {
-    for (unsigned i = 0; i < SHARDS_MAX; i++) {
-        free_slabs(atomic_load(&shards[i].slab));
-        shards[i] = (struct shard){0};
-    }
+    for (unsigned i = 0; l->shards != NULL && i < l->n_shards; i++)
+        free_slabs(atomic_load(&l->shards[i].slab));
+    sn_pages_unmap(l->shards, l->n_shards * sizeof *l->shards);
+    *l = (struct sn_live){0};
 }
 
 /* The place of the block, or the empty one where it would be. */
@@ -128,7 +125,7 @@ static uint32_t larger(const struct slab *old)
     return (uint32_t)((bytes - sizeof *old) / sizeof old->blocks[0]);
 }
 
-static bool grow(struct shard *s)
+static bool grow(struct sn_shard *s, bool keep_slabs)
 {
     struct slab *old = atomic_load_explicit(&s->slab, memory_order_relaxed);
     uint32_t capacity = larger(old);
@@ -146,15 +143,16 @@ static bool grow(struct shard *s)
     return true;
 }
 
-bool sn_live_put(const struct sn_block *block, struct sn_block *replaced)
+bool sn_live_put(struct sn_live *l, const struct sn_block *block,
+                 struct sn_block *replaced)
 {
-    struct shard *s = shard_of(block->address);
+    struct sn_shard *s = shard_of(l, block->address);
     replaced->address = 0;
     lock(s);
     struct slab *slab = atomic_load_explicit(&s->slab, memory_order_relaxed);
     bool good = (slab != NULL && (uint64_t)(s->used + 1) * 100 <=
                                      (uint64_t)slab->capacity * FULL_PERCENT) ||
-                grow(s);
+                grow(s, l->keep_slabs);
     slab = atomic_load_explicit(&s->slab, memory_order_relaxed);
     if (good) {
         struct sn_block *b = place_of(slab, block->address);
@@ -183,9 +181,9 @@ static void close_gap(struct slab *s, uint32_t gap)
     s->blocks[gap] = (struct sn_block){0};
 }
 
-bool sn_live_take(uintptr_t address, struct sn_block *block)
+bool sn_live_take(struct sn_live *l, uintptr_t address, struct sn_block *block)
 {
-    struct shard *s = shard_of(address);
+    struct sn_shard *s = shard_of(l, address);
     bool found = false;
     lock(s);
     struct slab *slab = atomic_load_explicit(&s->slab, memory_order_relaxed);
@@ -202,9 +200,9 @@ bool sn_live_take(uintptr_t address, struct sn_block *block)
     return found;
 }
 
-bool sn_live_may_hold(uintptr_t address)
+bool sn_live_may_hold(const struct sn_live *l, uintptr_t address)
 {
-    struct shard *s = shard_of(address);
+    struct sn_shard *s = shard_of(l, address);
     unsigned before = atomic_load_explicit(&s->changes, memory_order_acquire);
     struct slab *slab = atomic_load_explicit(&s->slab, memory_order_acquire);
     if (slab == NULL)
@@ -223,20 +221,22 @@ bool sn_live_may_hold(uintptr_t address)
            atomic_load_explicit(&s->changes, memory_order_relaxed) != before;
 }
 
-void sn_live_each(void (*visit)(struct sn_block *block, void *argument), void *argument)
+void sn_live_each(const struct sn_live *l,
+                  void (*visit)(struct sn_block *block, void *argument), void *argument)
 {
-    for (unsigned i = 0; i < n_shards; i++) {
-        struct slab *slab = atomic_load(&shards[i].slab);
+    for (unsigned i = 0; i < l->n_shards; i++) {
+        struct slab *slab = atomic_load(&l->shards[i].slab);
         for (uint32_t k = 0; slab != NULL && k < slab->capacity; k++)
             if (slab->blocks[k].address != 0)
                 visit(&slab->blocks[k], argument);
     }
 }
 
-void sn_live_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+void sn_live_pages(const struct sn_live *l,
+                   void (*visit)(void *pages, size_t bytes, void *argument),
                    void *argument)
 {
-    for (unsigned i = 0; i < n_shards; i++)
-        for (struct slab *s = atomic_load(&shards[i].slab); s != NULL; s = s->older)
+    for (unsigned i = 0; i < l->n_shards; i++)
+        for (struct slab *s = atomic_load(&l->shards[i].slab); s != NULL; s = s->older)
             visit(s, slab_bytes(s->capacity), argument);
 }

@@ -239,11 +239,11 @@ static void sort_ranges(struct range *v, uint32_t n) /* heapsort: qsort allocate
 static bool list_own(struct sn_reach *r)
 {
     r->cap_own = SN_COUNT(r->pieces) + 4;
-    sn_live_pages(count_own, r);
+    sn_live_pages(&sn_heap_live, count_own, r);
     sn_heap_pages(count_own, r);
     if ((r->own = get(r, r->cap_own * sizeof *r->own)) == NULL)
         return false;
-    sn_live_pages(add_own, r);
+    sn_live_pages(&sn_heap_live, add_own, r);
     sn_heap_pages(add_own, r);
     for (unsigned i = 0; i < r->n_pieces; i++)
         add_own(r->pieces[i].p, r->pieces[i].bytes, r);
@@ -260,7 +260,7 @@ struct sn_reach *sn_reach_new(const struct sn_world *w)
         return NULL;
     r->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     r->world = w;
-    sn_live_each(count_block, r);
+    sn_live_each(&sn_heap_live, count_block, r);
     size_t bytes = (size_t)r->cap_blocks * sizeof *r->blocks;
     r->blocks = get(r, bytes);
     block *spare = get(r, bytes);
@@ -269,7 +269,7 @@ struct sn_reach *sn_reach_new(const struct sn_world *w)
     r->copy = get(r, COPY_BYTES);
     if (r->blocks != NULL && spare != NULL && r->work != NULL && r->maps != NULL &&
         r->copy != NULL) {
-        sn_live_each(add_block, r);
+        sn_live_each(&sn_heap_live, add_block, r);
         sort_blocks(r->blocks, spare, r->n_blocks, (uint32_t *)r->copy);
         if (index_stretches(r) && list_own(r))
             return r;

@@ -192,20 +192,6 @@ static bool open_free_spools(bool child, struct sn_error *e)
     return false;
 }
 
-static bool write_profile(const struct sn_table *t, const struct file *f,
-                          struct sn_error *e)
-{
-    struct sn_profile *profile = sn_spool_read(t->header, t->bytes, f->spool, e);
-    if (profile == NULL)
-        return false;
-    struct sn_buf out = {.arena = profile->arena};
-    sn_profile_encode(profile, &out);
-    bool good = out.failed ? sn_fail(e, f->output, -1, "out of memory")
-                           : sn_file_write(f->output, out.data, out.len, e);
-    sn_profile_free(profile);
-    return good;
-}
-
 /* ---- start and stop
  * ------------------------------------------------------------------------ */
 
@@ -274,7 +260,7 @@ static bool deliver(size_t i, struct sn_error *e)
     struct sn_spool_header *h = engines[i].table->header;
     h->stop_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
     h->state = 2;
-    bool good = spool || write_profile(engines[i].table, f, e);
+    bool good = spool || sn_table_write(engines[i].table, f->output, e);
     if (good && !spool)
         unlink(f->spool); /* else it is all there is */
     if (!the_one.settings.quiet && good)
@@ -301,6 +287,7 @@ bool sn_recording_stop(bool dying, struct sn_error *e)
             *e = bad;
         }
     }
+    sn_custom_write_all(the_one.settings.path, the_one.settings.quiet);
     if (dying)
         return good; /* a late tick may still look at the tables */
     unhook_deadly(SIGINT);

@@ -68,13 +68,15 @@ bool sn_settings_parse(struct sn_settings *s, const char *text, struct sn_error 
 struct sn_table {
     struct sn_spool_header *header; /* NULL: not open */
     size_t bytes;                   /* mapped */
+    struct sn_table *next;          /* of all that ever were open */
+    bool listed;
 };
 
 extern struct sn_table sn_cpu_table, sn_heap_table;
 
 struct sn_table_plan {
-    const char *path;   /* must not exist (errno EEXIST otherwise) */
-    const char *output; /* the profile it is for */
+    const char *path; /* must not exist (errno EEXIST otherwise); NULL: without a file */
+    const char *output; /* the profile it is for; of a custom profile, its name */
     enum sn_spool_kind kind;
     uint32_t n_values; /* of each entry */
     uint32_t scale;
@@ -100,9 +102,22 @@ void sn_table_drop(struct sn_table *t, enum sn_spool_drop why, uint64_t n);
 void sn_table_module(const struct sn_module *m); /* in each that is open */
 /* A file was closed: another may come to lie at its addresses. */
 void sn_table_closed_module(void);
-/* A slot for the thread `tid`; 0 when there is none left. */
+/* A new slot for the thread `tid`; 0 when there is none left. */
 uint32_t sn_table_thread(struct sn_table *t, uint32_t tid);
+/* The slot of `tid` that is there, else a new one. */
+uint32_t sn_table_find_thread(struct sn_table *t, uint32_t tid);
 void sn_table_thread_name(struct sn_table *t, uint32_t slot, const char *name);
+
+/* Visit each entry, while they may still count. */
+void sn_table_each(const struct sn_table *t,
+                   void (*visit)(const struct sn_spool_entry *x, void *argument),
+                   void *argument);
+
+/* ---- write.c ------------------------------------------------------------------------
+ */
+
+/* Write the table's profile, whole or not at all. It may still be counting. */
+bool sn_table_write(const struct sn_table *t, const char *path, struct sn_error *e);
 
 /* ---- tick.c: the handler
  * --------------------------------------------------------------- */
@@ -171,6 +186,12 @@ void sn_thread_name(pid_t tid, char *name, size_t size); /* "" if it has ended *
 struct sn_stack_range sn_thread_stack(void);             /* the calling thread's own */
 void sn_thread_each(void (*visit)(pid_t tid, void *argument), void *argument);
 
+#define SN_OWN_FRAMES 12 /* at most: ours, and operator new's */
+/* Which of the first n pcs of sn_unwind_here is in the call that returns to `caller`: the
+ * frames before it are ours. n: none of the first
+ * few. */
+size_t sn_thread_frame_of(const uintptr_t *pcs, size_t n, const void *caller);
+
 /* ---- live.c: blocks by address
  * ---------------------------------------------------------- */
 
@@ -182,18 +203,29 @@ struct sn_block {
     uint32_t time_lo;
 };
 
-bool sn_live_open(bool exact); /* every block, or few of them */
-void sn_live_close(void);      /* forgets all; no other thread may be in here */
+struct sn_shard;
+struct sn_live { /* all zero: not open */
+    struct sn_shard *shards;
+    unsigned n_shards; /* a power of two */
+    bool keep_slabs;
+};
+
+/* With read_without_lock, sn_live_may_hold can be asked. False: no memory. */
+bool sn_live_open(struct sn_live *l, unsigned n_shards, bool read_without_lock);
+void sn_live_close(struct sn_live *l); /* no other thread may be in here */
 /* False: no memory. *replaced: what was known at its address (address 0: nothing), whose
  * end was not seen. */
-bool sn_live_put(const struct sn_block *block, struct sn_block *replaced);
-bool sn_live_take(uintptr_t address, struct sn_block *block);
+bool sn_live_put(struct sn_live *l, const struct sn_block *block,
+                 struct sn_block *replaced);
+bool sn_live_take(struct sn_live *l, uintptr_t address, struct sn_block *block);
 /* False: it is surely not there. Takes no lock. */
-bool sn_live_may_hold(uintptr_t address);
+bool sn_live_may_hold(const struct sn_live *l, uintptr_t address);
 /* While nobody puts or takes. */
-void sn_live_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+void sn_live_pages(const struct sn_live *l,
+                   void (*visit)(void *pages, size_t bytes, void *argument),
                    void *argument); /* what it holds for itself */
-void sn_live_each(void (*visit)(struct sn_block *block, void *argument), void *argument);
+void sn_live_each(const struct sn_live *l,
+                  void (*visit)(struct sn_block *block, void *argument), void *argument);
 
 /* ---- heap.c: the accounts of the heap
  * --------------------------------------------------- */
@@ -238,6 +270,8 @@ static inline bool sn_heap_due(size_t size)
 }
 
 #define SN_HEAP_SCALE 1024 /* of sampled weights */
+
+extern struct sn_live sn_heap_live; /* the blocks that are recorded */
 
 bool sn_heap_start(const struct sn_settings *s, struct sn_error *e);
 void sn_heap_stop(bool dying); /* as sn_clock_stop */
@@ -339,6 +373,15 @@ bool sn_malloc_is_ours(void);
 bool sn_malloc_early(void (*visit)(void *p, size_t size));
 void sn_malloc_settle(void);
 void sn_real_free(void *p);
+
+/* ---- custom.c: profiles of the program's own
+ * -------------------------------------------- */
+
+struct sonde_profile;
+const struct sn_table *sn_custom_table(const struct sonde_profile *p);
+/* Write each that is not empty into the directory. */
+void sn_custom_write_all(const char *directory, bool quiet);
+void sn_custom_after_fork(void); /* in the child */
 
 /* ---- recording.c
  * ------------------------------------------------------------------------ */

@@ -121,6 +121,15 @@ SN_PUBLIC int sonde_stop(struct sonde *p)
     return good ? 0 : -1;
 }
 
+SN_PUBLIC int sonde_profile_write(struct sonde_profile *p, const char *path)
+{
+    last_error = (struct sn_error){.offset = -1};
+    bool good = p != NULL && path != NULL
+                    ? sn_table_write(sn_custom_table(p), path, &last_error)
+                    : sn_fail(&last_error, path, -1, "there is no profile to write");
+    return good ? 0 : -1;
+}
+
 SN_PUBLIC int sonde_heapdump_write(const char *path)
 {
     last_error = (struct sn_error){.offset = -1};
@@ -143,6 +152,7 @@ static void after_fork_in_child(void)
     sn_tick_reset();
     sn_clock_after_fork(true);
     sn_heap_after_fork(true);
+    sn_custom_after_fork();
     if (!sn_recording_drop())
         return;
     bool wanted = current->by_environment, started = false;

@@ -23,8 +23,8 @@
 #endif
 
 struct sn_table sn_cpu_table, sn_heap_table;
-static struct sn_table *const tables[] = {&sn_cpu_table, &sn_heap_table};
-static atomic_uint generation; /* dlclose calls so far */
+static _Atomic(struct sn_table *) tables; /* all that ever were open */
+static atomic_uint generation;            /* dlclose calls so far */
 
 static void fill_header(const struct sn_table *t, const struct sn_table_plan *plan)
 {
@@ -91,9 +91,37 @@ static int lay_out(struct sn_table *t, int fd)
     return error;
 }
 
+/* Modules are told to all of them. */
+static void list(struct sn_table *t)
+{
+    if (t->listed)
+        return;
+    t->listed = true;
+    t->next = atomic_load(&tables);
+    while (!atomic_compare_exchange_weak(&tables, &t->next, t))
+        continue;
+}
+
+static bool open_without_file(struct sn_table *t, const struct sn_table_plan *plan,
+                              struct sn_error *e)
+{
+    void *p = mmap(NULL, plan->bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return sn_fail(e, plan->output, -1, "out of memory");
+    t->header = p;
+    t->bytes = plan->bytes;
+    fill_header(t, plan);
+    t->header->allocated = t->bytes;
+    list(t);
+    return true;
+}
+
 bool sn_table_open(struct sn_table *t, const struct sn_table_plan *plan,
                    struct sn_error *e)
 {
+    if (plan->path == NULL)
+        return open_without_file(t, plan, e);
     int fd = open(plan->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         int error = errno; /* the caller asks for it */
@@ -101,7 +129,7 @@ bool sn_table_open(struct sn_table *t, const struct sn_table_plan *plan,
         errno = error;
         return false;
     }
-    *t = (struct sn_table){.bytes = plan->bytes};
+    t->bytes = plan->bytes;
     int error = lay_out(t, fd);
     close(fd);
     if (error != 0) {
@@ -112,6 +140,7 @@ bool sn_table_open(struct sn_table *t, const struct sn_table_plan *plan,
         return false;
     }
     fill_header(t, plan);
+    list(t);
     return true;
 }
 
@@ -119,7 +148,7 @@ void sn_table_close(struct sn_table *t)
 {
     if (t->header != NULL)
         munmap(t->header, t->bytes);
-    *t = (struct sn_table){0};
+    t->header = NULL;
 }
 
 void sn_table_drop(struct sn_table *t, enum sn_spool_drop why, uint64_t n)
@@ -164,6 +193,14 @@ uint32_t sn_table_thread(struct sn_table *t, uint32_t tid)
     thread_at(t, i)->tid = tid;
     __atomic_store_n(&thread_at(t, i)->ready, 1, __ATOMIC_RELEASE);
     return i;
+}
+
+uint32_t sn_table_find_thread(struct sn_table *t, uint32_t tid)
+{
+    for (uint32_t i = __atomic_load_n(&t->header->n_threads, __ATOMIC_ACQUIRE); i-- > 1;)
+        if (thread_at(t, i)->tid == tid)
+            return i;
+    return sn_table_thread(t, tid);
 }
 
 void sn_table_thread_name(struct sn_table *t, uint32_t slot, const char *name)
@@ -219,8 +256,8 @@ static void add_module(const struct sn_table *t, const struct sn_module *m)
 
 void sn_table_module(const struct sn_module *m)
 {
-    for (size_t i = 0; i < SN_COUNT(tables); i++)
-        add_module(tables[i], m);
+    for (const struct sn_table *t = atomic_load(&tables); t != NULL; t = t->next)
+        add_module(t, m);
 }
 
 /* ---- stacks
@@ -301,6 +338,19 @@ struct sn_spool_entry *sn_table_entry(struct sn_table *t, const struct sn_table_
             return x;
         link = &x->next;
     }
+}
+
+void sn_table_each(const struct sn_table *t,
+                   void (*visit)(const struct sn_spool_entry *x, void *argument),
+                   void *argument)
+{
+    const uint32_t *buckets = at(t, SN_SPOOL_AT_BUCKETS);
+    for (uint32_t i = 0; i < SN_SPOOL_BUCKETS; i++)
+        for (uint32_t link = __atomic_load_n(&buckets[i], __ATOMIC_ACQUIRE); link != 0;) {
+            const struct sn_spool_entry *x = at(t, (uint64_t)link * 8);
+            visit(x, argument);
+            link = __atomic_load_n(&x->next, __ATOMIC_ACQUIRE);
+        }
 }
 
 void sn_table_count(uint32_t thread, enum sn_unwind_end end, const uintptr_t *pcs,

@@ -64,3 +64,11 @@ struct sn_stack_range sn_thread_stack(void)
     }
     return (struct sn_stack_range){(uintptr_t)low, (uintptr_t)low + size};
 }
+
+size_t sn_thread_frame_of(const uintptr_t *pcs, size_t n, const void *caller)
+{
+    for (size_t i = 0; i < n && i < SN_OWN_FRAMES; i++)
+        if (pcs[i] + 1 == (uintptr_t)caller)
+            return i;
+    return n;
+}

@@ -1,0 +1,15 @@
+/* write.c: a table becomes a profile. Pages and system calls only, but slow. */
+#include "runtime/runtime.h"
+
+bool sn_table_write(const struct sn_table *t, const char *path, struct sn_error *e)
+{
+    struct sn_profile *profile = sn_spool_read(t->header, t->bytes, path, e);
+    if (profile == NULL)
+        return false;
+    struct sn_buf out = {.arena = profile->arena};
+    sn_profile_encode(profile, &out);
+    bool good = out.failed ? sn_fail(e, path, -1, "out of memory")
+                           : sn_file_write(path, out.data, out.len, e);
+    sn_profile_free(profile);
+    return good;
+}
