@@ -71,7 +71,7 @@ static struct sonde_profile *make(const char *name)
     if (p == NULL)
         return NULL;
     strcpy(p->name, name);
-    if (!sn_live_open(&p->keys, 1, false) || !sn_table_open(&p->table, &plan, NULL)) {
+    if (!sn_live_open(&p->keys, 1) || !sn_table_open(&p->table, &plan, NULL)) {
         sn_live_close(&p->keys);
         sn_pages_unmap(p, sizeof *p);
         return NULL;

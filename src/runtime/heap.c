@@ -64,13 +64,14 @@ __thread struct sn_heap_local sn_heap_local __attribute__((tls_model("initial-ex
 
 static _Atomic(struct sn_heap_thread *) threads; /* newest first; grows only */
 static unsigned recording;                       /* counts them */
-static bool exact, knows_all;
+static bool exact, knows_all, filtered;
 static double rate_bytes;
 static uint64_t start_ns;
 static pthread_key_t end_key;
 static bool have_key;
 
 struct sn_live sn_heap_live;
+atomic_uchar sn_heap_filter[1 << SN_HEAP_FILTER_BITS];
 
 /* ---- threads --------------------------------------------------------------------------
  */
@@ -331,6 +332,34 @@ static void tick_name(struct sn_heap_thread *t)
     sn_heap_table.header->last_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
 }
 
+/* A count that has reached its highest stays there. */
+static void pass_filter(uintptr_t address, int change)
+{
+    atomic_uchar *count = sn_heap_filter_at(address);
+    if (!filtered)
+        return;
+    unsigned char old = atomic_load_explicit(count, memory_order_relaxed);
+    while (old != UCHAR_MAX &&
+           !atomic_compare_exchange_weak(count, &old, (unsigned char)(old + change)))
+        continue;
+}
+
+static bool put_block(const struct sn_block *block, struct sn_block *replaced)
+{
+    bool good = sn_live_put(&sn_heap_live, block, replaced);
+    if (good && replaced->address == 0)
+        pass_filter(block->address, 1);
+    return good;
+}
+
+static bool take_block(uintptr_t address, struct sn_block *block)
+{
+    bool found = sn_live_take(&sn_heap_live, address, block);
+    if (found)
+        pass_filter(address, -1);
+    return found;
+}
+
 static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
                    const void *caller)
 {
@@ -345,7 +374,7 @@ static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
     block.entry = (uint32_t)(((uintptr_t)x - (uintptr_t)sn_heap_table.header) / 8);
     block.time_hi = now >> 32;
     block.time_lo = (uint32_t)now;
-    if (!sn_live_put(&sn_heap_live, &block, &replaced)) {
+    if (!put_block(&block, &replaced)) {
         sn_table_drop(&sn_heap_table, SN_DROP_FULL, 1);
         knows_all = false;
         return;
@@ -359,14 +388,14 @@ static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
 static void know(void *p, size_t size)
 {
     struct sn_block replaced, block = {.address = (uintptr_t)p, .size = size};
-    if (exact && !sn_live_put(&sn_heap_live, &block, &replaced))
+    if (exact && !put_block(&block, &replaced))
         knows_all = false;
 }
 
 static void forget(struct sn_heap_thread *t, uintptr_t address)
 {
     struct sn_block block;
-    if (sn_live_take(&sn_heap_live, address, &block) && block.entry != 0)
+    if (take_block(address, &block) && block.entry != 0)
         count_freed(&block, address == t->last);
     t->last = 0;
 }
@@ -413,17 +442,8 @@ void sn_heap_allocated(void *p, size_t size, const void *caller)
     errno = saved;
 }
 
-/* Without a lock, which only where few are recorded is possible. */
-static bool is_unknown(void *p)
-{
-    return sn_heap_mode() == SN_HEAP_SOME &&
-           !sn_live_may_hold(&sn_heap_live, (uintptr_t)p);
-}
-
 bool sn_heap_freeing(void *p)
 {
-    if (is_unknown(p))
-        return true;
     int saved = errno;
     struct sn_heap_thread *t = enter();
     bool later = t == NULL &&
@@ -439,12 +459,10 @@ bool sn_heap_freeing(void *p)
 bool sn_heap_moving(void *p, struct sn_block *aside)
 {
     aside->address = 0;
-    if (is_unknown(p))
-        return true;
     struct sn_heap_thread *t = enter();
     if (t == NULL)
         return !sn_heap_on();
-    if (!sn_live_take(&sn_heap_live, (uintptr_t)p, aside))
+    if (!take_block((uintptr_t)p, aside))
         aside->address = 0;
     leave(t);
     return true;
@@ -458,7 +476,7 @@ void sn_heap_moved(const struct sn_block *aside, bool moved)
     if (t == NULL)
         return;
     if (!moved) {
-        sn_live_put(&sn_heap_live, aside, &replaced);
+        put_block(aside, &replaced);
     } else {
         if (aside->entry != 0)
             count_freed(aside, aside->address == t->last);
@@ -481,9 +499,11 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
         return sn_fail(e, "mem", -1,
                        "the program has an allocator of its own, which is not seen");
     bool each = s->mem_exact || s->mem_rate == 1;
-    if (!sn_live_open(&sn_heap_live, each ? SHARDS_OF_ALL : SHARDS_OF_SOME, !each))
+    if (!sn_live_open(&sn_heap_live, each ? SHARDS_OF_ALL : SHARDS_OF_SOME))
         return sn_fail(e, "mem", -1, "out of memory");
     exact = s->mem_exact;
+    filtered = !each;
+    memset(sn_heap_filter, 0, sizeof sn_heap_filter);
     rate_bytes = s->mem_rate;
     start_ns = sn_heap_table.header->start_mono_ns;
     recording++;

@@ -6,31 +6,25 @@
  * table with linear probing under a spin lock; a removal moves what follows back, so that
  * there are no tombs; it grows by half, which keeps an average of 37 bytes a block.
  *
- * Where few of the program's blocks are recorded, nearly every free() asks for one that
- * is not here: sn_live_may_hold looks without the lock, and looks again (with it) if the
- * shard changed meanwhile. For its sake the pages of a shard that grew are kept until the
- * end. Pages from the kernel, no malloc; not to be entered twice by a thread.
+ * Pages from the kernel, no malloc; not to be entered twice by a thread.
  */
 #include "runtime/runtime.h"
 
 #include <sched.h>
 #include <stdatomic.h>
 
-#define SHARDS_MAX   1024
 #define STRETCH_BITS 20 /* of an address, within one shard */
 #define FIRST_BYTES  4096
 #define FULL_PERCENT 80
 
 struct slab {
-    struct slab *older; /* kept for readers without the lock */
     uint32_t capacity;
     struct sn_block blocks[]; /* address 0: empty */
 };
 
 struct sn_shard {
     atomic_uint lock;
-    atomic_uint changes; /* odd while it is being changed */
-    _Atomic(struct slab *) slab;
+    struct slab *slab;
     uint32_t used;
 } __attribute__((aligned(64)));
 
@@ -71,39 +65,23 @@ static void unlock(struct sn_shard *s)
     atomic_store_explicit(&s->lock, 0, memory_order_release);
 }
 
-/* Around changes: readers without the lock see that something moves. */
-static void begin_change(struct sn_shard *s)
-{
-    atomic_fetch_add_explicit(&s->changes, 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
-}
-
-static void end_change(struct sn_shard *s)
-{
-    atomic_fetch_add_explicit(&s->changes, 1, memory_order_release);
-}
-
-bool sn_live_open(struct sn_live *l, unsigned n_shards, bool read_without_lock)
+bool sn_live_open(struct sn_live *l, unsigned n_shards)
 {
     l->shards = sn_pages_map(n_shards * sizeof *l->shards);
     l->n_shards = n_shards;
-    l->keep_slabs = read_without_lock;
     return l->shards != NULL;
 }
 
-static void free_slabs(struct slab *s)
+static void free_slab(struct slab *s)
 {
-    while (s != NULL) {
-        struct slab *older = s->older;
+    if (s != NULL)
         sn_pages_unmap(s, slab_bytes(s->capacity));
-        s = older;
-    }
 }
 
 void sn_live_close(struct sn_live *l)
 {
     for (unsigned i = 0; l->shards != NULL && i < l->n_shards; i++)
-        free_slabs(atomic_load(&l->shards[i].slab));
+        free_slab(l->shards[i].slab);
     sn_pages_unmap(l->shards, l->n_shards * sizeof *l->shards);
     *l = (struct sn_live){0};
 }
@@ -125,9 +103,9 @@ static uint32_t larger(const struct slab *old)
     return (uint32_t)((bytes - sizeof *old) / sizeof old->blocks[0]);
 }
 
-static bool grow(struct sn_shard *s, bool keep_slabs)
+static bool grow(struct sn_shard *s)
 {
-    struct slab *old = atomic_load_explicit(&s->slab, memory_order_relaxed);
+    struct slab *old = s->slab;
     uint32_t capacity = larger(old);
     struct slab *fresh = sn_pages_map(slab_bytes(capacity));
     if (fresh == NULL)
@@ -136,10 +114,8 @@ static bool grow(struct sn_shard *s, bool keep_slabs)
     for (uint32_t i = 0; old != NULL && i < old->capacity; i++)
         if (old->blocks[i].address != 0)
             *place_of(fresh, old->blocks[i].address) = old->blocks[i];
-    fresh->older = keep_slabs ? old : NULL;
-    atomic_store_explicit(&s->slab, fresh, memory_order_release);
-    if (!keep_slabs && old != NULL)
-        sn_pages_unmap(old, slab_bytes(old->capacity));
+    free_slab(old);
+    s->slab = fresh;
     return true;
 }
 
@@ -149,18 +125,16 @@ bool sn_live_put(struct sn_live *l, const struct sn_block *block,
     struct sn_shard *s = shard_of(l, block->address);
     replaced->address = 0;
     lock(s);
-    struct slab *slab = atomic_load_explicit(&s->slab, memory_order_relaxed);
+    struct slab *slab = s->slab;
     bool good = (slab != NULL && (uint64_t)(s->used + 1) * 100 <=
                                      (uint64_t)slab->capacity * FULL_PERCENT) ||
-                grow(s, l->keep_slabs);
-    slab = atomic_load_explicit(&s->slab, memory_order_relaxed);
+                grow(s);
+    slab = s->slab;
     if (good) {
         struct sn_block *b = place_of(slab, block->address);
-        begin_change(s);
         *replaced = *b; /* its address is 0 if there was none */
         *b = *block;
         s->used += replaced->address == 0;
-        end_change(s);
     }
     unlock(s);
     return good;
@@ -186,46 +160,23 @@ bool sn_live_take(struct sn_live *l, uintptr_t address, struct sn_block *block)
     struct sn_shard *s = shard_of(l, address);
     bool found = false;
     lock(s);
-    struct slab *slab = atomic_load_explicit(&s->slab, memory_order_relaxed);
+    struct slab *slab = s->slab;
     struct sn_block *b = slab != NULL ? place_of(slab, address) : NULL;
     if (b != NULL && b->address != 0) {
         found = true;
         *block = *b;
-        begin_change(s);
         close_gap(slab, (uint32_t)(b - slab->blocks));
         s->used--;
-        end_change(s);
     }
     unlock(s);
     return found;
-}
-
-bool sn_live_may_hold(const struct sn_live *l, uintptr_t address)
-{
-    struct sn_shard *s = shard_of(l, address);
-    unsigned before = atomic_load_explicit(&s->changes, memory_order_acquire);
-    struct slab *slab = atomic_load_explicit(&s->slab, memory_order_acquire);
-    if (slab == NULL)
-        return false;
-    uint32_t i = home_of(slab, address);
-    for (;;) {
-        uintptr_t there = __atomic_load_n(&slab->blocks[i].address, __ATOMIC_RELAXED);
-        if (there == address)
-            return true;
-        if (there == 0)
-            break;
-        i = next_place(slab, i);
-    }
-    atomic_thread_fence(memory_order_acquire);
-    return (before & 1) != 0 ||
-           atomic_load_explicit(&s->changes, memory_order_relaxed) != before;
 }
 
 void sn_live_each(const struct sn_live *l,
                   void (*visit)(struct sn_block *block, void *argument), void *argument)
 {
     for (unsigned i = 0; i < l->n_shards; i++) {
-        struct slab *slab = atomic_load(&l->shards[i].slab);
+        struct slab *slab = l->shards[i].slab;
         for (uint32_t k = 0; slab != NULL && k < slab->capacity; k++)
             if (slab->blocks[k].address != 0)
                 visit(&slab->blocks[k], argument);
@@ -237,6 +188,6 @@ void sn_live_pages(const struct sn_live *l,
                    void *argument)
 {
     for (unsigned i = 0; i < l->n_shards; i++)
-        for (struct slab *s = atomic_load(&l->shards[i].slab); s != NULL; s = s->older)
-            visit(s, slab_bytes(s->capacity), argument);
+        if (l->shards[i].slab != NULL)
+            visit(l->shards[i].slab, slab_bytes(l->shards[i].slab->capacity), argument);
 }

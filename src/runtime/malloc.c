@@ -185,7 +185,8 @@ SN_PUBLIC void free(void *p)
 {
     if (is_first(p))
         return;
-    if (sn_heap_on() && p != NULL && p != sn_within_new.freed && !sn_heap_freeing(p))
+    if (sn_heap_on() && !sn_heap_is_unknown(p) && p != NULL && p != sn_within_new.freed &&
+        !sn_heap_freeing(p))
         return;
     if (__builtin_expect(!settled, 0))
         strike(p);
@@ -211,7 +212,7 @@ static void *resize(void *p, size_t size, const void *caller)
         return READY() ? told(real.malloc(size), size, caller) : first_alloc(size);
     if (is_first(p))
         return copied(p, first_size(p), size);
-    if (sn_heap_on() && !sn_heap_moving(p, &aside))
+    if (sn_heap_on() && !sn_heap_is_unknown(p) && !sn_heap_moving(p, &aside))
         return copied(p, real.malloc_usable_size(p), size);
     if (__builtin_expect(!settled, 0))
         strike(p);

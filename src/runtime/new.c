@@ -112,7 +112,7 @@ NEWS(NEW)
     {                                                                                    \
         if (!sn_heap_on()) {                                                             \
             REAL(name) arguments;                                                        \
-        } else if (p == NULL || sn_heap_freeing(p)) {                                    \
+        } else if (sn_heap_is_unknown(p) || p == NULL || sn_heap_freeing(p)) {           \
             sn_within_new.freed = p;                                                     \
             REAL(name) arguments;                                                        \
             sn_within_new.freed = NULL;                                                  \

@@ -207,19 +207,15 @@ struct sn_shard;
 struct sn_live { /* all zero: not open */
     struct sn_shard *shards;
     unsigned n_shards; /* a power of two */
-    bool keep_slabs;
 };
 
-/* With read_without_lock, sn_live_may_hold can be asked. False: no memory. */
-bool sn_live_open(struct sn_live *l, unsigned n_shards, bool read_without_lock);
+bool sn_live_open(struct sn_live *l, unsigned n_shards); /* false: no memory */
 void sn_live_close(struct sn_live *l); /* no other thread may be in here */
 /* False: no memory. *replaced: what was known at its address (address 0: nothing), whose
  * end was not seen. */
 bool sn_live_put(struct sn_live *l, const struct sn_block *block,
                  struct sn_block *replaced);
 bool sn_live_take(struct sn_live *l, uintptr_t address, struct sn_block *block);
-/* False: it is surely not there. Takes no lock. */
-bool sn_live_may_hold(const struct sn_live *l, uintptr_t address);
 /* While nobody puts or takes. */
 void sn_live_pages(const struct sn_live *l,
                    void (*visit)(void *pages, size_t bytes, void *argument),
@@ -259,6 +255,24 @@ static inline enum sn_heap_mode sn_heap_mode(void)
 static inline bool sn_heap_on(void)
 {
     return __builtin_expect(sn_heap_mode() != SN_HEAP_OFF, 0);
+}
+
+/* How many recorded blocks have an address of that hash, where few are; 255: or more. */
+#define SN_HEAP_FILTER_BITS 16
+extern atomic_uchar sn_heap_filter[1 << SN_HEAP_FILTER_BITS];
+
+static inline atomic_uchar *sn_heap_filter_at(uintptr_t address)
+{
+    uint64_t hash = (address >> 4) * UINT64_C(0x9e3779b97f4a7c15);
+    return &sn_heap_filter[hash >> (64 - SN_HEAP_FILTER_BITS)];
+}
+
+/* Is the block surely none that is recorded? */
+static inline bool sn_heap_is_unknown(const void *p)
+{
+    return sn_heap_mode() == SN_HEAP_SOME &&
+           atomic_load_explicit(sn_heap_filter_at((uintptr_t)p), memory_order_relaxed) ==
+               0;
 }
 
 /* Is the block of `size` bytes, just allocated, to be recorded? */
