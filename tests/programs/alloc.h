@@ -47,6 +47,7 @@ struct block {
     uintptr_t hidden;
     size_t size;
     struct account *account;
+    uint64_t serial; /* 1, 2, ...: addresses are used again */
 };
 
 enum { MAX_ACCOUNTS = 1024 };
@@ -55,7 +56,8 @@ static unsigned n_accounts;
 static uint64_t live_bytes, peak_bytes;
 static bool
     peak_open; /* the peak is now; its blocks are copied before the first one goes */
-static __thread uintptr_t last_hidden; /* what this thread's last event allocated */
+static uint64_t last_serial;
+static __thread uint64_t thread_last; /* what this thread's last event allocated, or 0 */
 
 static inline uintptr_t hide(const void *p)
 {
@@ -114,16 +116,16 @@ static inline struct block enter_alloc(struct account *a, void *p, size_t size)
         _exit(98);
     more(&a->alloc, size);
     more(&a->inuse, size);
-    last_hidden = hide(p);
-    return (struct block){hide(p), size, a};
+    thread_last = __atomic_add_fetch(&last_serial, 1, __ATOMIC_RELAXED);
+    return (struct block){hide(p), size, a, thread_last};
 }
 
 static inline void enter_free(struct block b)
 {
     less(&b.account->inuse, b.size);
-    if (last_hidden == b.hidden)
+    if (thread_last == b.serial)
         more(&b.account->temporary, b.size);
-    last_hidden = 0;
+    thread_last = 0;
 }
 
 static inline struct block count_alloc(struct account *a, void *p, size_t size)
@@ -144,7 +146,7 @@ static inline void count_free(struct block b)
 static inline struct block count_realloc(struct block was, struct account *a, void *p,
                                          size_t size)
 {
-    assert(last_hidden != was.hidden);
+    assert(thread_last != was.serial);
     if (size < was.size)
         peak_move(live_bytes - was.size + size);
     less(&was.account->inuse, was.size);

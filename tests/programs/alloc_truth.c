@@ -146,7 +146,7 @@ static void resize_one(struct worker *w)
 {
     enum { REALLOC = 2 };
     size_t at = n_live > 0 ? below(&w->chance, n_live) : 0;
-    if (n_live == 0 || live[at].hidden == last_hidden)
+    if (n_live == 0 || live[at].serial == thread_last)
         return;
     size_t size, class = pick_class(w, &size), site = REALLOC + below(&w->chance, 2);
     struct block was = live[at];
