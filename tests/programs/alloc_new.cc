@@ -223,7 +223,7 @@ struct object {
     char bytes[480];
 };
 std::vector<object *> objects;
-std::list<long> numbers;
+auto &numbers = *new std::list<long>; // never destroyed
 
 NOINLINE void with_objects()
 {

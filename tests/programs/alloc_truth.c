@@ -84,8 +84,8 @@ struct worker {
 
 static struct block live[MAX_LIVE];
 static size_t n_live;
-static void
-    *kept[MAX_LIVE]; /* where the live blocks are, in the clear, for a scan to find */
+/* Where the live blocks are, in the clear, for a scan to find. */
+static void *volatile kept[MAX_LIVE];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* A class that has allocations left; the size is of it, at least and up to a quarter

@@ -125,6 +125,27 @@ static void *on_thread(void *unused)
     return works() ? &handled : NULL;
 }
 
+/* pthread_getattr_np allocates with the thread's own lock held. */
+static void *asks_first(void *result)
+{
+    pthread_attr_t attributes;
+    size_t size = 0;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return NULL;
+    pthread_attr_getstacksize(&attributes, &size);
+    pthread_attr_destroy(&attributes);
+    return size > 0 ? result : NULL;
+}
+
+static void on_asking_thread(void)
+{
+    pthread_t thread;
+    void *result = NULL;
+    if (pthread_create(&thread, NULL, asks_first, &handled) == 0)
+        pthread_join(thread, &result);
+    ok(result != NULL, "on a thread that first asks for its attributes");
+}
+
 static void on_small_thread(void)
 {
     pthread_attr_t attributes;
@@ -325,6 +346,7 @@ int main(int argc, char **argv)
     in_handlers();
     on_alternate_stack();
     on_small_thread();
+    on_asking_thread();
     on_fibre();
     many_threads();
     forks_in_a_storm();
