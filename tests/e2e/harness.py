@@ -68,12 +68,22 @@ class Run:
         self.spools = sorted(glob.glob(f"{directory}/**/*.spool", recursive=True))
         self.profiles = [Profile(f) for f in self.files]
 
+    def with_type(self, name):
+        """The profiles that have this sample type."""
+        found = [p for p in self.profiles if name in [t for t, _ in p.types]]
+        if not found:
+            raise AssertionError(f"no profile of {name} from {self.command}: {self.err}")
+        return found
+
     @property
     def profile(self):
-        """The profile; where there are several, the one with most samples."""
-        if not self.profiles:
-            raise AssertionError(f"no profile from {self.command}: {self.err}")
-        return max(self.profiles, key=lambda p: p.count)
+        """The CPU profile; where there are several, the one with most samples."""
+        return max(self.with_type("cpu"), key=lambda p: p.count)
+
+    @property
+    def heap(self):
+        """The heap profile; where there are several, the first process's."""
+        return min(self.with_type("alloc_space"), key=lambda p: len(p.path))
 
     @property
     def truths(self):
@@ -95,11 +105,11 @@ def program(name, *arguments):
     return [str(PROGRAMS / name), *map(str, arguments)]
 
 
-def preload(command, settings="cpu=1000", directory=None, text=True, **options):
-    """Run `command` with libsonde preloaded."""
+def preload(command, settings="cpu=1000", directory=None, text=True, behind=(), **options):
+    """Run `command` with libsonde preloaded, and other libraries behind it."""
     directory = directory or scratch()
     environment = dict(options.pop("env", os.environ))
-    environment["LD_PRELOAD"] = str(LIBRARY)
+    environment["LD_PRELOAD"] = ":".join([str(LIBRARY), *behind])
     environment["SONDE"] = f"{settings},path={directory}"
     options.setdefault("timeout", 120)
     options.setdefault("stdin", subprocess.DEVNULL)

@@ -79,11 +79,12 @@ class Profile:
         self.locations = {
             one(m, 1): (self.mappings.get(one(m, 2)), one(m, 3)) for m in map(message, top[4])
         }
-        self.samples = []
+        self.samples, self.units = [], {}
         for m in map(message, top[2]):
             labels = {}
             for label in map(message, m[3]):
                 labels[text(label, 1)] = text(label, 2) if label[2] else one(label, 3)
+                self.units[text(label, 1)] = text(label, 4)
             stack = tuple(self.locations[i] for i in numbers(m[1]))
             self.samples.append(Sample(stack, tuple(numbers(m[2])), labels))
         self.time_ns, self.duration_ns, self.period = one(top, 9), one(top, 10), one(top, 12)
@@ -91,6 +92,12 @@ class Profile:
 
     def value(self, name):
         return [t for t, _ in self.types].index(name)
+
+    def total(self, name, want=lambda stack, labels: True):
+        """The sum of a sample type over the samples that satisfy want(names, labels)."""
+        at = self.value(name)
+        return sum(s.values[at] for s in self.samples
+                   if s.values[at] and want(names(s.stack), s.labels))
 
     def said(self, word):
         """The number behind "word:" in the comments: samples, lost, truncated."""
