@@ -35,8 +35,8 @@ class Tool(Row):
         return {name: value.format(directory) for name, value in self.environment.items()}
 
 
-def sonde(name, settings, cost=1):
-    return Tool(name, "plain", LIBSONDE, cost, 1, (), {"LD_PRELOAD": LIBSONDE, **settings})
+def sonde(name, settings):
+    return Tool(name, "plain", LIBSONDE, 1, 1, (), {"LD_PRELOAD": LIBSONDE, **settings})
 
 
 OFF, LINKED, SAMPLED, EXACT = "Sonde, off", "Sonde, linked, off", "Sonde, sampled", "Sonde, exact"
@@ -48,7 +48,7 @@ TOOLS = [
     Tool(LINKED, "plain", LIBSONDE, 1, 1, program="heap_load_linked"),
     sonde(OFF, {}),
     sonde(SAMPLED, {"SONDE": "mem,path={},quiet"}),
-    sonde(EXACT, {"SONDE": "mem=exact,path={},quiet"}, 4),
+    sonde(EXACT, {"SONDE": "mem=exact,path={},quiet"}),
     Tool("jemalloc", None, JEMALLOC, 1, 2, (), {"LD_PRELOAD": JEMALLOC}),
     Tool("jemalloc, sampled", "jemalloc", JEMALLOC, 1, 2, (), {
         "LD_PRELOAD": JEMALLOC,

@@ -82,7 +82,7 @@ print(total, len(by_name))
 class Redis:
     """A server under redis-benchmark: the CPU time is the server's, the wall time the client's."""
 
-    name, needs, requests = "redis-server", "redis-benchmark", 200000
+    name, needs, requests = "redis-server", "redis-benchmark", 120000
 
     def __call__(self, tool, less, directory):
         socket = f"{directory}.sock"

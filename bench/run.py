@@ -44,7 +44,7 @@ def kept(heading):
 
 
 def main():
-    rounds = next((int(a.split("=")[1]) for a in sys.argv if a.startswith("--rounds=")), 7)
+    rounds = next((int(a.split("=")[1]) for a in sys.argv if a.startswith("--rounds=")), 5)
     named = [a for a in sys.argv[1:] if not a.startswith("-")]
     if any(n not in CHAPTERS for n in named):
         raise SystemExit(__doc__)
