@@ -294,9 +294,9 @@ The loop (bench/heap_load.c) frees one of 16,384 live blocks and allocates anoth
 bytes, at the bottom of a call path of so many frames, below three of the thread's own. *ns added*
 and the ratios are to plain runs with the same allocator; *plain* is glibc's, or for redis-server
 jemalloc, which it is linked with. *Plain, once more* is the noise. On the loop, rounds are twice
-as many, and slow tools do fewer pairs; on programs, those of 16 times plain and more are set against
-plain on an eighth of the work. jemalloc and tcmalloc take part in one round of two, heaptrack and
-slower ones in one of seven. CPU on the loop is that of the program alone; on programs a process
-beside it counts too, but for redis-server, where wall is that of redis-benchmark. *Peak memory* is
-that of the largest process. Sampled is one sample in 524,288 bytes.
+as many, and slow tools do fewer pairs; on programs, those of 16 times plain and more are set
+against plain on an eighth of the work. jemalloc and tcmalloc take part in one round of two,
+heaptrack and slower ones in one of seven. CPU on the loop is that of the program alone; on
+programs a process beside it counts too, but for redis-server, where wall is that of redis-
+benchmark. *Peak memory* is that of the largest process. Sampled is one sample in 524,288 bytes.
 """, measure_heap)}

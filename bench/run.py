@@ -28,10 +28,10 @@ machines have plenty of.
 def chapter_text(chapter, rounds):
     """Prints each table as it comes."""
     text = f"\n## {chapter.heading}\n{chapter.text}\n{rounds} rounds on {machine()}.\n"
-    print(text, flush=True)
+    print(text, end="", flush=True)
     for title, rows in chapter.measure(rounds):
         table = (f"\n### {title}\n" if title else "") + f"\n{markdown(rows)}\n"
-        print(table, flush=True)
+        print(table, end="", flush=True)
         text += table
     return text
 
