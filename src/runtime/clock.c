@@ -281,15 +281,14 @@ void sn_clock_thread_begin(void)
 {
     int saved = errno;
     struct before b;
-    struct sn_stack_range stack =
-        sn_thread_stack(); /* calls malloc, so not with the lock */
+    sn_thread_learn_stack(); /* calls malloc, so not with the lock */
     enter(&b);
     if (sn_tick_enabled()) {
         struct sn_sampler *s = sampler_of(sn_thread_id());
         if (s != NULL && s != sn_self) /* perhaps of a dead thread with our number */
             reset(s);
         if (s != NULL && s->stack.hi == 0)
-            s->stack = stack;
+            s->stack = sn_thread_stack();
         sn_self = s;
         pthread_setspecific(end_key, s);
         meet(sn_thread_id());

@@ -103,7 +103,7 @@ static struct sn_spool_entry *entry_here(struct sonde_profile *p, const void *ca
 {
     enum sn_unwind_end end;
     char name[17] = "";
-    size_t n = sn_unwind_here(own_stack, p->pcs, SN_COUNT(p->pcs), &end);
+    size_t n = sn_unwind_here(sn_thread_stack(), p->pcs, SN_COUNT(p->pcs), &end);
     size_t own = sn_thread_frame_of(p->pcs, n, caller);
     if (own == n)
         own = 0;
@@ -167,8 +167,6 @@ SN_PUBLIC __attribute__((noinline)) int sonde_profile_add(struct sonde_profile *
 {
     if (p == NULL || address_of(key) == 0)
         return result_of(EINVAL);
-    if (own_stack.hi == 0)
-        own_stack = sn_thread_stack();
     lock(p);
     int error = add(p, key, __builtin_return_address(0));
     unlock(p);

@@ -113,7 +113,7 @@ static __attribute__((noinline)) int dump(int fd)
     __builtin_unwind_init();
     if (!sn_heap_hold()) /* we came on top of that work, or another dump is under way */
         return EAGAIN;
-    struct sn_world *world = sn_world_stop();
+    struct sn_world *world = sn_world_stop(false);
     struct sn_reach *r = world != NULL ? sn_reach_new(world) : NULL;
     if (r != NULL) {
         sn_reach_blocks(r, &n);

@@ -23,6 +23,7 @@
 #include "runtime/runtime.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
@@ -47,6 +48,7 @@ struct sn_heap_thread {
     bool forking;                /* ... for as long as fork takes */
     uint32_t slot;               /* in the spool */
     uint32_t events;
+    int ends; /* how often its end was told */
     uint64_t random;
     uintptr_t last; /* the block that its last event allocated; else 0 */
     struct sn_stack_range stack;
@@ -67,6 +69,8 @@ static unsigned recording;                       /* counts them */
 static bool exact, knows_all, filtered;
 static double rate_bytes;
 static uint64_t start_ns;
+static bool ticks_steady;
+static double ns_per_tick;
 static pthread_key_t end_key;
 static bool have_key;
 
@@ -83,10 +87,15 @@ static int64_t next_distance(struct sn_heap_thread *t)
     return 1 + (int64_t)(-sn_ln(u) * rate_bytes);
 }
 
+/* After the destructors of the program, as far as may be: they free, too. */
 static void on_thread_end(void *thread)
 {
     struct sn_heap_thread *t = thread;
     char name[24];
+    if (++t->ends < PTHREAD_DESTRUCTOR_ITERATIONS) {
+        pthread_setspecific(end_key, t);
+        return;
+    }
     if (sn_heap_on() && t->recording == recording) {
         sn_thread_name(sn_thread_id(), name, sizeof name);
         sn_table_thread_name(&sn_heap_table, t->slot, name);
@@ -123,10 +132,9 @@ static void set_up(struct sn_heap_thread *t)
     t->events = 0;
     t->last = 0;
     t->random = sn_clock_ns(CLOCK_MONOTONIC) ^ (uintptr_t)t ^ (uint64_t)tid << 40;
-    if (t->stack.hi == 0) {
-        t->stack = sn_thread_stack();
+    t->stack = sn_thread_stack();
+    if (t->ends == 0)
         pthread_setspecific(end_key, t);
-    }
     int64_t used = sn_heap_local.left; /* nothing was ever due: it counts from here */
     sn_heap_local.left = next_distance(t) + (used < 0 ? used : 0);
     t->recording = recording;
@@ -153,8 +161,8 @@ static struct sn_heap_thread *enter(void)
     if (t == NULL) {
         if ((t = unused_thread(sn_thread_id())) == NULL)
             return NULL;
-        t->stack.hi = 0;
         t->recording = 0;
+        t->ends = 0;
         sn_heap_local.thread = t;
     }
     if (atomic_load_explicit(&t->busy, memory_order_relaxed))
@@ -259,14 +267,36 @@ static struct sn_spool_entry *entry_of(const struct sn_block *b)
     return (void *)((char *)sn_heap_table.header + (uint64_t)b->entry * 8);
 }
 
-static uint64_t now_ns(void)
+/* In the processor's ticks where they are steady (which they are where the kernel goes by
+ * them), else in nanoseconds. */
+static uint64_t now_ticks(void)
 {
-    return sn_clock_ns(CLOCK_MONOTONIC) - start_ns;
+    return ticks_steady ? sn_unwind_ticks()
+                        : sn_clock_ns(CLOCK_MONOTONIC) - start_ns;
 }
 
-static unsigned decade_of(uint64_t ns)
+static void learn_ticks(void)
+{
+    char name[16] = "";
+    int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+                  O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && read(fd, name, sizeof name - 1) > 0)
+        ticks_steady = strncmp(name, "tsc", 3) == 0;
+    if (fd >= 0)
+        close(fd);
+    ns_per_tick = 1;
+    if (!ticks_steady)
+        return;
+    uint64_t from_ns = sn_clock_ns(CLOCK_MONOTONIC), from = sn_unwind_ticks(), ns;
+    while ((ns = sn_clock_ns(CLOCK_MONOTONIC) - from_ns) < 20000)
+        continue; /* to a hundredth: lifetimes are told in decades */
+    ns_per_tick = (double)ns / (double)(sn_unwind_ticks() - from);
+}
+
+static unsigned decade_of(uint64_t ticks)
 {
     unsigned decade = 0;
+    uint64_t ns = (uint64_t)((double)ticks * ns_per_tick);
     for (uint64_t limit = 1000; decade + 1 < SN_HEAP_DECADES && ns >= limit; limit *= 10)
         decade++;
     return decade;
@@ -281,8 +311,9 @@ static void count_freed(const struct sn_block *b, bool temporary)
     settle_peak(x);
     add(x, SN_HEAP_FREE_OBJECTS, weight, bytes);
     if (exact) {
-        uint64_t born_ns = (uint64_t)b->time_hi << 32 | b->time_lo;
-        add(x, SN_HEAP_LIFETIMES + 2 * decade_of(now_ns() - born_ns), 1, bytes);
+        uint64_t born = (uint64_t)b->time_hi << 32 | b->time_lo;
+        uint64_t age = (now_ticks() - born) & (UINT64_MAX >> 8);
+        add(x, SN_HEAP_LIFETIMES + 2 * decade_of(age), 1, bytes);
         if (temporary)
             add(x, SN_HEAP_TEMPORARY_OBJECTS, 1, bytes);
     }
@@ -365,14 +396,14 @@ static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
 {
     struct sn_block replaced, block = {.address = p, .size = size};
     struct sn_spool_entry *x = stack_entry(t, size, caller);
-    uint64_t now = exact ? now_ns() : 0;
+    uint64_t now = exact ? now_ticks() : 0;
     if (x == NULL) {
         sn_table_drop(&sn_heap_table, SN_DROP_FULL, 1);
         know((void *)p, size);
         return;
     }
     block.entry = (uint32_t)(((uintptr_t)x - (uintptr_t)sn_heap_table.header) / 8);
-    block.time_hi = now >> 32;
+    block.time_hi = now >> 32 & 0xffffff;
     block.time_lo = (uint32_t)now;
     if (!put_block(&block, &replaced)) {
         sn_table_drop(&sn_heap_table, SN_DROP_FULL, 1);
@@ -506,6 +537,8 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
     memset(sn_heap_filter, 0, sizeof sn_heap_filter);
     rate_bytes = s->mem_rate;
     start_ns = sn_heap_table.header->start_mono_ns;
+    if (exact)
+        learn_ticks();
     recording++;
     /* A child of fork that is not ours to tell (a bare system call) finds it off. */
     madvise(&sn_heap_switch, sizeof sn_heap_switch, MADV_WIPEONFORK);
@@ -523,6 +556,15 @@ bool sn_heap_is_exact(void)
 bool sn_heap_knows_all(void)
 {
     return knows_all;
+}
+
+bool sn_heap_is_dead_stack(uintptr_t lo, uintptr_t hi)
+{
+    for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next)
+        if (atomic_load(&t->tid) == 0 && t->stack.lo == lo && t->stack.hi <= hi &&
+            hi - t->stack.hi < 65536) /* what is above is the C library's */
+            return true;
+    return false;
 }
 
 void sn_heap_pages(void (*visit)(void *pages, size_t bytes, void *argument),
@@ -582,7 +624,7 @@ void sn_heap_stop(bool dying)
     syscall(SYS_futex, &sn_heap_switch.mode, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
     bool alone = wait_for_others() && !inside();
     if (exact)
-        h->leaks = alone ? (uint32_t)sn_leak_scan() : SN_LEAKS_IN_ALLOCATOR;
+        h->leaks = alone ? (uint32_t)sn_leak_scan(dying) : SN_LEAKS_IN_ALLOCATOR;
     if (!dying && alone)
         sn_live_close(&sn_heap_live);
 }

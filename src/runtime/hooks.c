@@ -83,6 +83,7 @@ static struct thread_call take(void *call)
     struct thread_call c = *(struct thread_call *)call;
     sn_pages_unmap(call, sizeof c);
     thinks_blocked = c.thinks_blocked;
+    sn_thread_learn_stack();
     sn_clock_thread_begin();
     return c;
 }
@@ -100,10 +101,15 @@ static int enter_c11_thread(void *call)
     return c.c11_function(c.argument);
 }
 
+static bool is_watched(void)
+{
+    return sn_tick_enabled() || sn_heap_on();
+}
+
 SN_PUBLIC int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
                              void *(*function)(void *), void *argument)
 {
-    struct thread_call *c = sn_tick_enabled() ? sn_pages_map(sizeof *c) : NULL;
+    struct thread_call *c = is_watched() ? sn_pages_map(sizeof *c) : NULL;
     if (c == NULL)
         return REAL(pthread_create)(thread, attr, function, argument);
     *c = (struct thread_call){function, NULL, argument, thinks_blocked};
@@ -115,7 +121,7 @@ SN_PUBLIC int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 
 SN_PUBLIC int thrd_create(thrd_t *thread, thrd_start_t function, void *argument)
 {
-    struct thread_call *c = sn_tick_enabled() ? sn_pages_map(sizeof *c) : NULL;
+    struct thread_call *c = is_watched() ? sn_pages_map(sizeof *c) : NULL;
     if (c == NULL)
         return REAL(thrd_create)(thread, function, argument);
     *c = (struct thread_call){NULL, function, argument, thinks_blocked};

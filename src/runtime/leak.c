@@ -19,9 +19,9 @@ static __attribute__((noinline)) void mark(struct sn_reach *r)
     sn_reach_mark(r, (uintptr_t)__builtin_frame_address(0) - 128, NULL, NULL);
 }
 
-enum sn_heap_leaks sn_leak_scan(void)
+enum sn_heap_leaks sn_leak_scan(bool dying)
 {
-    struct sn_world *w = sn_world_stop();
+    struct sn_world *w = sn_world_stop(dying);
     struct sn_reach *r = w != NULL ? sn_reach_new(w) : NULL;
     uint32_t n = 0;
     if (r != NULL) {

@@ -21,6 +21,7 @@
     X(void *, malloc, (size_t))                                                          \
     X(void *, calloc, (size_t, size_t))                                                  \
     X(void *, realloc, (void *, size_t))                                                 \
+    X(void *, reallocarray, (void *, size_t, size_t))                                    \
     X(void, free, (void *))                                                              \
     X(int, posix_memalign, (void **, size_t, size_t))                                    \
     X(void *, aligned_alloc, (size_t, size_t))                                           \
@@ -150,6 +151,12 @@ void sn_real_free(void *p)
 /* ---- the functions --------------------------------------------------------------------
  */
 
+/* Nothing is to be told or noted: then each function is a tail call of the real one. */
+static inline bool at_rest(void)
+{
+    return __builtin_expect(settled && sn_heap_mode() == SN_HEAP_OFF, 1);
+}
+
 static inline void *told(void *p, size_t size, const void *caller)
 {
     if (sn_heap_on()) {
@@ -164,6 +171,8 @@ static inline void *told(void *p, size_t size, const void *caller)
 
 SN_PUBLIC void *malloc(size_t size)
 {
+    if (at_rest())
+        return real.malloc(size);
     if (!READY())
         return first_alloc(size);
     return told(real.malloc(size), size, CALLER);
@@ -172,6 +181,8 @@ SN_PUBLIC void *malloc(size_t size)
 SN_PUBLIC void *calloc(size_t n, size_t size)
 {
     size_t all;
+    if (at_rest())
+        return real.calloc(n, size);
     if (__builtin_mul_overflow(n, size, &all)) {
         errno = ENOMEM;
         return NULL;
@@ -185,6 +196,10 @@ SN_PUBLIC void free(void *p)
 {
     if (is_first(p))
         return;
+    if (at_rest()) {
+        real.free(p);
+        return;
+    }
     if (sn_heap_on() && !sn_heap_is_unknown(p) && p != NULL && p != sn_within_new.freed &&
         !sn_heap_freeing(p))
         return;
@@ -205,35 +220,37 @@ static void *copied(void *p, size_t old_size, size_t size)
     return fresh;
 }
 
-static void *resize(void *p, size_t size, const void *caller)
+/* n elements of `size` bytes, `all` together; by the function that was called. */
+static void *resize(void *p, size_t n, size_t size, size_t all, const void *caller)
 {
     struct sn_block aside = {0};
-    if (p == NULL)
-        return READY() ? told(real.malloc(size), size, caller) : first_alloc(size);
     if (is_first(p))
-        return copied(p, first_size(p), size);
-    if (sn_heap_on() && !sn_heap_is_unknown(p) && !sn_heap_moving(p, &aside))
-        return copied(p, real.malloc_usable_size(p), size);
-    if (__builtin_expect(!settled, 0))
+        return copied(p, first_size(p), all);
+    if (!READY())
+        return first_alloc(all); /* p is NULL: there is no block yet */
+    if (sn_heap_on() && !sn_heap_is_unknown(p) && p != NULL && !sn_heap_moving(p, &aside))
+        return copied(p, real.malloc_usable_size(p), all);
+    if (__builtin_expect(!settled, 0) && p != NULL)
         strike(p);
-    void *fresh = real.realloc(p, size);
-    sn_heap_moved(&aside, fresh != NULL || size == 0);
-    return told(fresh, size, caller);
+    void *fresh =
+        n == 1 ? real.realloc(p, size) : real.reallocarray(p, n, size);
+    sn_heap_moved(&aside, fresh != NULL || all == 0);
+    return told(fresh, all, caller);
 }
 
 SN_PUBLIC void *realloc(void *p, size_t size)
 {
-    return resize(p, size, CALLER);
+    if (at_rest() && !is_first(p))
+        return real.realloc(p, size);
+    return resize(p, 1, size, size, CALLER);
 }
 
 SN_PUBLIC void *reallocarray(void *p, size_t n, size_t size)
 {
     size_t all;
-    if (__builtin_mul_overflow(n, size, &all)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return resize(p, all, CALLER);
+    if ((at_rest() && !is_first(p)) || __builtin_mul_overflow(n, size, &all))
+        return READY() ? real.reallocarray(p, n, size) : NULL;
+    return resize(p, n, size, all, CALLER);
 }
 
 SN_PUBLIC int posix_memalign(void **p, size_t alignment, size_t size)

@@ -4,8 +4,8 @@
  *
  *     /proc/self/maps ──> roots ──> blocks ──> blocks in them ──> ...
  *
- * Roots are all private memory that can be written, but for: the blocks themselves, our
- * own pages, stacks below their pointers, and the allocator's memory between blocks,
+ * Roots are all memory that can be written, but for: the blocks themselves, our own pages,
+ * stacks below their pointers, those of threads that have ended, and the allocator's memory between blocks,
  * which is full of pointers to what was freed. That last is known of the C library's
  * allocator only; and only where every block is known, which takes a recording that began
  * with the program: else what lies between is taken for blocks that we missed.
@@ -433,12 +433,19 @@ struct mapping {
     const char *name; /* "" if none */
 };
 
+static bool is_spool(const char *name)
+{
+    size_t n = strlen(name);
+    return n > 6 && strcmp(name + n - 6, ".spool") == 0;
+}
+
 static void scan_mapping(struct sn_reach *r, const struct mapping *m, uintptr_t frame,
                          bool behind_data)
 {
     uintptr_t lo = m->lo, sp = stack_in(r, frame, m->lo, m->hi);
     r->starts_only = false;
-    if (m->permissions[1] != 'w' || m->permissions[3] != 'p')
+    if (m->permissions[1] != 'w' || is_spool(m->name) ||
+        (sp == 0 && sn_heap_is_dead_stack(m->lo, m->hi)))
         return;
     if (strcmp(m->name, "[heap]") == 0 && sn_heap_knows_all())
         return;

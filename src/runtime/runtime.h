@@ -183,7 +183,10 @@ void sn_clock_after_fork(bool child);
 
 pid_t sn_thread_id(void);
 void sn_thread_name(pid_t tid, char *name, size_t size); /* "" if it has ended */
-struct sn_stack_range sn_thread_stack(void);             /* the calling thread's own */
+/* The calling thread's own stack; without malloc and locks. */
+struct sn_stack_range sn_thread_stack(void);
+/* Find it out where the C library may be asked, which is cheaper. */
+void sn_thread_learn_stack(void);
 void sn_thread_each(void (*visit)(pid_t tid, void *argument), void *argument);
 
 #define SN_OWN_FRAMES 12 /* at most: ours, and operator new's */
@@ -198,7 +201,7 @@ size_t sn_thread_frame_of(const uintptr_t *pcs, size_t n, const void *caller);
 struct sn_block {
     uintptr_t address;
     uint64_t size : 40;    /* asked for, in bytes */
-    uint64_t time_hi : 24; /* when it was allocated: ns since the recording's start */
+    uint64_t time_hi : 24; /* when it was allocated, in ticks of heap.c */
     uint32_t entry;        /* offset / 8 in the heap's spool */
     uint32_t time_lo;
 };
@@ -298,6 +301,8 @@ bool sn_heap_hold(void);
 void sn_heap_release(void);
 /* Was the recording begun so early that every block is known? */
 bool sn_heap_knows_all(void);
+/* Is [lo, hi) the stack of a thread that has ended, which the C library keeps? */
+bool sn_heap_is_dead_stack(uintptr_t lo, uintptr_t hi);
 void sn_heap_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                    void *argument);
 /* `caller` is where the program's call returns to. Keeps errno. */
@@ -331,8 +336,10 @@ struct sn_world {
     struct sn_world_thread threads[SN_WORLD_THREADS]; /* all but the calling one */
 };
 
-/* Not all need stand still in the end. NULL: no memory. */
-struct sn_world *sn_world_stop(void);
+/* Not all need stand still in the end. A process that is `dying` does not mind waits that
+ * end with EINTR: then the registers of those that sleep are known too. NULL: no memory.
+ */
+struct sn_world *sn_world_stop(bool dying);
 void sn_world_go_on(struct sn_world *w); /* NULL-safe */
 
 /* ---- reach.c: what leads to which block
@@ -358,7 +365,7 @@ void sn_reach_edges(struct sn_reach *r, uint32_t block,
  * ----------------------------------------------------------------------------- */
 
 /* Find the live blocks that nothing leads to, and count them in their entries. */
-enum sn_heap_leaks sn_leak_scan(void);
+enum sn_heap_leaks sn_leak_scan(bool dying);
 
 /* ---- dump.c
  * ----------------------------------------------------------------------------- */

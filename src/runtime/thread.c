@@ -48,21 +48,76 @@ void sn_thread_each(void (*visit)(pid_t tid, void *argument), void *argument)
         close(tasks);
 }
 
-/* The main thread's without pthread_getattr_np, which reads /proc/self/maps. */
-struct sn_stack_range sn_thread_stack(void)
+/* ---- stacks ---------------------------------------------------------------------------
+ */
+
+static __thread struct sn_stack_range own_stack __attribute__((tls_model("initial-exec")));
+
+static struct sn_stack_range main_stack(void)
+{
+    uintptr_t top = (uintptr_t)__libc_stack_end;
+    return (struct sn_stack_range){top - MAIN_STACK, top};
+}
+
+/* Not by pthread_getattr_np for the main thread, for which it reads /proc/self/maps. */
+void sn_thread_learn_stack(void)
 {
     pthread_attr_t attr;
     void *low = NULL;
     size_t size = 0;
+    if (own_stack.hi != 0)
+        return;
     if (sn_thread_id() == getpid()) {
-        uintptr_t top = (uintptr_t)__libc_stack_end;
-        return (struct sn_stack_range){top - MAIN_STACK, top};
-    }
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        own_stack = main_stack();
+    } else if (pthread_getattr_np(pthread_self(), &attr) == 0) {
         pthread_attr_getstack(&attr, &low, &size);
         pthread_attr_destroy(&attr);
+        own_stack = (struct sn_stack_range){(uintptr_t)low, (uintptr_t)low + size};
     }
-    return (struct sn_stack_range){(uintptr_t)low, (uintptr_t)low + size};
+}
+
+/* The mapping that holds the address, by the kernel's list; {0} if none. */
+static struct sn_stack_range mapping_at(uintptr_t address)
+{
+    char text[4096];
+    size_t used = 0;
+    ssize_t n;
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    struct sn_stack_range found = {0};
+    while (fd >= 0 && found.hi == 0 &&
+           (n = read(fd, text + used, sizeof text - 1 - used)) > 0) {
+        char *line = text, *end;
+        used += (size_t)n;
+        text[used] = '\0';
+        for (; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+            char *dash;
+            uintptr_t lo = strtoul(line, &dash, 16), hi = strtoul(dash + 1, NULL, 16);
+            if (address >= lo && address < hi)
+                found = (struct sn_stack_range){lo, hi};
+        }
+        used -= (size_t)(line - text);
+        memmove(text, line, used);
+        if (used == sizeof text - 1)
+            break; /* a line longer than any there is */
+    }
+    if (fd >= 0)
+        close(fd);
+    return found;
+}
+
+/* The thread's own block of the C library lies at the top of its stack. It may be in
+ * pthread_getattr_np when it asks us, which holds a lock: not by that. */
+struct sn_stack_range sn_thread_stack(void)
+{
+    if (own_stack.hi != 0)
+        return own_stack;
+    if (sn_thread_id() == getpid())
+        return own_stack = main_stack();
+    uintptr_t top = (uintptr_t)__builtin_thread_pointer();
+    own_stack = mapping_at(top);
+    if (own_stack.hi != 0)
+        own_stack.hi = top;
+    return own_stack;
 }
 
 size_t sn_thread_frame_of(const uintptr_t *pcs, size_t n, const void *caller)

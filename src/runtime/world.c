@@ -3,8 +3,9 @@
  *
  * A thread that sleeps in the kernel is left asleep: a signal would end its wait with
  * EINTR. The kernel tells its stack pointer (/proc/self/task/TID/syscall), and should it
- * wake meanwhile, that is a risk taken. A thread that runs gets a signal, in whose
- * handler it notes its registers and waits until the world goes on, or for ten seconds.
+ * wake meanwhile, that is a risk taken. A thread that runs (and each, where the process is
+ * about to end) gets a signal, in whose handler it notes its registers and waits until the
+ * world goes on, or for ten seconds.
  *
  * Allocates pages, never malloc; one thread at a time.
  */
@@ -17,7 +18,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define TRIES 200 /* a millisecond each */
+#define TRIES    200 /* a millisecond each */
+#define PATIENCE 20  /* of them, with those that sleep on */
 
 enum { RUNNING, SIGNALLED, HELD, ASLEEP, GONE };
 
@@ -72,16 +74,19 @@ static uintptr_t sleeping_sp(pid_t tid)
     return before != NULL ? strtoul(before + 1, NULL, 16) : 0;
 }
 
-static void look_at(struct sn_world_thread *t, int signal)
+/* What sleeps is left asleep, or has the signal blocked and does not heed it. */
+static void look_at(struct sn_world_thread *t, int signal, bool leave_asleep)
 {
-    if (t->state == ASLEEP || t->state == GONE ||
-        __atomic_load_n(&t->state, __ATOMIC_ACQUIRE) == HELD)
+    uint32_t state = __atomic_load_n(&t->state, __ATOMIC_ACQUIRE);
+    if (state == ASLEEP || state == GONE || state == HELD)
         return;
-    uintptr_t sp = sleeping_sp(t->tid);
-    if (sp != 0 && t->state == RUNNING) {
+    uintptr_t sp = leave_asleep ? sleeping_sp(t->tid) : 0;
+    if (sp != 0 && state == RUNNING) {
         t->sp = sp;
         t->state = ASLEEP;
-    } else if (t->state == RUNNING) {
+    } else if (sp != 0) {
+        t->sp = sp;
+    } else if (state == RUNNING) {
         t->state = SIGNALLED;
         __atomic_fetch_add(&world->held, 1, __ATOMIC_RELAXED);
         if (syscall(SYS_tgkill, getpid(), t->tid, signal) != 0) {
@@ -92,13 +97,14 @@ static void look_at(struct sn_world_thread *t, int signal)
 }
 
 /* Has every thread been seen to stand still? Those that block the signal do not. */
-static bool stands_still(struct sn_world *w, int signal)
+static bool stands_still(struct sn_world *w, int signal, bool leave_asleep)
 {
     bool still = true;
     for (unsigned i = 0; i < w->n; i++) {
-        look_at(&w->threads[i], signal);
-        unsigned state = __atomic_load_n(&w->threads[i].state, __ATOMIC_ACQUIRE);
-        still &= state != RUNNING && state != SIGNALLED;
+        struct sn_world_thread *t = &w->threads[i];
+        look_at(t, signal, leave_asleep);
+        unsigned state = __atomic_load_n(&t->state, __ATOMIC_ACQUIRE);
+        still &= (state != RUNNING && state != SIGNALLED) || t->sp != 0;
     }
     return still;
 }
@@ -119,7 +125,7 @@ static int free_signal(struct sigaction *old)
     return 0;
 }
 
-struct sn_world *sn_world_stop(void)
+struct sn_world *sn_world_stop(bool dying)
 {
     struct sigaction action = {.sa_sigaction = on_stop,
                                .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
@@ -139,9 +145,11 @@ struct sn_world *sn_world_stop(void)
     }
     __atomic_store_n(&world, w, __ATOMIC_RELEASE);
     const struct timespec pause = {.tv_nsec = 1000000};
-    for (int i = 0; i < TRIES && !stands_still(w, w->signal); i++)
-        if (i > 0)
-            syscall(SYS_nanosleep, &pause, NULL);
+    for (int i = 0; i < TRIES; i++) {
+        if (stands_still(w, w->signal, !dying || i >= PATIENCE))
+            break;
+        syscall(SYS_nanosleep, &pause, NULL);
+    }
     return w;
 }
 

@@ -75,4 +75,16 @@ size_t sn_unwind_here(struct sn_stack_range stack, uintptr_t *pcs, size_t max,
  * pointer. Signal-safe. */
 void sn_unwind_registers(const ucontext_t *uc, uint64_t registers[24], uintptr_t *sp);
 
+/* The processor's count of time, in units of its own. A few nanoseconds. Signal-safe. */
+static inline uint64_t sn_unwind_ticks(void)
+{
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#else
+    uint64_t ticks;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+    return ticks;
+#endif
+}
+
 #endif

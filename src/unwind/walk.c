@@ -34,6 +34,9 @@ struct cached {
 };
 
 static struct cached cache[1u << CACHE_BITS];
+/* The same, by a hash: what shares a place in the one does not here. Two return addresses
+ * of one stack whose low bits are equal would otherwise drive each other out. */
+static struct cached second[1u << CACHE_BITS];
 static _Atomic uint64_t generation = 1;
 /* Text segments reported to on_module: page number and generation. */
 static _Atomic uint64_t met[1u << MET_BITS];
@@ -170,28 +173,45 @@ static struct cached *slot_of(uintptr_t pc)
     return &cache[pc & ((1u << CACHE_BITS) - 1)];
 }
 
+static struct cached *second_of(uint64_t tag)
+{
+    return &second[tag >> (64 - CACHE_BITS)];
+}
+
+static void keep(struct cached *c, uint64_t tag, sn_rule rule)
+{
+    atomic_store_explicit(&c->rule, rule, memory_order_relaxed);
+    atomic_store_explicit(&c->check, tag ^ rule, memory_order_relaxed);
+}
+
+static inline bool holds(const struct cached *c, uint64_t tag, sn_rule *rule)
+{
+    *rule = atomic_load_explicit(&c->rule, memory_order_relaxed);
+    uint64_t check = atomic_load_explicit(&c->check, memory_order_relaxed);
+    return SN_LIKELY((check ^ *rule) == tag);
+}
+
 __attribute__((noinline, cold)) static sn_rule miss(struct walk *w, uintptr_t pc)
 {
     struct sn_cfi_fde fde;
     struct sn_cfi_row row;
-    sn_rule rule = compile(w, pc, &fde, &row);
-    /* A file may yet be loaded there, or code be written: do not remember. */
-    if (rule == fail(SN_END_NO_MODULE))
-        return rule;
-    struct cached *c = slot_of(pc);
-    atomic_store_explicit(&c->rule, rule, memory_order_relaxed);
-    atomic_store_explicit(&c->check, tag_of(w->generation, pc) ^ rule,
-                          memory_order_relaxed);
+    uint64_t tag = tag_of(w->generation, pc);
+    sn_rule rule;
+    if (!holds(second_of(tag), tag, &rule)) {
+        rule = compile(w, pc, &fde, &row);
+        /* A file may yet be loaded there, or code be written: do not remember. */
+        if (rule == fail(SN_END_NO_MODULE))
+            return rule;
+        keep(second_of(tag), tag, rule);
+    }
+    keep(slot_of(pc), tag, rule);
     return rule;
 }
 
 /* False: not cached. */
 static inline bool cached_rule(uint64_t now, uintptr_t pc, sn_rule *rule)
 {
-    struct cached *c = slot_of(pc);
-    *rule = atomic_load_explicit(&c->rule, memory_order_relaxed);
-    uint64_t check = atomic_load_explicit(&c->check, memory_order_relaxed);
-    return SN_LIKELY((check ^ *rule) == tag_of(now, pc));
+    return holds(slot_of(pc), tag_of(now, pc), rule);
 }
 
 /* ---- with all registers -------------------------------------------------------------
