@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-enum { LONG = 100000, NODE = 41, BLOCK = 1001, MAPPED = 1 << 16 };
+enum { LONG = 100000, NODE = 41, BLOCK = 1001, MAPPED = 1 << 16, STACK = 1 << 18 };
 
 struct node {
     struct node *next;
@@ -55,9 +55,9 @@ static struct node *ring(void)
     return first;
 }
 
-static void *map(int flags)
+static void *map(int flags, size_t size)
 {
-    void *p = mmap(NULL, MAPPED, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         _exit(96);
     return p;
@@ -120,13 +120,13 @@ NOINLINE static void in_its_middle(void)
 }
 NOINLINE static void in_mapping(void)
 {
-    mapping = map(MAP_PRIVATE);
+    mapping = map(MAP_PRIVATE, MAPPED);
     mapping[1000] = plant(BLOCK);
     STAY();
 }
 NOINLINE static void in_shared_mapping(void)
 {
-    shared = map(MAP_SHARED);
+    shared = map(MAP_SHARED, MAPPED);
     shared[1000] = plant(BLOCK);
     STAY();
 }
@@ -197,7 +197,7 @@ NOINLINE static void lost_hidden(void)
 }
 NOINLINE static void lost_in_unmapped(void)
 {
-    void *volatile *m = map(MAP_PRIVATE);
+    void *volatile *m = map(MAP_PRIVATE, MAPPED);
     m[1000] = plant(BLOCK);
     munmap((void *)m, MAPPED);
     STAY();
@@ -337,12 +337,26 @@ static void start(void (*plants)(void))
         usleep(100);
 }
 
+/* A thread that is gone, with all that may still lie on its stack. */
+static void start_and_end(void (*plants)(void))
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    void *stack = map(MAP_PRIVATE, STACK);
+    pthread_attr_init(&attributes);
+    if (pthread_attr_setstack(&attributes, stack, STACK) != 0 ||
+        pthread_create(&thread, &attributes, on_thread, (void *)plants) != 0)
+        _exit(93);
+    pthread_join(thread, NULL);
+    munmap(stack, STACK);
+}
+
 static void plant_all(void)
 {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         current = account_open(kinds[i].name, "plant");
         if (kinds[i].threaded)
-            start(kinds[i].plant);
+            (kinds[i].leaked ? start_and_end : start)(kinds[i].plant);
         else
             kinds[i].plant();
         if (kinds[i].leaked)
