@@ -29,8 +29,6 @@ struct sonde_profile {
 
 static _Atomic(struct sonde_profile *) profiles;
 static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
-static __thread struct sn_stack_range own_stack
-    __attribute__((tls_model("initial-exec")));
 
 static void lock(struct sonde_profile *p)
 {

@@ -52,6 +52,7 @@ struct sn_heap_thread {
     uint64_t random;
     uintptr_t last; /* the block that its last event allocated; else 0 */
     struct sn_stack_range stack;
+    uintptr_t pointer; /* to the C library's own block, above its stack */
     atomic_uint n_deferred;
     struct deferred {
         void *p;
@@ -133,6 +134,7 @@ static void set_up(struct sn_heap_thread *t)
     t->last = 0;
     t->random = sn_clock_ns(CLOCK_MONOTONIC) ^ (uintptr_t)t ^ (uint64_t)tid << 40;
     t->stack = sn_thread_stack();
+    t->pointer = (uintptr_t)__builtin_thread_pointer();
     if (t->ends == 0)
         pthread_setspecific(end_key, t);
     int64_t used = sn_heap_local.left; /* nothing was ever due: it counts from here */
@@ -271,8 +273,7 @@ static struct sn_spool_entry *entry_of(const struct sn_block *b)
  * them), else in nanoseconds. */
 static uint64_t now_ticks(void)
 {
-    return ticks_steady ? sn_unwind_ticks()
-                        : sn_clock_ns(CLOCK_MONOTONIC) - start_ns;
+    return ticks_steady ? sn_unwind_ticks() : sn_clock_ns(CLOCK_MONOTONIC) - start_ns;
 }
 
 static void learn_ticks(void)
@@ -558,13 +559,13 @@ bool sn_heap_knows_all(void)
     return knows_all;
 }
 
-bool sn_heap_is_dead_stack(uintptr_t lo, uintptr_t hi)
+uintptr_t sn_heap_dead_stack(uintptr_t lo, uintptr_t hi)
 {
     for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next)
-        if (atomic_load(&t->tid) == 0 && t->stack.lo == lo && t->stack.hi <= hi &&
-            hi - t->stack.hi < 65536) /* what is above is the C library's */
-            return true;
-    return false;
+        if (atomic_load(&t->tid) == 0 && t->stack.lo == lo && t->pointer > lo &&
+            t->pointer < hi && hi - t->pointer < 65536)
+            return t->pointer;
+    return 0;
 }
 
 void sn_heap_pages(void (*visit)(void *pages, size_t bytes, void *argument),

@@ -21,7 +21,6 @@
     X(void *, malloc, (size_t))                                                          \
     X(void *, calloc, (size_t, size_t))                                                  \
     X(void *, realloc, (void *, size_t))                                                 \
-    X(void *, reallocarray, (void *, size_t, size_t))                                    \
     X(void, free, (void *))                                                              \
     X(int, posix_memalign, (void **, size_t, size_t))                                    \
     X(void *, aligned_alloc, (size_t, size_t))                                           \
@@ -140,7 +139,7 @@ bool sn_malloc_early(void (*visit)(void *p, size_t size))
 
 void sn_malloc_settle(void)
 {
-    settled = true;
+    settled = READY(); /* from now on nobody asks */
 }
 
 void sn_real_free(void *p)
@@ -220,37 +219,41 @@ static void *copied(void *p, size_t old_size, size_t size)
     return fresh;
 }
 
-/* n elements of `size` bytes, `all` together; by the function that was called. */
-static void *resize(void *p, size_t n, size_t size, size_t all, const void *caller)
+static void *resize(void *p, size_t size, const void *caller)
 {
     struct sn_block aside = {0};
     if (is_first(p))
-        return copied(p, first_size(p), all);
+        return copied(p, first_size(p), size);
     if (!READY())
-        return first_alloc(all); /* p is NULL: there is no block yet */
+        return first_alloc(size); /* p is NULL: there is no block yet */
     if (sn_heap_on() && !sn_heap_is_unknown(p) && p != NULL && !sn_heap_moving(p, &aside))
-        return copied(p, real.malloc_usable_size(p), all);
+        return copied(p, real.malloc_usable_size(p), size);
     if (__builtin_expect(!settled, 0) && p != NULL)
         strike(p);
-    void *fresh =
-        n == 1 ? real.realloc(p, size) : real.reallocarray(p, n, size);
-    sn_heap_moved(&aside, fresh != NULL || all == 0);
-    return told(fresh, all, caller);
+    void *fresh = real.realloc(p, size);
+    sn_heap_moved(&aside, fresh != NULL || size == 0);
+    return told(fresh, size, caller);
 }
 
 SN_PUBLIC void *realloc(void *p, size_t size)
 {
     if (at_rest() && !is_first(p))
         return real.realloc(p, size);
-    return resize(p, 1, size, size, CALLER);
+    return resize(p, size, CALLER);
 }
 
+/* By realloc, which is what the C library does, and would be told twice. */
 SN_PUBLIC void *reallocarray(void *p, size_t n, size_t size)
 {
     size_t all;
-    if ((at_rest() && !is_first(p)) || __builtin_mul_overflow(n, size, &all))
-        return READY() ? real.reallocarray(p, n, size) : NULL;
-    return resize(p, n, size, all, CALLER);
+    void *fresh = NULL;
+    if (!__builtin_mul_overflow(n, size, &all))
+        fresh = resize(p, all, CALLER);
+    else
+        all = SIZE_MAX;
+    if (fresh == NULL && all != 0)
+        errno = ENOMEM;
+    return fresh;
 }
 
 SN_PUBLIC int posix_memalign(void **p, size_t alignment, size_t size)

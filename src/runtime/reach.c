@@ -4,11 +4,12 @@
  *
  *     /proc/self/maps ──> roots ──> blocks ──> blocks in them ──> ...
  *
- * Roots are all memory that can be written, but for: the blocks themselves, our own pages,
- * stacks below their pointers, those of threads that have ended, and the allocator's memory between blocks,
- * which is full of pointers to what was freed. That last is known of the C library's
- * allocator only; and only where every block is known, which takes a recording that began
- * with the program: else what lies between is taken for blocks that we missed.
+ * Roots are all memory that can be written, but for: the blocks themselves, our own
+ * pages, stacks below their pointers, those of threads that have ended, and the
+ * allocator's memory between blocks, which is full of pointers to what was freed. That
+ * last is known of the C library's allocator only; and only where every block is known,
+ * which takes a recording that began with the program: else what lies between is taken
+ * for blocks that we missed.
  *
  * In the C library's own data only pointers to the start of a block count: its bins point
  * at headers, which lie in the tail of the block before.
@@ -444,8 +445,7 @@ static void scan_mapping(struct sn_reach *r, const struct mapping *m, uintptr_t 
 {
     uintptr_t lo = m->lo, sp = stack_in(r, frame, m->lo, m->hi);
     r->starts_only = false;
-    if (m->permissions[1] != 'w' || is_spool(m->name) ||
-        (sp == 0 && sn_heap_is_dead_stack(m->lo, m->hi)))
+    if (m->permissions[1] != 'w' || is_spool(m->name))
         return;
     if (strcmp(m->name, "[heap]") == 0 && sn_heap_knows_all())
         return;
@@ -458,7 +458,9 @@ static void scan_mapping(struct sn_reach *r, const struct mapping *m, uintptr_t 
         r->starts_only =
             strncmp(file, "/libc.so", 8) == 0 || strncmp(file, "/libc-2", 7) == 0;
     } else {
+        uintptr_t dead = sn_heap_dead_stack(m->lo, m->hi);
         r->kind = behind_data ? SN_ROOT_GLOBAL : SN_ROOT_OTHER;
+        lo = dead != 0 ? dead : lo;
     }
     scan_anonymous(r, lo, m->hi);
     r->starts_only = false;

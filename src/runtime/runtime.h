@@ -301,8 +301,9 @@ bool sn_heap_hold(void);
 void sn_heap_release(void);
 /* Was the recording begun so early that every block is known? */
 bool sn_heap_knows_all(void);
-/* Is [lo, hi) the stack of a thread that has ended, which the C library keeps? */
-bool sn_heap_is_dead_stack(uintptr_t lo, uintptr_t hi);
+/* Where [lo, hi) is the stack of a thread that has ended, which the C library keeps: the
+ * end of what has no meaning any more; else 0. */
+uintptr_t sn_heap_dead_stack(uintptr_t lo, uintptr_t hi);
 void sn_heap_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                    void *argument);
 /* `caller` is where the program's call returns to. Keeps errno. */

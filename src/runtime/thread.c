@@ -51,7 +51,8 @@ void sn_thread_each(void (*visit)(pid_t tid, void *argument), void *argument)
 /* ---- stacks ---------------------------------------------------------------------------
  */
 
-static __thread struct sn_stack_range own_stack __attribute__((tls_model("initial-exec")));
+static __thread struct sn_stack_range own_stack
+    __attribute__((tls_model("initial-exec")));
 
 static struct sn_stack_range main_stack(void)
 {

@@ -3,9 +3,9 @@
  *
  * A thread that sleeps in the kernel is left asleep: a signal would end its wait with
  * EINTR. The kernel tells its stack pointer (/proc/self/task/TID/syscall), and should it
- * wake meanwhile, that is a risk taken. A thread that runs (and each, where the process is
- * about to end) gets a signal, in whose handler it notes its registers and waits until the
- * world goes on, or for ten seconds.
+ * wake meanwhile, that is a risk taken. A thread that runs (and each, where the process
+ * is about to end) gets a signal, in whose handler it notes its registers and waits until
+ * the world goes on, or for ten seconds.
  *
  * Allocates pages, never malloc; one thread at a time.
  */

@@ -153,7 +153,8 @@ def test_exec():
 # byte has no memory. A block that is met counts 1 / p, any other 0: that has the mean
 # p (1 / p) = 1 and the variance p (1 / p)^2 - 1 = (1 - p) / p = 1 / (exp(S / R) - 1).
 # Over n blocks of about S bytes the estimate of their number therefore has the variance
-# n / (exp(S / R) - 1), and that of their bytes S^2 times as much.
+# n / (exp(S / R) - 1), and that of their bytes S^2 times as much. (About: of sizes that differ
+# much, the smallest make most of the variance of the number, and the mean does not tell.)
 
 class Estimate:
     """Of one family, size class and run: what was measured, less the truth."""

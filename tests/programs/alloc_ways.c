@@ -93,7 +93,7 @@ NOINLINE static void *in_storm(void *number)
                        (const char[][8]){"ant", "bee", "cat", "dog"}[me_here]);
     struct account *mine = &accounts[2 * me_here], *given = mine + 1;
     for (size_t i = 0; i < EACH; i++)
-        held[me_here][i] = grows(mine, 1 + below(&luck, 2000));
+        held[me_here][i] = grows(mine, 900 + below(&luck, 200));
     if (pthread_barrier_wait(&barrier) == PTHREAD_BARRIER_SERIAL_THREAD) {
         peak_open = true;
         peak_close();
@@ -103,7 +103,7 @@ NOINLINE static void *in_storm(void *number)
         enter_and_free(held[me_here][i]);
     pthread_barrier_wait(&barrier);
     for (size_t i = 0; i < EACH; i++) {
-        passed[me_here][i] = passes(given, 1 + below(&luck, 2000));
+        passed[me_here][i] = passes(given, 900 + below(&luck, 200));
         struct block *got =
             atomic_exchange(&slots[below(&luck, SLOTS)], &passed[me_here][i]);
         if (got != NULL)
