@@ -39,6 +39,9 @@ struct sonde_config {
     unsigned block_rate_ns; /* waiting time a sample; not built yet: refused */
     bool
         mem_exact; /* every allocation, and what becomes of it: peak, temporary, leaked */
+    /* On this signal the heap's profile so far is written beside the output, mem.1.pprof,
+     * mem.2.pprof, ...; unless the program handles it. 0: none. */
+    int mem_signal;
 };
 
 struct sonde;
@@ -59,8 +62,13 @@ struct sonde *sonde_start(const struct sonde_config *config);
  * errno and sonde_error() set. */
 int sonde_stop(struct sonde *p);
 /* Why the calling thread's last sonde_start or sonde_stop failed; "" if it did not. Good
- * until that thread's next call of any of the three. */
+ * until that thread's next call of any of these. */
 const char *sonde_error(void);
+
+/* Write the heap's profile so far, whole or not at all; the recording goes on. Returns 0,
+ * or -1 with errno (EINVAL: no heap is being recorded, or path is NULL; EIO: it cannot be
+ * written) and sonde_error() set. */
+int sonde_heap_write(const char *path);
 
 /* Write a dump of the heap: every block, what points to it, and the stack that allocated
  * it; `sonde heapdump FILE` reads it. The other threads stand still meanwhile. Needs a

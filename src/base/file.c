@@ -86,7 +86,7 @@ bool sn_file_write(const char *path, const void *data, size_t len, struct sn_err
     struct rlimit limit;
     bool straight = stat(path, &st) == 0 && !S_ISREG(st.st_mode);
     int n = snprintf(temporary, sizeof temporary, straight ? "%s" : "%s.%d.tmp", path,
-                     (int)getpid());
+                     (int)gettid());
     if (n >= (int)sizeof temporary)
         return sn_fail(e, path, -1, "name too long");
     if (!straight && getrlimit(RLIMIT_FSIZE, &limit) == 0 && len > limit.rlim_cur)

@@ -280,6 +280,14 @@ bool sn_spool_is(const void *data, size_t len);
 struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where,
                                  struct sn_error *e);
 
+/* The same while the process goes on counting in it: nothing is said of its
+ * end, and it lasts until now. */
+struct sn_profile *sn_spool_read_now(const void *data, size_t len, const char *where,
+                                     struct sn_error *e);
+/* Let the highest heap be what is live now, and any higher one to come. From any process
+ * that has the spool mapped. Signal-safe. */
+void sn_spool_mark_peak(struct sn_spool_header *h);
+
 /* Single stacks of a spool, for who refers to its entries: the heap dump. */
 struct sn_spool_stacks;
 

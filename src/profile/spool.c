@@ -9,6 +9,7 @@
 #include "profile_priv.h"
 
 #include <stdio.h>
+#include <time.h>
 
 /* By enum sn_unwind_end of the room unwind; 0 is complete. */
 static const char *const end_names[] = {
@@ -268,13 +269,26 @@ static void add_comments(struct sn_spool_reader *r)
 {
     kinds[r->h->kind]->add_comments(r);
     sn_spool_comment_loss(r, "entries that could not be read", r->skipped);
-    if (r->h->state != 2)
+    if (r->goes_on)
+        sn_spool_comment(r, "written while the program ran");
+    else if (r->h->state != 2)
         sn_spool_comment(r, "the program was killed or replaced while it was recorded");
 }
 
-static void add_times(struct sn_profile *p, const struct sn_spool_header *h)
+static uint64_t now_ns(void)
 {
-    uint64_t stop = h->stop_mono_ns != 0 ? h->stop_mono_ns : h->last_mono_ns;
+    struct timespec t = {0};
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void add_times(const struct sn_spool_reader *r)
+{
+    struct sn_profile *p = r->p;
+    const struct sn_spool_header *h = r->h;
+    uint64_t stop = r->goes_on ? now_ns() : h->stop_mono_ns;
+    if (stop == 0)
+        stop = h->last_mono_ns;
     p->time_ns = h->start_real_ns <= INT64_MAX ? (int64_t)h->start_real_ns : 0;
     p->duration_ns = stop > h->start_mono_ns ? (int64_t)(stop - h->start_mono_ns) : 0;
     p->period = (int64_t)h->period;
@@ -304,10 +318,10 @@ static bool open_reader(struct sn_spool_reader *r, size_t len)
     return r->locations != NULL;
 }
 
-struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where,
-                                 struct sn_error *e)
+static struct sn_profile *read_spool(const void *data, size_t len, bool goes_on,
+                                     const char *where, struct sn_error *e)
 {
-    struct sn_spool_reader r = {.h = data, .data = data};
+    struct sn_spool_reader r = {.h = data, .data = data, .goes_on = goes_on};
     if (!header_good(r.h, len, where, e))
         return NULL;
     r.p = sn_profile_new();
@@ -316,7 +330,7 @@ struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where
         r.tid_key = sn_strtab_add(r.p->strings, "thread_id");
         if (kinds[r.h->kind]->add_types(&r) && read_modules(&r) && read_entries(&r)) {
             add_comments(&r);
-            add_times(r.p, r.h);
+            add_times(&r);
         }
     }
     if (r.locations != NULL && sn_profile_check(r.p, where, e))
@@ -324,6 +338,18 @@ struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where
     sn_fail(e, where, -1, "out of memory");
     sn_profile_free(r.p);
     return NULL;
+}
+
+struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where,
+                                 struct sn_error *e)
+{
+    return read_spool(data, len, false, where, e);
+}
+
+struct sn_profile *sn_spool_read_now(const void *data, size_t len, const char *where,
+                                     struct sn_error *e)
+{
+    return read_spool(data, len, true, where, e);
 }
 
 /* ---- single stacks

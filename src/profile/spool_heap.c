@@ -159,6 +159,20 @@ static bool add_entry(struct sn_spool_reader *r, const struct sn_spool_entry *x)
            add_sample(r, x, v, block_bytes, -1);
 }
 
+/* A new epoch: an entry that has not changed in it has what is live. What is allocated
+ * between the two steps is at once a new height, or part of the one that is marked. */
+void sn_spool_mark_peak(struct sn_spool_header *h)
+{
+    uint64_t live = __atomic_load_n(&h->live_bytes, __ATOMIC_RELAXED), peak;
+    __atomic_store_n(&h->peak_bytes, live, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&h->peak_epoch, 1, __ATOMIC_RELAXED);
+    live = __atomic_load_n(&h->live_bytes, __ATOMIC_RELAXED);
+    peak = __atomic_load_n(&h->peak_bytes, __ATOMIC_RELAXED);
+    if (live > peak && __atomic_compare_exchange_n(&h->peak_bytes, &peak, live, false,
+                                                   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        __atomic_fetch_add(&h->peak_epoch, 1, __ATOMIC_RELAXED);
+}
+
 /* ---- what is said of the whole ------------------------------------------------------
  */
 

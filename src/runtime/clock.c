@@ -14,18 +14,14 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define OUR_FDS 256
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t end_key;
-static bool have_key, have_signal;
+static bool have_key;
 static uint64_t period_ns;
 static enum sn_clock_kind first_clock, last_clock;
-static atomic_int lowest_fd = INT_MAX; /* none of ours is below */
 
 /* What the holder of the lock goes back to. */
 struct before {
@@ -73,26 +69,11 @@ static int open_perf(const struct sn_sampler *s, pid_t tid)
     return (int)syscall(SYS_perf_event_open, &a, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 }
 
-/* Our descriptors take the last numbers there are, and few of them: a program counts on
- * low numbers, and may use all that its limit allows. */
-static int move_high(int fd)
-{
-    struct rlimit limit = {1024, 1024};
-    getrlimit(RLIMIT_NOFILE, &limit);
-    rlim_t top = limit.rlim_cur < 65536 ? limit.rlim_cur : 65536;
-    rlim_t lowest = top > 2 * OUR_FDS ? top - OUR_FDS : top / 2;
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, (int)lowest);
-    close(fd);
-    if (high >= 0 && high < atomic_load(&lowest_fd))
-        atomic_store(&lowest_fd, high);
-    return high;
-}
-
 static bool arm_perf(struct sn_sampler *s, pid_t tid)
 {
     struct f_owner_ex owner = {F_OWNER_TID, tid};
     int fd = open_perf(s, tid);
-    if (fd < 0 || (fd = move_high(fd)) < 0)
+    if (fd < 0 || (fd = sn_fd_move_high(fd)) < 0)
         return false;
     s->fd = fd; /* the handler asks for it */
     if (ioctl(fd, PERF_EVENT_IOC_ID, &s->event_id) == 0 &&
@@ -182,8 +163,6 @@ static void disarm(struct sn_sampler *s)
 int sn_clock_fd(unsigned first, unsigned last)
 {
     int found = -1;
-    if (last < (unsigned)atomic_load(&lowest_fd))
-        return -1;
     for (struct sn_sampler *s = atomic_load(&sn_samplers); s != NULL; s = s->next)
         if (s->fd >= 0 && (unsigned)s->fd >= first && (unsigned)s->fd <= last &&
             (found < 0 || s->fd < found))
@@ -325,23 +304,6 @@ static void meet_others(void)
 /* ---- start, stop, fork, exec
  * --------------------------------------------------------------- */
 
-static bool take_signals(struct sn_error *e)
-{
-    struct sigaction tick = {.sa_sigaction = sn_on_tick,
-                             .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
-    struct sigaction stray = {.sa_handler = sn_on_stray_io, .sa_flags = SA_RESTART}, old;
-    if (have_signal)
-        return true;
-    sigfillset(&tick.sa_mask);
-    if (sn_real_sigaction(SN_CLOCK_SIGNAL, &tick, &sn_program_action) != 0)
-        return sn_fail(e, "cpu", -1, "cannot take signal %d: %s", SN_CLOCK_SIGNAL,
-                       strerror(errno));
-    /* What the kernel sends where the queue of signals is full; its default kills. */
-    if (sn_real_sigaction(SIGIO, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
-        sn_real_sigaction(SIGIO, &stray, NULL);
-    return have_signal = true;
-}
-
 static void forget_dead(void)
 {
     for (struct sn_sampler *s = atomic_load(&sn_samplers); s != NULL; s = s->next) {
@@ -360,8 +322,9 @@ bool sn_clock_start(const struct sn_settings *s, struct sn_error *e)
         have_key = pthread_key_create(&end_key, on_thread_end) == 0;
     if (!have_key)
         return sn_fail(e, "cpu", -1, "no thread-specific key is left");
-    if (!take_signals(e))
-        return false;
+    if (!sn_signal_take(SN_OWN_CLOCK))
+        return sn_fail(e, "cpu", -1, "cannot take signal %d: %s", SN_CLOCK_SIGNAL,
+                       strerror(errno));
     forget_dead();
     sn_tick_enable(period_ns);
     meet_others();

@@ -29,6 +29,34 @@ static bool set_mem(struct sn_settings *s, const char *value)
            rate <= UINT32_MAX;
 }
 
+static const int refused_signals[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS,
+                                      SIGILL,  SIGFPE,  SIGTRAP};
+
+bool sn_settings_signal_good(int signal)
+{
+    for (size_t i = 0; i < SN_COUNT(refused_signals); i++)
+        if (signal == refused_signals[i])
+            return false;
+    return signal >= 1 && signal <= SIGRTMAX && signal != SN_CLOCK_SIGNAL &&
+           signal != SN_CONTROL_SIGNAL && (signal < 32 || signal >= SIGRTMIN);
+}
+
+/* USR2, SIGUSR2 or 12. */
+static bool set_mem_signal(struct sn_settings *s, const char *value)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+    const char *word = strncasecmp(value, "SIG", 3) == 0 ? value + 3 : value;
+    if (!isdigit((unsigned char)*value) || *end != '\0' || n > INT_MAX)
+        for (n = SIGRTMIN - 1; n > 0; n--) {
+            const char *name = sigabbrev_np((int)n);
+            if (name != NULL && strcasecmp(name, word) == 0)
+                break;
+        }
+    s->mem_signal = (int)n;
+    return sn_settings_signal_good((int)n);
+}
+
 static bool set_path(struct sn_settings *s, const char *value)
 {
     int n = snprintf(s->path, sizeof s->path, "%s", value);
@@ -78,6 +106,7 @@ static const struct {
 } keys[] = {
     {"cpu", "a rate from 1 to 10000, or nothing", set_cpu},
     {"mem", "a number of bytes, 'exact', or nothing", set_mem},
+    {"mem_signal", "the name of a signal, as USR2", set_mem_signal},
     {"path", "a directory", set_path},
     {"quiet", "no value", set_quiet},
     {"no_shutdown_hook", "no value", set_no_hook},

@@ -208,6 +208,8 @@ static void leave(struct sn_heap_thread *t)
         atomic_signal_fence(memory_order_seq_cst);
     } while (atomic_load_explicit(&t->n_deferred, memory_order_relaxed) > 0 &&
              !atomic_exchange(&t->busy, true));
+    if (__builtin_expect(atomic_load_explicit(&sn_control_due, memory_order_relaxed), 0))
+        sn_control_serve();
 }
 
 /* ---- accounts -------------------------------------------------------------------------
@@ -593,7 +595,7 @@ static bool wait_for_others(void)
     return true;
 }
 
-static bool inside(void)
+bool sn_heap_is_inside(void)
 {
     struct sn_heap_thread *t = sn_heap_local.thread;
     return t != NULL && atomic_load(&t->busy);
@@ -602,7 +604,7 @@ static bool inside(void)
 bool sn_heap_hold(void)
 {
     enum sn_heap_mode each = SN_HEAP_EACH;
-    if (inside() ||
+    if (sn_heap_is_inside() ||
         !atomic_compare_exchange_strong(&sn_heap_switch.mode, &each, SN_HEAP_HELD))
         return false;
     if (wait_for_others())
@@ -623,7 +625,7 @@ void sn_heap_stop(bool dying)
     struct sn_spool_header *h = sn_heap_table.header;
     atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
     syscall(SYS_futex, &sn_heap_switch.mode, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-    bool alone = wait_for_others() && !inside();
+    bool alone = wait_for_others() && !sn_heap_is_inside();
     if (exact)
         h->leaks = alone ? (uint32_t)sn_leak_scan(dying) : SN_LEAKS_IN_ALLOCATOR;
     if (!dying && alone)

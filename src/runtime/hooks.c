@@ -6,8 +6,8 @@
  *                                     new program
  *     _exit, _Exit                    what was recorded is written first
  *     dlclose                         unwind rules of what went are forgotten
- *     sigaction, signal, ...          our handlers are not seen, our signal stays ours
- *     sigprocmask, sigwait, ...       our signal is neither blocked nor waited for
+ *     sigaction, signal, ...          our handlers are not seen, our signals stay ours
+ *     sigprocmask, sigwait, ...       our signals are neither blocked nor waited for
  *
  * The real ones are looked up once, when the library is loaded, since dlsym is neither
  * signal-safe nor right after vfork; each hook is as safe to call as what it stands for.
@@ -68,14 +68,14 @@ int sn_real_sigmask(int how, const sigset_t *set, sigset_t *old)
 /* ---- threads
  * ------------------------------------------------------------------------------ */
 
-/* Has the calling thread blocked our signal, as far as it knows? */
-static __thread bool thinks_blocked __attribute__((tls_model("initial-exec")));
+/* Which of our signals the calling thread has blocked, as far as it knows: bits. */
+static __thread unsigned thinks_blocked __attribute__((tls_model("initial-exec")));
 
 struct thread_call {
     void *(*function)(void *);
     int (*c11_function)(void *);
     void *argument;
-    bool thinks_blocked; /* its creator: masks are inherited */
+    unsigned thinks_blocked; /* its creator: masks are inherited */
 };
 
 static struct thread_call take(void *call)
@@ -103,7 +103,7 @@ static int enter_c11_thread(void *call)
 
 static bool is_watched(void)
 {
-    return sn_tick_enabled() || sn_heap_on();
+    return sn_tick_enabled() || sn_heap_on() || thinks_blocked != 0;
 }
 
 SN_PUBLIC int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
@@ -134,16 +134,20 @@ SN_PUBLIC int thrd_create(thrd_t *thread, thrd_start_t function, void *argument)
 /* ---- exec, exit, dlclose
  * --------------------------------------------------------------------- */
 
-/* Call the real function with the clock silenced. It returns only when it failed; a
- * vfork's child, which runs on the parent's memory, has no clock. */
+/* Call the real function with clock and socket silenced. It returns only when it failed;
+ * a vfork's child, which runs on the parent's memory, has neither. */
 #define EXEC(call)                                                                       \
     do {                                                                                 \
         bool ours = sn_recording_here();                                                 \
-        if (ours)                                                                        \
+        if (ours) {                                                                      \
             sn_clock_pause();                                                            \
+            sn_control_pause();                                                          \
+        }                                                                                \
         int result = (call), error = errno;                                              \
-        if (ours)                                                                        \
+        if (ours) {                                                                      \
+            sn_control_resume();                                                         \
             sn_clock_resume();                                                           \
+        }                                                                                \
         errno = error;                                                                   \
         return result;                                                                   \
     } while (0)
@@ -240,24 +244,26 @@ SN_PUBLIC int dlclose(void *handle)
 /* What the program is to see where a handler of ours stands. */
 static void hide_ours(struct sigaction *seen)
 {
-    if (seen->sa_handler == sn_on_deadly_signal || seen->sa_handler == sn_on_stray_io)
+    if (seen->sa_handler == sn_on_deadly_signal || seen->sa_handler == sn_on_stray_io ||
+        seen->sa_sigaction == sn_on_heap_signal)
         memset(seen, 0, sizeof *seen); /* SIG_DFL */
 }
 
 SN_PUBLIC int sigaction(int signal, const struct sigaction *action, struct sigaction *old)
 {
     struct sigaction now;
-    if (signal != SN_CLOCK_SIGNAL) {
+    int own = sn_signal_own(signal);
+    if (own < 0) {
         int result = REAL(sigaction)(signal, action, old);
         if (result == 0 && old != NULL)
             hide_ours(old);
         return result;
     }
-    if (REAL(sigaction)(signal, NULL, &now) != 0 || now.sa_sigaction != sn_on_tick)
+    if (REAL(sigaction)(signal, NULL, &now) != 0 || !sn_signal_is_taken(own, &now))
         return REAL(sigaction)(signal, action, old);
-    now = sn_program_action; /* our handler passes the program's signals on */
+    now = sn_program_actions[own]; /* our handler passes the program's signals on */
     if (action != NULL)
-        sn_program_action = *action;
+        sn_program_actions[own] = *action;
     if (old != NULL)
         *old = now;
     return 0;
@@ -266,38 +272,57 @@ SN_PUBLIC int sigaction(int signal, const struct sigaction *action, struct sigac
 SN_PUBLIC sighandler_t signal(int signal, sighandler_t handler)
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
-    if (signal == SN_CLOCK_SIGNAL)
+    if (sn_signal_own(signal) >= 0)
         return sigaction(signal, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
     old.sa_handler = REAL(signal)(signal, handler);
     hide_ours(&old);
     return old.sa_handler;
 }
 
-/* The set without our signal, where that is taken; NULL stays NULL. */
+static bool in_use(enum sn_own_signal own)
+{
+    return own == SN_OWN_CLOCK ? sn_tick_enabled() : sn_control_enabled();
+}
+
+/* The set without our signals, where they are in use; NULL stays NULL. */
 static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 {
-    if (set == NULL || !sn_tick_enabled())
+    if (set == NULL || (!in_use(SN_OWN_CLOCK) && !in_use(SN_OWN_CONTROL)))
         return set;
     *copy = *set;
-    sigdelset(copy, SN_CLOCK_SIGNAL);
+    for (int own = 0; own < SN_OWN_SIGNALS; own++)
+        if (in_use(own))
+            sigdelset(copy, sn_signal_number(own));
     return copy;
 }
 
-/* What the program asks of the mask, done but for our signal; it reads back what it
+/* Keep in mind what the thread was told of our signals. */
+static void note_mask(int how, const sigset_t *set)
+{
+    for (int own = 0; own < SN_OWN_SIGNALS; own++) {
+        bool named = sigismember(set, sn_signal_number(own));
+        if (how == SIG_SETMASK || named)
+            thinks_blocked &= ~(1u << own);
+        if (how != SIG_UNBLOCK && named && in_use(own))
+            thinks_blocked |= 1u << own;
+    }
+}
+
+/* What the program asks of the mask, done but for our signals; it reads back what it
  * believes. 0 or an error number. */
 static int change_mask(int how, const sigset_t *set, sigset_t *old)
 {
     sigset_t copy;
-    bool was = thinks_blocked,
-         names_it = set != NULL && sigismember(set, SN_CLOCK_SIGNAL);
+    unsigned was = thinks_blocked;
     int error =
         sn_real_sigmask(how, how != SIG_UNBLOCK ? without_ours(set, &copy) : set, old);
     if (error != 0)
         return error;
-    if (old != NULL && was)
-        sigaddset(old, SN_CLOCK_SIGNAL);
-    if (set != NULL && (how == SIG_SETMASK || names_it))
-        thinks_blocked = how != SIG_UNBLOCK && names_it && sn_tick_enabled();
+    for (int own = 0; old != NULL && own < SN_OWN_SIGNALS; own++)
+        if (was & 1u << own)
+            sigaddset(old, sn_signal_number(own));
+    if (set != NULL)
+        note_mask(how, set);
     return 0;
 }
 
@@ -324,7 +349,10 @@ SN_PUBLIC int sigwaitinfo(const sigset_t *set, siginfo_t *info)
 {
     sigset_t copy;
     bool begun = sn_wait_begin();
-    int result = REAL(sigwaitinfo)(without_ours(set, &copy), info);
+    int result;
+    do
+        result = REAL(sigwaitinfo)(without_ours(set, &copy), info);
+    while (result < 0 && errno == EINTR && sn_wait_was_cut());
     sn_wait_end(begun);
     return result;
 }
@@ -334,7 +362,13 @@ SN_PUBLIC int sigtimedwait(const sigset_t *set, siginfo_t *info,
 {
     sigset_t copy;
     bool begun = sn_wait_begin();
-    int result = REAL(sigtimedwait)(without_ours(set, &copy), info, timeout);
+    uint64_t end_ns = sn_wait_end_ns(timeout);
+    struct timespec rest;
+    int result;
+    do {
+        result = REAL(sigtimedwait)(without_ours(set, &copy), info, timeout);
+    } while (result < 0 && errno == EINTR && sn_wait_was_cut() &&
+             (timeout = sn_wait_rest(timeout, end_ns, &rest), true));
     sn_wait_end(begun);
     return result;
 }

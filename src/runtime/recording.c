@@ -75,10 +75,48 @@ static struct {
     } files[SN_COUNT(engines)];
 } the_one;
 static atomic_int recorded; /* the process that is; 0: none */
+static atomic_int looking;  /* who reads the tables */
 
 bool sn_recording_here(void)
 {
     return atomic_load(&recorded) == getpid();
+}
+
+bool sn_recording_look(void)
+{
+    atomic_fetch_add(&looking, 1);
+    bool here = sn_recording_here();
+    if (!here)
+        atomic_fetch_sub(&looking, 1);
+    return here;
+}
+
+void sn_recording_looked(void)
+{
+    atomic_fetch_sub(&looking, 1);
+}
+
+bool sn_recording_is_quiet(void)
+{
+    return the_one.settings.quiet;
+}
+
+static const struct file *heap_file(void)
+{
+    size_t i = 0;
+    while (engines[i].table != &sn_heap_table)
+        i++;
+    return &the_one.files[i];
+}
+
+const char *sn_recording_heap_spool(void)
+{
+    return heap_file()->spool;
+}
+
+const char *sn_recording_heap_output(void)
+{
+    return heap_file()->output;
 }
 
 /* Without stdio: it may be the last thing a dying process does. */
@@ -240,11 +278,15 @@ bool sn_recording_start(struct sn_settings *s, bool child, struct sn_error *e)
         errno = ENOTSUP;
         return false;
     }
+    if (s->mem && s->mem_signal != 0 && !sn_heap_signal_take(s->mem_signal) && !s->quiet)
+        sn_say("signal %d is the program's own: it writes no profile", s->mem_signal);
     if (!s->no_shutdown_hook)
         hook_deadly(SIGINT);
     if (s->sigterm_hook)
         hook_deadly(SIGTERM);
     atomic_store(&recorded, getpid());
+    if (s->mem)
+        sn_control_start(heap_file()->spool);
     for (size_t i = 0; i < SN_COUNT(engines) && !s->quiet; i++)
         if (engines[i].wanted(s))
             sn_say("%s profiling enabled, %s", engines[i].name, the_one.files[i].output);
@@ -271,12 +313,22 @@ static bool deliver(size_t i, struct sn_error *e)
     return good;
 }
 
+/* Who began to look before the end; it is a matter of milliseconds. */
+static bool nobody_looks(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    for (int i = 0; i < 10000 && atomic_load(&looking) > 0; i++)
+        syscall(SYS_nanosleep, &pause, NULL);
+    return atomic_load(&looking) == 0;
+}
+
 bool sn_recording_stop(bool dying, struct sn_error *e)
 {
     int here = getpid();
     bool good = true;
     if (!atomic_compare_exchange_strong(&recorded, &here, 0))
         return true;
+    sn_control_stop();
     for (size_t i = SN_COUNT(engines); i-- > 0;)
         if (engines[i].table->header != NULL)
             engines[i].stop(dying);
@@ -292,7 +344,8 @@ bool sn_recording_stop(bool dying, struct sn_error *e)
         return good; /* a late tick may still look at the tables */
     unhook_deadly(SIGINT);
     unhook_deadly(SIGTERM);
-    for (size_t i = 0; i < SN_COUNT(engines); i++)
+    sn_heap_signal_give_back();
+    for (size_t i = 0; i < SN_COUNT(engines) && nobody_looks(); i++)
         sn_table_close(engines[i].table);
     return good;
 }
@@ -300,6 +353,11 @@ bool sn_recording_stop(bool dying, struct sn_error *e)
 bool sn_recording_drop(void)
 {
     bool was = atomic_exchange(&recorded, 0) != 0;
+    atomic_store(&looking, 0);
+    sn_control_drop();
+    if (was)
+        sn_heap_signal_give_back(); /* until it has a recording of its own */
+    sn_heap_signal_reset();
     for (size_t i = 0; was && i < SN_COUNT(engines); i++)
         sn_table_close(engines[i].table); /* the parent's: never written from here */
     return was;

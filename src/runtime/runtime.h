@@ -1,10 +1,12 @@
 /*
  * runtime: libsonde. config.c reads SONDE; table.c counts stacks in the spool; tick.c is
- * the signal handler; clock.c gives every thread a CPU clock; hooks.c meets new threads,
- * exec and the signal calls of the program; sleep.c keeps ticks out of its waits, close.c
- * our descriptors out of its hands. malloc.c and new.c stand before the allocator, heap.c
- * keeps its accounts, live.c its blocks, leak.c finds what nothing leads to. recording.c
- * starts and stops them all; sonde.c is the public interface and the process's life.
+ * the signal handler; clock.c gives every thread a CPU clock; signals.c takes the signals
+ * that are ours; control.c answers who asks a running program; hooks.c meets new threads,
+ * exec and the signal calls of the program; sleep.c keeps our signals out of its waits,
+ * close.c our descriptors out of its hands. malloc.c and new.c stand before the
+ * allocator, heap.c keeps its accounts, live.c its blocks, leak.c finds what nothing
+ * leads to. recording.c starts and stops them all; sonde.c is the public interface and
+ * the process's life.
  *
  * The only room (with trace) that has mutable globals: a process is profiled once at a
  * time. What the handler calls is in table.c and tick.c, and nothing else is in them.
@@ -51,6 +53,7 @@ struct sn_settings {
     enum sn_clock_kind clock; /* the first to try */
     unsigned cpu_hz;          /* 0: the default */
     unsigned mem_rate;        /* bytes a sample; 0: the default */
+    int mem_signal;           /* on which the heap's profile is written; 0: none */
     char path[PATH_MAX];      /* directory; "": a fresh temporary one */
 };
 
@@ -59,6 +62,7 @@ struct sn_settings {
 #define SN_MEM_RATE   524288
 
 /* Parse "cpu=997,path=out,quiet". False: *e names the key, nothing is to be recorded. */
+bool sn_settings_signal_good(int signal); /* may mem_signal be that? */
 bool sn_settings_parse(struct sn_settings *s, const char *text, struct sn_error *e);
 
 /* ---- table.c: signal-safe but for open and close --------------------------------------
@@ -119,11 +123,26 @@ void sn_table_each(const struct sn_table *t,
 /* Write the table's profile, whole or not at all. It may still be counting. */
 bool sn_table_write(const struct sn_table *t, const char *path, struct sn_error *e);
 
+/* ---- signals.c
+ * -------------------------------------------------------------------------- */
+
+#define SN_CLOCK_SIGNAL   (SIGRTMAX - 3)
+#define SN_CONTROL_SIGNAL (SIGRTMAX - 4)
+
+enum sn_own_signal { SN_OWN_CLOCK, SN_OWN_CONTROL, SN_OWN_SIGNALS };
+
+extern struct sigaction sn_program_actions[]; /* what the program set for them */
+
+int sn_signal_number(enum sn_own_signal own);
+int sn_signal_own(int signal); /* which it is; -1: none of ours */
+/* Is `now` our handler? */
+bool sn_signal_is_taken(enum sn_own_signal own, const struct sigaction *now);
+bool sn_signal_take(enum sn_own_signal own); /* False: errno */
+
 /* ---- tick.c: the handler
  * --------------------------------------------------------------- */
 
-#define SN_CLOCK_SIGNAL (SIGRTMAX - 3)
-#define SN_MAX_DEPTH    2048
+#define SN_MAX_DEPTH 2048
 
 /* What a thread needs while it is sampled. Never unmapped: a handler may look at it. */
 struct sn_sampler {
@@ -149,8 +168,7 @@ struct sn_sampler {
 
 extern _Atomic(struct sn_sampler *) sn_samplers; /* all, newest first; grows only */
 extern __thread struct sn_sampler *sn_self __attribute__((
-    tls_model("initial-exec")));           /* the calling thread's, once it is known */
-extern struct sigaction sn_program_action; /* what the program set for our signal */
+    tls_model("initial-exec"))); /* the calling thread's, once it is known */
 
 void sn_tick_enable(uint64_t period_ns); /* ticks count from now on */
 /* Ticks count no more; on return no other thread is inside the handler. */
@@ -158,6 +176,10 @@ void sn_tick_disable(void);
 bool sn_tick_enabled(void);
 void sn_tick_reset(void); /* in a fork's child */
 void sn_on_tick(int signal, siginfo_t *info, void *context);
+
+/* The program uses our signal too. */
+void sn_signal_pass_on(enum sn_own_signal own, int signal, siginfo_t *info,
+                       void *context);
 
 /* ---- clock.c
  * ---------------------------------------------------------------------------- */
@@ -169,7 +191,7 @@ bool sn_clock_start(const struct sn_settings *s, struct sn_error *e);
 void sn_clock_stop(bool dying);
 /* The calling thread begins, while a recording is on. */
 void sn_clock_thread_begin(void);
-/* The lowest descriptor of ours in [first, last]; -1: none. Signal-safe. */
+/* The lowest descriptor of a clock in [first, last]; -1: none. Signal-safe. */
 int sn_clock_fd(unsigned first, unsigned last);
 /* Silence the calling thread's clock (before exec), and wake it (when exec failed). */
 void sn_clock_pause(void);
@@ -295,6 +317,8 @@ void sn_heap_stop(bool dying); /* as sn_clock_stop */
 void sn_heap_before_fork(void);
 void sn_heap_after_fork(bool child);
 bool sn_heap_is_exact(void);
+/* Is the calling thread at work in here? Signal-safe. */
+bool sn_heap_is_inside(void);
 /* Let nobody be at work in here, until it is released. Of an exact recording. False: the
  * calling thread is, or somebody does not leave. */
 bool sn_heap_hold(void);
@@ -418,11 +442,45 @@ bool sn_recording_stop(bool dying, struct sn_error *e);
 bool sn_recording_drop(void);
 /* Is this process (not its vfork child) being recorded? Signal-safe. */
 bool sn_recording_here(void);
+/* Between the two, the tables stay mapped. False: nothing is recorded. Signal-safe. */
+bool sn_recording_look(void);
+void sn_recording_looked(void);
+bool sn_recording_is_quiet(void);
+const char *sn_recording_heap_spool(void); /* paths */
+const char *sn_recording_heap_output(void);
 void sn_finish(void);                 /* stop, dying */
 void sn_on_deadly_signal(int signal); /* the hook on SIGINT and SIGTERM */
 void sn_on_stray_io(int signal);
 /* "sonde: ..." to standard error, without stdio. */
 void sn_say(const char *fmt, ...) SN_PRINTF(1, 2);
+
+/* ---- now.c: the heap's profile at any moment
+ * ------------------------------------------- */
+
+/* Into `path`, whole or not at all. From any thread, also in a signal's handler. */
+bool sn_heap_write(const char *path, struct sn_error *e);
+/* mem_signal: DIR/mem.1.pprof, mem.2.pprof, ... False: the program uses it. */
+bool sn_heap_signal_take(int signal);
+void sn_heap_signal_give_back(void);
+void sn_heap_signal_reset(void); /* in a fork's child */
+void sn_on_heap_signal(int signal, siginfo_t *info, void *context);
+
+/* ---- control.c: the socket beside the spool
+ * -------------------------------------------- */
+
+/* `spool` is the heap's. Without a socket if there cannot be one: it is not an error. */
+void sn_control_start(const char *spool);
+void sn_control_stop(void);
+/* Around exec, whose new program must not get our signal. */
+void sn_control_pause(void);
+void sn_control_resume(void);
+void sn_control_drop(void);    /* in a fork's child: the parent's */
+bool sn_control_enabled(void); /* may a signal of this or of now.c come? */
+int sn_control_fd(unsigned first, unsigned last); /* as sn_clock_fd */
+/* What came while the calling thread was at work in heap.c; signal-safe. */
+extern atomic_bool sn_control_due;
+void sn_control_serve(void);
+void sn_on_control(int signal, siginfo_t *info, void *context);
 
 /* ---- sleep.c
  * ---------------------------------------------------------------------------- */
@@ -430,6 +488,20 @@ void sn_say(const char *fmt, ...) SN_PRINTF(1, 2);
 /* No tick between the two: the calling thread waits. `begun` is what begin returned. */
 bool sn_wait_begin(void);
 void sn_wait_end(bool begun);
+/* A handler of ours tells whether it ended a wait, which its caller then begins anew. */
+void sn_wait_note(const void *context);
+bool sn_wait_was_cut(void); /* says it once */
+/* When a wait of that length (NULL: for ever) ends, and what is left of it. 0: it need
+ * not be known. */
+uint64_t sn_wait_end_ns(const struct timespec *length);
+const struct timespec *sn_wait_rest(const struct timespec *length, uint64_t end_ns,
+                                    struct timespec *rest);
+
+/* ---- close.c
+ * ---------------------------------------------------------------------------- */
+
+/* The same file under one of the last numbers there are; -1: none is free. */
+int sn_fd_move_high(int fd);
 
 /* ---- hooks.c
  * ---------------------------------------------------------------------------- */

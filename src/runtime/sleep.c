@@ -2,10 +2,17 @@
  * sleep.c: the calls that wait, and that SA_RESTART does not restart (signal(7)).
  *
  * A tick that comes while such a call is being entered would end it with EINTR, which the
- * program did not ask for. So our signal is blocked for as long as the thread waits: no
- * CPU time passes meanwhile, and a tick that was due comes right after. Costs two system
- * calls, none where the call takes a mask itself. What reads and writes sockets waits so
- * only where one has a timeout, so it costs nothing until the program has set one.
+ * program did not ask for. So the clock's signal is blocked for as long as the thread
+ * waits: no CPU time passes meanwhile, and a tick that was due comes right after. Costs
+ * two system calls, none where the call takes a mask itself. What reads and writes
+ * sockets waits so only where one has a timeout, so it costs nothing until the program
+ * has set one.
+ *
+ * The signals on which a running program answers must reach one that sleeps. They are
+ * rare, and not blocked: their handler looks at where it came, and where that is right
+ * behind a system call that ended with EINTR, the call is begun anew here, for what is
+ * left of its time. The program's own handlers interrupt as ever: on top of one, ours
+ * does not come right behind a system call.
  */
 #include "runtime/runtime.h"
 
@@ -22,19 +29,11 @@
 #include <threads.h>
 #include <unistd.h>
 
-/* type, name, parameters, arguments */
+/* type, name, parameters, arguments. The kernel itself writes to `t` what is left of
+ * select's time. */
 #define WAITS(X)                                                                         \
-    X(int, poll, (struct pollfd * fds, nfds_t n, int ms), (fds, n, ms))                  \
     X(int, select, (int n, fd_set *r, fd_set *w, fd_set *x, struct timeval *t),          \
       (n, r, w, x, t))                                                                   \
-    X(int, epoll_wait, (int fd, struct epoll_event *v, int n, int ms), (fd, v, n, ms))   \
-    X(int, nanosleep, (const struct timespec *t, struct timespec *left), (t, left))      \
-    X(int, clock_nanosleep,                                                              \
-      (clockid_t clock, int flags, const struct timespec *t, struct timespec *left),     \
-      (clock, flags, t, left))                                                           \
-    X(int, usleep, (useconds_t us), (us))                                                \
-    X(unsigned, sleep, (unsigned s), (s))                                                \
-    X(int, thrd_sleep, (const struct timespec *t, struct timespec *left), (t, left))     \
     X(int, pause, (void), ())                                                            \
     X(int, sem_wait, (sem_t * s), (s))                                                   \
     X(int, sem_timedwait, (sem_t *restrict s, const struct timespec *restrict t),        \
@@ -42,14 +41,30 @@
     X(int, sem_clockwait,                                                                \
       (sem_t *restrict s, clockid_t clock, const struct timespec *restrict t),           \
       (s, clock, t))                                                                     \
-    X(int, __poll_chk, (struct pollfd * fds, nfds_t n, int ms, size_t size),             \
-      (fds, n, ms, size))                                                                \
     X(ssize_t, msgrcv, (int id, void *m, size_t n, long type, int flags),                \
       (id, m, n, type, flags))                                                           \
     X(int, msgsnd, (int id, const void *m, size_t n, int flags), (id, m, n, flags))      \
-    X(int, semop, (int id, struct sembuf *ops, size_t n), (id, ops, n))                  \
+    X(int, semop, (int id, struct sembuf *ops, size_t n), (id, ops, n))
+
+/* With a time to wait in milliseconds (-1: for ever). */
+#define MS_WAITS(X)                                                                      \
+    X(int, poll, (struct pollfd * fds, nfds_t n, int ms), (fds, n, ms))                  \
+    X(int, __poll_chk, (struct pollfd * fds, nfds_t n, int ms, size_t size),             \
+      (fds, n, ms, size))                                                                \
+    X(int, epoll_wait, (int fd, struct epoll_event *v, int n, int ms), (fd, v, n, ms))
+
+/* With a time to wait as `t` (NULL: for ever). */
+#define TIMED_WAITS(X)                                                                   \
+    X(int, nanosleep, (const struct timespec *t, struct timespec *left), (t, left))      \
     X(int, semtimedop, (int id, struct sembuf *ops, size_t n, const struct timespec *t), \
       (id, ops, n, t))
+
+/* Those that tell an interruption each in its own way. */
+#define SLEEPS(X)                                                                        \
+    X(int, clock_nanosleep,                                                              \
+      (clockid_t clock, int flags, const struct timespec *t, struct timespec *left), )   \
+    X(int, thrd_sleep, (const struct timespec *t, struct timespec *left), )              \
+    X(unsigned, sleep, (unsigned s), )
 
 /* The same, for calls that wait for a socket with a timeout (SO_RCVTIMEO, SO_SNDTIMEO).
  */
@@ -102,19 +117,22 @@
       (int n, fd_set *r, fd_set *w, fd_set *x, const struct timespec *t,                 \
        const sigset_t *mask),                                                            \
       (n, r, w, x, t, mask))                                                             \
-    X(int, epoll_pwait,                                                                  \
-      (int fd, struct epoll_event *v, int n, int ms, const sigset_t *mask),              \
-      (fd, v, n, ms, mask))                                                              \
     X(int, epoll_pwait2,                                                                 \
       (int fd, struct epoll_event *v, int n, const struct timespec *t,                   \
        const sigset_t *mask),                                                            \
       (fd, v, n, t, mask))
+#define MASKED_MS_WAITS(X)                                                               \
+    X(int, epoll_pwait,                                                                  \
+      (int fd, struct epoll_event *v, int n, int ms, const sigset_t *mask),              \
+      (fd, v, n, ms, mask))
 
 #define DECLARE(type, name, parameters, arguments) type(*name) parameters;
+#define ALL(X)                                                                           \
+    WAITS(X)                                                                             \
+    MS_WAITS(X)                                                                          \
+    TIMED_WAITS(X) SLEEPS(X) SOCKET_WAITS(X) MASKED_WAITS(X) MASKED_MS_WAITS(X)
 static struct {
-    WAITS(DECLARE)
-    SOCKET_WAITS(DECLARE)
-    MASKED_WAITS(DECLARE)
+    ALL(DECLARE)
     int (*sigsuspend)(const sigset_t *mask);
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t len);
 } real;
@@ -126,14 +144,81 @@ void sn_sleep_bind(void)
 {
 #define BIND(type, name, parameters, arguments)                                          \
     *(void **)&real.name = dlsym(RTLD_NEXT, #name);
-    WAITS(BIND)
-    SOCKET_WAITS(BIND)
-    MASKED_WAITS(BIND)
+    ALL(BIND)
     BIND(int, sigsuspend, , )
     BIND(int, setsockopt, , )
 }
 
-/* Was our signal blocked before? */
+/* ---- interrupted by us, or by the program
+ * ------------------------------------------------ */
+
+/* Has a handler of ours ended a system call, which its caller has not heard of yet? */
+static __thread bool cut __attribute__((tls_model("initial-exec")));
+
+/* Only where the program would go on right behind a system call. */
+void sn_wait_note(const void *context)
+{
+    const mcontext_t *m = &((const ucontext_t *)context)->uc_mcontext;
+#if defined __x86_64__
+    const unsigned char *next = (const void *)m->gregs[REG_RIP];
+    bool syscall_before =
+        m->gregs[REG_RAX] == -EINTR && next[-2] == 0x0f && next[-1] == 0x05;
+#elif defined __aarch64__
+    const uint32_t *next = (const void *)m->pc;
+    bool syscall_before = m->regs[0] == (uint64_t)-EINTR && next[-1] == 0xd4000001;
+#endif
+    if (syscall_before)
+        cut = true;
+}
+
+bool sn_wait_was_cut(void)
+{
+    bool was = cut;
+    cut = false;
+    return was;
+}
+
+uint64_t sn_wait_end_ns(const struct timespec *length)
+{
+    if (length == NULL || !sn_control_enabled() || length->tv_sec < 0 ||
+        length->tv_sec > 1000000000)
+        return 0;
+    return sn_clock_ns(CLOCK_MONOTONIC) + (uint64_t)length->tv_sec * 1000000000u +
+           (uint64_t)length->tv_nsec;
+}
+
+static uint64_t rest_ns(uint64_t end_ns)
+{
+    uint64_t now = sn_clock_ns(CLOCK_MONOTONIC);
+    return end_ns > now ? end_ns - now : 0;
+}
+
+const struct timespec *sn_wait_rest(const struct timespec *length, uint64_t end_ns,
+                                    struct timespec *rest)
+{
+    if (end_ns == 0)
+        return length;
+    uint64_t ns = rest_ns(end_ns);
+    *rest = (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    return rest;
+}
+
+static uint64_t end_of_ms(int ms)
+{
+    if (ms <= 0 || !sn_control_enabled())
+        return 0;
+    return sn_clock_ns(CLOCK_MONOTONIC) + (uint64_t)ms * 1000000u;
+}
+
+static int rest_of_ms(int ms, uint64_t end_ns)
+{
+    return end_ns == 0 ? ms : (int)((rest_ns(end_ns) + 999999) / 1000000u);
+}
+
+/* ---- the waits
+ * --------------------------------------------------------------------------- */
+
+/* Was the clock's signal blocked before? */
 static bool change(int how)
 {
     int saved = errno;
@@ -148,6 +233,7 @@ static bool change(int how)
 /* False also where a wait is under way: a handler of the program waits within it. */
 bool sn_wait_begin(void)
 {
+    cut = false;
     return sn_self != NULL && sn_tick_enabled() && !change(SIG_BLOCK);
 }
 
@@ -157,19 +243,86 @@ void sn_wait_end(bool begun)
         change(SIG_UNBLOCK);
 }
 
-#define WAIT_IF(condition, type, name, parameters, arguments)                            \
+/* `call`, and again as long as only we have ended it; `next` says how then. */
+#define CALL(result, call, next)                                                         \
+    do                                                                                   \
+        (result) = call;                                                                 \
+    while ((result) == -1 && errno == EINTR && sn_wait_was_cut() && ((void)(next), true))
+
+#define FUNCTION(type, name, parameters, ...)                                            \
     SN_PUBLIC type name parameters; /* those of _FORTIFY_SOURCE are in no header */      \
     SN_PUBLIC type name parameters                                                       \
     {                                                                                    \
-        bool begun = (condition) && sn_wait_begin();                                     \
-        type result = REAL(name) arguments;                                              \
-        sn_wait_end(begun);                                                              \
+        __VA_ARGS__                                                                      \
         return result;                                                                   \
     }
+
+#define WAIT_IF(condition, type, name, parameters, arguments)                            \
+    FUNCTION(type, name, parameters, bool begun = (condition) && sn_wait_begin();        \
+             type result; CALL(result, REAL(name) arguments, 0); sn_wait_end(begun);)
 #define WAIT(...)        WAIT_IF(true, __VA_ARGS__)
 #define SOCKET_WAIT(...) WAIT_IF(atomic_load(&timeouts), __VA_ARGS__)
+#define MS_WAIT(type, name, parameters, arguments)                                       \
+    FUNCTION(type, name, parameters, bool begun = sn_wait_begin();                       \
+             uint64_t end_ns = end_of_ms(ms); type result;                               \
+             CALL(result, REAL(name) arguments, ms = rest_of_ms(ms, end_ns));            \
+             sn_wait_end(begun);)
+#define TIMED_WAIT(type, name, parameters, arguments)                                    \
+    FUNCTION(type, name, parameters, bool begun = sn_wait_begin();                       \
+             uint64_t end_ns = sn_wait_end_ns(t); struct timespec rest; type result;     \
+             CALL(result, REAL(name) arguments, t = sn_wait_rest(t, end_ns, &rest));     \
+             sn_wait_end(begun);)
 WAITS(WAIT)
+MS_WAITS(MS_WAIT)
+TIMED_WAITS(TIMED_WAIT)
 SOCKET_WAITS(SOCKET_WAIT)
+
+SN_PUBLIC int clock_nanosleep(clockid_t clock, int flags, const struct timespec *t,
+                              struct timespec *left)
+{
+    bool begun = sn_wait_begin(), absolute = (flags & TIMER_ABSTIME) != 0;
+    uint64_t end_ns = absolute ? 0 : sn_wait_end_ns(t);
+    struct timespec rest;
+    int error;
+    while ((error = REAL(clock_nanosleep)(clock, flags, t, left)) == EINTR &&
+           sn_wait_was_cut())
+        t = sn_wait_rest(t, end_ns, &rest);
+    sn_wait_end(begun);
+    return error;
+}
+
+SN_PUBLIC int thrd_sleep(const struct timespec *t, struct timespec *left)
+{
+    bool begun = sn_wait_begin();
+    uint64_t end_ns = sn_wait_end_ns(t);
+    struct timespec rest;
+    int result;
+    while ((result = REAL(thrd_sleep)(t, left)) == -1 && sn_wait_was_cut())
+        t = sn_wait_rest(t, end_ns, &rest);
+    sn_wait_end(begun);
+    return result;
+}
+
+SN_PUBLIC int usleep(useconds_t us)
+{
+    struct timespec length = {us / 1000000, (long)(us % 1000000) * 1000};
+    return nanosleep(&length, NULL);
+}
+
+SN_PUBLIC unsigned sleep(unsigned s)
+{
+    bool begun = sn_wait_begin();
+    struct timespec length = {.tv_sec = (time_t)s};
+    uint64_t end_ns = sn_wait_end_ns(&length);
+    unsigned left = REAL(sleep)(s);
+    while (left > 0 && sn_wait_was_cut() && end_ns != 0) {
+        const struct timespec *t = sn_wait_rest(&length, end_ns, &length);
+        struct timespec rest = {0};
+        left = REAL(nanosleep)(t, &rest) == 0 ? 0 : (unsigned)rest.tv_sec + 1;
+    }
+    sn_wait_end(begun);
+    return left;
+}
 
 SN_PUBLIC int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
@@ -178,32 +331,40 @@ SN_PUBLIC int setsockopt(int fd, int level, int name, const void *value, socklen
     return REAL(setsockopt)(fd, level, name, value, len);
 }
 
-/* The mask and our signal, where that is in use. */
+/* The mask and the clock's signal, but not the other, where they are in use. */
 static const sigset_t *with_ours(const sigset_t *mask, sigset_t *copy)
 {
-    if (!sn_tick_enabled())
+    bool ticks = sn_tick_enabled(), control = sn_control_enabled();
+    if (!ticks && !control)
         return mask;
     *copy = *mask;
-    sigaddset(copy, SN_CLOCK_SIGNAL);
+    if (ticks)
+        sigaddset(copy, SN_CLOCK_SIGNAL);
+    if (control)
+        sigdelset(copy, SN_CONTROL_SIGNAL);
     return copy;
 }
 
+#define MASKED(type, name, parameters, arguments, prepare, next)                         \
+    FUNCTION(type, name, parameters, sigset_t copy;                                      \
+             bool begun = mask == NULL && sn_wait_begin(); cut = false;                  \
+             if (mask != NULL) mask = with_ours(mask, &copy); prepare; type result;      \
+             CALL(result, REAL(name) arguments, next); sn_wait_end(begun);)
 #define MASKED_WAIT(type, name, parameters, arguments)                                   \
-    SN_PUBLIC type name parameters;                                                      \
-    SN_PUBLIC type name parameters                                                       \
-    {                                                                                    \
-        sigset_t copy;                                                                   \
-        bool begun = mask == NULL && sn_wait_begin();                                    \
-        if (mask != NULL)                                                                \
-            mask = with_ours(mask, &copy);                                               \
-        type result = REAL(name) arguments;                                              \
-        sn_wait_end(begun);                                                              \
-        return result;                                                                   \
-    }
+    MASKED(type, name, parameters, arguments, struct timespec rest;                      \
+           uint64_t end_ns = sn_wait_end_ns(t), t = sn_wait_rest(t, end_ns, &rest))
+#define MASKED_MS_WAIT(type, name, parameters, arguments)                                \
+    MASKED(type, name, parameters, arguments, uint64_t end_ns = end_of_ms(ms),           \
+           ms = rest_of_ms(ms, end_ns))
 MASKED_WAITS(MASKED_WAIT)
+MASKED_MS_WAITS(MASKED_MS_WAIT)
 
 SN_PUBLIC int sigsuspend(const sigset_t *mask)
 {
     sigset_t copy;
-    return REAL(sigsuspend)(with_ours(mask, &copy));
+    int result;
+    cut = false;
+    mask = with_ours(mask, &copy);
+    CALL(result, REAL(sigsuspend)(mask), 0);
+    return result;
 }

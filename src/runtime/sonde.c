@@ -69,6 +69,13 @@ static struct sonde *start_as_told(const struct sonde_config *config)
                 c.cpu_hz, SN_HZ_MAX);
         return refuse(EINVAL);
     }
+    if (c.mem_signal != 0 && !sn_settings_signal_good(c.mem_signal)) {
+        sn_fail(&last_error, "config", -1,
+                "mem_signal is %d, on which nothing can be "
+                "written",
+                c.mem_signal);
+        return refuse(EINVAL);
+    }
     if (c.block_profile || c.block_rate_ns) {
         sn_fail(&last_error, "config", -1, "block_profile cannot be recorded so far");
         return refuse(ENOTSUP);
@@ -81,6 +88,7 @@ static struct sonde *start_as_told(const struct sonde_config *config)
                               .mem = c.mem_profile,
                               .mem_exact = c.mem_exact,
                               .mem_rate = c.mem_rate,
+                              .mem_signal = c.mem_signal,
                               .quiet = c.quiet,
                               .no_shutdown_hook = c.no_shutdown_hook,
                               .sigterm_hook = c.sigterm_hook,
@@ -127,6 +135,20 @@ SN_PUBLIC int sonde_profile_write(struct sonde_profile *p, const char *path)
     bool good = p != NULL && path != NULL
                     ? sn_table_write(sn_custom_table(p), path, &last_error)
                     : sn_fail(&last_error, path, -1, "there is no profile to write");
+    return good ? 0 : -1;
+}
+
+SN_PUBLIC int sonde_heap_write(const char *path)
+{
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    last_error = (struct sn_error){.offset = -1};
+    bool recorded = sn_recording_here() && sn_heap_table.header != NULL;
+    bool good = path != NULL ? sn_heap_write(path, &last_error)
+                             : sn_fail(&last_error, NULL, -1, "no path is given");
+    pthread_setcancelstate(cancel, NULL);
+    if (!good)
+        errno = recorded && path != NULL ? EIO : EINVAL;
     return good ? 0 : -1;
 }
 

@@ -33,7 +33,7 @@
 
 _Atomic(struct sn_sampler *) sn_samplers;
 __thread struct sn_sampler *sn_self __attribute__((tls_model("initial-exec")));
-struct sigaction sn_program_action;
+struct sigaction sn_program_actions[SN_OWN_SIGNALS];
 
 static atomic_bool enabled;
 static atomic_int inside; /* threads in the handler */
@@ -104,17 +104,16 @@ static bool is_tick(const struct sn_sampler *s, const siginfo_t *info)
 {
     bool event = info->si_code == POLL_IN || info->si_code == POLL_HUP;
     bool timer = info->si_code == SI_TIMER;
-    if (sn_program_action.sa_handler == SIG_DFL ||
-        sn_program_action.sa_handler == SIG_IGN)
+    const struct sigaction *program = &sn_program_actions[SN_OWN_CLOCK];
+    if (program->sa_handler == SIG_DFL || program->sa_handler == SIG_IGN)
         return event || timer; /* of a clock that may just have been stopped */
     return s != NULL &&
            ((event && info->si_fd == s->fd) || (timer && info->si_value.sival_ptr == s));
 }
 
-/* The program uses our signal too. */
-static void pass_on(int signal, siginfo_t *info, void *context)
+void sn_signal_pass_on(enum sn_own_signal own, int signal, siginfo_t *info, void *context)
 {
-    const struct sigaction *a = &sn_program_action;
+    const struct sigaction *a = &sn_program_actions[own];
     if (a->sa_handler == SIG_IGN)
         return;
     if (a->sa_flags & SA_SIGINFO) {
@@ -200,7 +199,7 @@ void sn_on_tick(int signal, siginfo_t *info, void *context)
     int saved = errno;
     struct sn_sampler *s = find_self();
     if (!is_tick(s, info)) {
-        pass_on(signal, info, context);
+        sn_signal_pass_on(SN_OWN_CLOCK, signal, info, context);
         errno = saved;
         return;
     }

@@ -3,7 +3,9 @@
 
 bool sn_table_write(const struct sn_table *t, const char *path, struct sn_error *e)
 {
-    struct sn_profile *profile = sn_spool_read(t->header, t->bytes, path, e);
+    struct sn_profile *profile = t->header->state == 2
+                                     ? sn_spool_read(t->header, t->bytes, path, e)
+                                     : sn_spool_read_now(t->header, t->bytes, path, e);
     if (profile == NULL)
         return false;
     struct sn_buf out = {.arena = profile->arena};
