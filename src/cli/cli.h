@@ -113,6 +113,9 @@ struct flags {
 
 /* For the verbs; with `pprof` also the formats and old spellings. */
 void flags_fill(struct flags *f, bool pprof);
+/* Only what shapes and filters a report, for a command that makes one (whose `to` begins
+ * with a request): two tables and the end, which is returned. */
+struct flag_table *flags_fill_shaping(struct flag_table *t);
 void request_init(struct request *r);
 
 /* ---- load.c, output.c -----------------------------------------------------------------
@@ -121,6 +124,9 @@ void request_init(struct request *r);
 /* Read, merge and symbolise; the first of several may be the binary. NULL on error. */
 struct sn_profile *load_profiles(const struct request *r, char *const *paths, int n,
                                  struct sn_error *e);
+/* p less `base`, as r's options say; both are consumed. NULL on error. */
+struct sn_profile *load_difference(const struct request *r, struct sn_profile *p,
+                                   struct sn_profile *base, struct sn_error *e);
 /* Read pprof's words for --symbolize; *skip: no symbols are wanted. */
 bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
                struct sn_error *e);
@@ -151,6 +157,7 @@ struct command {
     const char *examples; /* lines; may be NULL */
     int (*run)(const struct command *self, int argc, char **argv); /* after its name */
     const struct flag_table *flags; /* its own; NULL: those of the reports, or none */
+    bool shapes;                    /* takes also what shapes and filters a report */
 };
 
 /* A verb of its own or a format's; *room is filled for the latter. NULL: unknown. */
@@ -164,6 +171,7 @@ void help_all(FILE *to);
 bool heap_take_dump(unsigned pid, const char *path, struct sn_error *e);
 
 int run_main(const struct command *self, int argc, char **argv);
+int heap_main(const struct command *self, int argc, char **argv);
 int heapdump_main(const struct command *self, int argc, char **argv);
 int report_main(const struct command *self, int argc, char **argv);
 int pprof_main(const struct command *self, int argc, char **argv);
@@ -171,6 +179,6 @@ int help_main(const struct command *self, int argc, char **argv);
 int version_main(const struct command *self, int argc, char **argv);
 int complete_main(const struct command *self, int argc, char **argv);
 
-extern const struct flag_table run_flags[], heapdump_flags[];
+extern const struct flag_table run_flags[], heapdump_flags[], heap_flags[];
 
 #endif

@@ -17,6 +17,25 @@ static const struct command commands[] = {
                  "sonde run --merge -o build.pprof make -j2\n",
      .run = run_main,
      .flags = run_flags},
+    {.name = "heap",
+     .synopsis = "[OPTION...] PID",
+     .help = "the heap of a running program: who holds its memory now",
+     .details =
+         "The program must record its heap: start it with 'sonde run --mem', with "
+         "SONDE=mem\n"
+         "in its environment, or with mem_profile in its configuration. It goes on as it "
+         "was\n"
+         "and notices nothing, nor need it be awake. Its profile so far is written to\n"
+         "mem.PID.pprof (mem.PID.2.pprof, ... when that is taken), and the top printed;\n"
+         "--sample_index=peak_space, alloc_space, ... look at it in other ways.\n",
+     .examples = "sonde heap 4711\n"
+                 "sonde heap --mark 4711                 the peak begins anew after it\n"
+                 "sonde heap --seconds=30 4711           what changes in half a minute\n"
+                 "sonde heap --focus='^cache_' -o now.pprof 4711\n"
+                 "sonde heap --sample_index=alloc_space -n 20 $(pgrep server)\n",
+     .run = heap_main,
+     .flags = heap_flags,
+     .shapes = true},
     {.name = "heapdump",
      .synopsis = "[OPTION...] [PROGRAM] DUMP",
      .help = "what a dumped heap holds, and what keeps it alive",

@@ -240,6 +240,14 @@ static size_t fill_formats(struct flag *v)
     return n;
 }
 
+struct flag_table *flags_fill_shaping(struct flag_table *t)
+{
+    *t++ = (struct flag_table){"What is shown", shaping, SN_COUNT(shaping)};
+    *t++ = (struct flag_table){"Filters", filtering, SN_COUNT(filtering)};
+    *t = (struct flag_table){0};
+    return t;
+}
+
 void flags_fill(struct flags *f, bool pprof)
 {
     struct flag_table *t = f->tables;
@@ -247,8 +255,7 @@ void flags_fill(struct flags *f, bool pprof)
         *t++ =
             (struct flag_table){"Reports (one of)", f->formats, fill_formats(f->formats)};
     *t++ = (struct flag_table){"Options", common, SN_COUNT(common)};
-    *t++ = (struct flag_table){"What is shown", shaping, SN_COUNT(shaping)};
-    *t++ = (struct flag_table){"Filters", filtering, SN_COUNT(filtering)};
+    t = flags_fill_shaping(t);
     if (pprof)
         *t++ = (struct flag_table){"Old spellings", legacy, SN_COUNT(legacy)};
     *t = (struct flag_table){0};

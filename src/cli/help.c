@@ -43,6 +43,9 @@ void help_command(const struct command *c, FILE *to)
         args_help(flags.tables, to);
     if (c->flags != NULL)
         args_help(c->flags, to);
+    flags_fill_shaping(flags.tables);
+    if (c->shapes)
+        args_help(flags.tables, to);
 }
 
 void help_all(FILE *to)
@@ -130,6 +133,9 @@ int complete_main(const struct command *self, int argc, char **argv)
     c = argc > 0 ? command_find(argv[0], &room) : NULL;
     if (c != NULL && c->flags != NULL) {
         offer_flags(c->flags);
+        flags_fill_shaping(flags.tables);
+        if (c->shapes)
+            offer_flags(flags.tables);
     } else if (c != NULL || (argc > 0 && argv[0][0] == '-')) {
         flags_fill(&flags, c == NULL || c->run == pprof_main);
         offer_flags(flags.tables);

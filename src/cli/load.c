@@ -168,14 +168,9 @@ static void normalize(struct sn_profile *p, const struct sn_profile *base)
     }
 }
 
-static struct sn_profile *subtract_bases(const struct request *r, struct sn_profile *p,
-                                         struct sn_error *e)
+struct sn_profile *load_difference(const struct request *r, struct sn_profile *p,
+                                   struct sn_profile *base, struct sn_error *e)
 {
-    struct sn_profile *base = load_all(r->bases, r->n_bases, e);
-    if (base == NULL) {
-        sn_profile_free(p);
-        return NULL;
-    }
     if (r->options.normalize)
         normalize(p, base);
     if (r->diff_base)
@@ -187,6 +182,16 @@ static struct sn_profile *subtract_bases(const struct request *r, struct sn_prof
         return merge(both, 2, e);
     free_all(both, 2);
     sn_fail(e, NULL, -1, "out of memory");
+    return NULL;
+}
+
+static struct sn_profile *subtract_bases(const struct request *r, struct sn_profile *p,
+                                         struct sn_error *e)
+{
+    struct sn_profile *base = load_all(r->bases, r->n_bases, e);
+    if (base != NULL)
+        return load_difference(r, p, base, e);
+    sn_profile_free(p);
     return NULL;
 }
 

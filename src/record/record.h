@@ -73,4 +73,43 @@ uint32_t sn_record_main_pid(const struct sn_record *r);
 /* After collecting: does a process still write in the directory? */
 bool sn_record_in_use(const struct sn_record *r);
 
+/* ---- attach.c: a running program that records its heap ------------------------------
+ */
+
+struct sn_attached {
+    pid_t pid;
+    char name[32];
+    char path[PATH_MAX + 32];       /* of its spool, as it sees it */
+    bool foreign;                   /* its root is not ours: it is in a container */
+    int root, spool;                /* descriptors */
+    struct sn_spool_header *header; /* mapped shared */
+};
+
+/* False: there is no such process, it is another user's, or records no heap; *e says what
+ * to do. Else it is to be detached. */
+bool sn_attach(pid_t pid, struct sn_attached *a, struct sn_error *e);
+void sn_detach(struct sn_attached *a);
+bool sn_attached_lives(const struct sn_attached *a); /* and still records */
+bool sn_attached_is_exact(const struct sn_attached *a);
+/* The heap's profile so far; owned by the caller. Also when the process has just ended.
+ */
+struct sn_profile *sn_attached_read(const struct sn_attached *a, struct sn_error *e);
+/* The peak begins anew from what is live now. */
+void sn_attached_mark(const struct sn_attached *a);
+/* Send the program a request (runtime/control.c). *answers is to be closed. */
+bool sn_attached_ask(struct sn_attached *a, const char *request, int *answers,
+                     struct sn_error *e);
+
+enum sn_answer {
+    SN_ANSWER_NONE,  /* so far */
+    SN_ANSWER_BEGUN, /* it is at it */
+    SN_ANSWER_GOOD,  /* "ok ..." */
+    SN_ANSWER_BAD,   /* "error ..." */
+    SN_ANSWER_GONE   /* the process ended */
+};
+enum sn_answer sn_attached_answer(int answers, unsigned wait_ms, char *line, size_t size);
+/* Move a file that the program wrote (its path as the program sees it) to `to`. */
+bool sn_attached_fetch(const struct sn_attached *a, const char *path, const char *to,
+                       struct sn_error *e);
+
 #endif

@@ -35,17 +35,18 @@ static char socket_path[PATH_MAX + 32]; /* "": none */
 /* ---- requests -------------------------------------------------------------------------
  */
 
-static void answer(int to, const char *fmt, ...) SN_PRINTF(2, 3);
-static void answer(int to, const char *fmt, ...)
+/* False: nobody listens any more, or reads. */
+static bool answer(int to, const char *fmt, ...) SN_PRINTF(2, 3);
+static bool answer(int to, const char *fmt, ...)
 {
     char line[PATH_MAX + 640];
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    if (n > 0)
-        syscall(SYS_sendto, to, line, n < (int)sizeof line ? n : (int)sizeof line - 1,
-                MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
+    return n > 0 &&
+           syscall(SYS_sendto, to, line, n < (int)sizeof line ? n : (int)sizeof line - 1,
+                   MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0) > 0;
 }
 
 static void tell_spool(int to, const char *argument)
@@ -74,7 +75,8 @@ static void dump(int to, const char *path)
 {
     struct sn_error e = {.offset = -1};
     char text[640];
-    answer(to, "begun\n");
+    if (!answer(to, "begun\n"))
+        return; /* who asked has given up since, perhaps while we were stopped */
     if (*path != '/')
         answer(to, "error give an absolute path\n");
     else if (sn_heap_dump(path, &e))
