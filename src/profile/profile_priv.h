@@ -35,7 +35,7 @@ struct sn_spool_reader {
     const struct sn_spool_entry *last; /* of which there was a sample */
     uint64_t read;                     /* bytes of entries so far */
     uint64_t skipped;
-    bool goes_on; /* the process is alive and records */
+    bool goes_on;               /* the process is alive and records */
     struct sn_spool_sums *sums; /* spool_heap.c's */
 };
 
