@@ -46,6 +46,7 @@ struct sn_heap_thread {
     unsigned recording;          /* for which it is set up */
     atomic_bool busy;            /* its thread is in here */
     bool forking;                /* ... for as long as fork takes */
+    bool own;                    /* ... and what it allocates is ours */
     uint32_t slot;               /* in the spool */
     uint32_t events;
     int ends; /* how often its end was told */
@@ -340,13 +341,10 @@ static struct sn_spool_entry *stack_entry(struct sn_heap_thread *t, uint64_t siz
                                           const void *caller)
 {
     enum sn_unwind_end end;
-    const void *callers[] = {sn_within_new.caller, sn_within_new.inner, caller};
-    size_t n = sn_unwind_here(t->stack, t->pcs, SN_COUNT(t->pcs), &end), own = n;
-    for (size_t i = 0; i < SN_COUNT(callers) && own == n; i++)
-        if (callers[i] != NULL)
-            own = sn_thread_frame_of(t->pcs, n, callers[i]);
-    if (own == n)
-        own = 0; /* not met: better too much than nothing */
+    size_t n = sn_unwind_here(t->stack, t->pcs, SN_COUNT(t->pcs), &end);
+    size_t own = sn_thread_frame_of(t->pcs, n, caller);
+    own = own == n ? 0 /* not met: better too much than nothing */
+                   : sn_new_frame_of(t->pcs, n, own);
     n = n - own < SN_MAX_DEPTH ? n - own : SN_MAX_DEPTH;
     struct sn_table_key key = {.thread = t->slot,
                                .end = (uint16_t)end,
@@ -459,7 +457,7 @@ void sn_heap_allocated(void *p, size_t size, const void *caller)
     if (t == NULL) {
         t = sn_heap_local.thread;
         bool later = defer(t, (struct deferred){.p = p, .size = size});
-        if (later && t->recording == recording) /* else it is our own */
+        if (later && t->recording == recording && !t->own) /* not in set_up */
             sn_table_drop(&sn_heap_table, SN_DROP_NESTED, 1);
         errno = saved;
         return;
@@ -474,6 +472,22 @@ void sn_heap_allocated(void *p, size_t size, const void *caller)
     }
     leave(t);
     errno = saved;
+}
+
+struct sn_heap_thread *sn_heap_own_begin(void)
+{
+    struct sn_heap_thread *t = sn_heap_on() ? enter() : NULL;
+    if (t != NULL)
+        t->own = true;
+    return t;
+}
+
+void sn_heap_own_end(struct sn_heap_thread *t)
+{
+    if (t == NULL)
+        return;
+    t->own = false;
+    leave(t);
 }
 
 bool sn_heap_freeing(void *p)

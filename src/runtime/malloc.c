@@ -137,6 +137,15 @@ bool sn_malloc_early(void (*visit)(void *p, size_t size))
     return !settled && !early_full;
 }
 
+void sn_malloc_beside(const void *function)
+{
+    struct dl_find_object one, other;
+    if (!settled && _dl_find_object((void *)(uintptr_t)function, &one) == 0 &&
+        _dl_find_object((void *)real.malloc, &other) == 0 &&
+        one.dlfo_map_start == other.dlfo_map_start)
+        early_full = true;
+}
+
 void sn_malloc_settle(void)
 {
     settled = READY(); /* from now on nobody asks */

@@ -3,34 +3,43 @@
  * Itanium C++ ABI has it).
  *
  * Each calls the next definition, of whichever C++ library or allocator is loaded. Most
- * of those call malloc, which tells heap.c; where one does not, we do. The caller of new
- * is to be the leaf: heap.c looks for it in the stack, and so is not misled where a throw
- * has left `sn_within_new` as it was.
+ * of those call malloc, which tells heap.c; where one does not, we do. The real new may
+ * throw through our frame: where the calling thread's operators return to is kept in
+ * sn_within_new, what a throw has left there is found by its frame, and believed only if
+ * the stack has it.
  *
  * A C++ library that was opened by dlopen for somebody else alone is not behind us in the
- * order of look-up: it is then asked for by name.
+ * order of look-up: it is then asked for by name. Where it was linked statically, its
+ * operators are nowhere, since ours were met first: then malloc does.
  */
 #include "runtime/runtime.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>
 
+/* What has no use for all that it is given has its signature from C++. */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
 typedef struct { /* std::nothrow_t const & */
     char unused;
 } nothrow;
 
-/* name, parameters, arguments: what allocates */
+/* name, parameters, arguments, alignment, does it throw: what allocates */
 #define NEWS(X)                                                                          \
-    X(_Znwm, (size_t size), (size))                                                      \
-    X(_Znam, (size_t size), (size))                                                      \
-    X(_ZnwmRKSt9nothrow_t, (size_t size, const nothrow *n), (size, n))                   \
-    X(_ZnamRKSt9nothrow_t, (size_t size, const nothrow *n), (size, n))                   \
-    X(_ZnwmSt11align_val_t, (size_t size, size_t alignment), (size, alignment))          \
-    X(_ZnamSt11align_val_t, (size_t size, size_t alignment), (size, alignment))          \
+    X(_Znwm, (size_t size), (size), 0, true)                                             \
+    X(_Znam, (size_t size), (size), 0, true)                                             \
+    X(_ZnwmRKSt9nothrow_t, (size_t size, const nothrow *n), (size, n), 0, false)         \
+    X(_ZnamRKSt9nothrow_t, (size_t size, const nothrow *n), (size, n), 0, false)         \
+    X(_ZnwmSt11align_val_t, (size_t size, size_t alignment), (size, alignment),          \
+      alignment, true)                                                                   \
+    X(_ZnamSt11align_val_t, (size_t size, size_t alignment), (size, alignment),          \
+      alignment, true)                                                                   \
     X(_ZnwmSt11align_val_tRKSt9nothrow_t,                                                \
-      (size_t size, size_t alignment, const nothrow *n), (size, alignment, n))           \
+      (size_t size, size_t alignment, const nothrow *n), (size, alignment, n),           \
+      alignment, false)                                                                  \
     X(_ZnamSt11align_val_tRKSt9nothrow_t,                                                \
-      (size_t size, size_t alignment, const nothrow *n), (size, alignment, n))
+      (size_t size, size_t alignment, const nothrow *n), (size, alignment, n),           \
+      alignment, false)
 
 /* ... and what frees */
 #define DELETES(X)                                                                       \
@@ -51,26 +60,126 @@ typedef struct { /* std::nothrow_t const & */
     X(_ZdaPvSt11align_val_tRKSt9nothrow_t,                                               \
       (void *p, size_t alignment, const nothrow *n), (p, alignment, n))
 
-#define DECLARE_NEW(name, parameters, arguments)    void *(*name)parameters;
+#define DECLARE_NEW(name, parameters, ...)          void *(*name)parameters;
 #define DECLARE_DELETE(name, parameters, arguments) void(*name) parameters;
 static struct {
     NEWS(DECLARE_NEW)
     DELETES(DECLARE_DELETE)
 } real;
 
+/* ---- where there is no C++ library ----------------------------------------------------
+ */
+
+/* std::get_new_handler, and what std::bad_alloc is thrown with, if the program has it:
+ * one that catches it does. */
+typedef void new_handler(void);
+extern new_handler *_ZSt15get_new_handlerv(void) __attribute__((weak));
+extern void *__cxa_allocate_exception(size_t size) __attribute__((weak));
+extern void __cxa_throw(void *what, const void *type, void (*destroy)(void *))
+    __attribute__((weak));
+extern void _ZNSt9bad_allocD1Ev(void *what) __attribute__((weak)); /* its destructor, */
+extern const char _ZTISt9bad_alloc[] __attribute__((weak));        /* type, */
+extern const void *const _ZTVSt9bad_alloc[] __attribute__((weak)); /* and virtual table */
+
+static _Noreturn void throw_bad_alloc(void)
+{
+    if (__cxa_allocate_exception != NULL && __cxa_throw != NULL &&
+        _ZNSt9bad_allocD1Ev != NULL && _ZTISt9bad_alloc != NULL &&
+        _ZTVSt9bad_alloc != NULL) {
+        const void **what = __cxa_allocate_exception(sizeof *what);
+        *what = &_ZTVSt9bad_alloc[2]; /* behind its offset and type */
+        __cxa_throw(what, _ZTISt9bad_alloc, _ZNSt9bad_allocD1Ev);
+    }
+    sn_say("operator new has no memory, and there is no C++ library to tell");
+    abort();
+}
+
+static void *allocate(size_t size, size_t alignment)
+{
+    size_t whole;
+    if (alignment == 0)
+        return malloc(size > 0 ? size : 1);
+    if (__builtin_add_overflow(size > 0 ? size - 1 : 0, alignment, &whole))
+        return NULL;
+    return aligned_alloc(alignment, whole & -alignment);
+}
+
+static void *instead_of_new(size_t size, size_t alignment, bool throws)
+{
+    void *p;
+    while ((p = allocate(size, alignment)) == NULL) {
+        new_handler *handler =
+            _ZSt15get_new_handlerv != NULL ? _ZSt15get_new_handlerv() : NULL;
+        if (!throws) /* nor may a handler, which C cannot catch */
+            return NULL;
+        if (handler == NULL)
+            throw_bad_alloc();
+        handler();
+    }
+    return p;
+}
+
+#define INSTEAD_OF_NEW(name, parameters, arguments, alignment, throws)                   \
+    static void *instead_of##name parameters                                             \
+    {                                                                                    \
+        return instead_of_new(size, alignment, throws);                                  \
+    }
+NEWS(INSTEAD_OF_NEW)
+
+#define INSTEAD_OF_DELETE(name, parameters, arguments)                                   \
+    static void instead_of##name parameters                                              \
+    {                                                                                    \
+        free(p);                                                                         \
+    }
+DELETES(INSTEAD_OF_DELETE)
+
+/* ---- the real ones --------------------------------------------------------------------
+ */
+
+/* Where they are: few files, in each of which there may be several. */
+#define PLACES_MAX 8
+static struct {
+    _Atomic(uintptr_t) start, end; /* 0: none yet */
+} places[PLACES_MAX];
+
+static bool is_in_place(uintptr_t pc)
+{
+    for (unsigned i = 0; i < PLACES_MAX && atomic_load(&places[i].end) != 0; i++)
+        if (pc >= atomic_load(&places[i].start) && pc < atomic_load(&places[i].end))
+            return true;
+    return false;
+}
+
+/* By two threads at once: then it is there twice. */
+static void add_place(void *function)
+{
+    struct dl_find_object where;
+    static atomic_uint n_places;
+    if (is_in_place((uintptr_t)function) || _dl_find_object(function, &where) != 0)
+        return;
+    unsigned i = atomic_fetch_add(&n_places, 1);
+    if (i >= PLACES_MAX)
+        return;
+    atomic_store(&places[i].start, (uintptr_t)where.dlfo_map_start);
+    atomic_store(&places[i].end, (uintptr_t)where.dlfo_map_end);
+}
+
 /* A program calls new only where there is one; it may have come by dlopen. */
-static void *find(const char *name)
+static void *find(const char *name, void *instead)
 {
     static const char *const libraries[] = {"libstdc++.so.6", "libc++.so.1"};
+    struct sn_heap_thread *own = sn_heap_own_begin(); /* errors, too, are allocated */
     void *found = dlsym(RTLD_NEXT, name);
     for (size_t i = 0; found == NULL && i < SN_COUNT(libraries); i++) {
         void *library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
         found = library != NULL ? dlsym(library, name) : NULL;
     }
-    if (found == NULL) {
-        sn_say("%s was called, and no C++ library has it", name);
-        abort();
-    }
+    if (found == NULL)
+        found = instead;
+    dlerror(); /* which were ours */
+    sn_heap_own_end(own);
+    sn_malloc_beside(found);
+    add_place(found);
     return found;
 }
 
@@ -78,30 +187,79 @@ static void *find(const char *name)
 #define REAL(name)                                                                       \
     (__builtin_expect(real.name != NULL, 1)                                              \
          ? real.name                                                                     \
-         : (*(void **)&real.name = find(#name), real.name))
+         : (*(void **)&real.name = find(#name, (void *)instead_of##name), real.name))
+
+/* ---- who called -----------------------------------------------------------------------
+ */
 
 __thread struct sn_within_new sn_within_new __attribute__((tls_model("initial-exec")));
 
-#define NEW(name, parameters, arguments)                                                 \
-    SN_PUBLIC void *name parameters;                                                     \
+/* What is as deep as the frame, or deeper, has returned or was left by a throw. */
+static inline void leave_new(uintptr_t frame)
+{
+    while (sn_within_new.n > 0 && sn_within_new.frames[sn_within_new.n - 1] <= frame)
+        sn_within_new.n--;
+}
+
+static inline void enter_new(const void *caller, uintptr_t frame)
+{
+    struct sn_within_new *w = &sn_within_new;
+    leave_new(frame);
+    if (w->n == SN_COUNT(w->frames)) { /* the outermost is far away */
+        w->n--;
+        memmove(w->callers, w->callers + 1, w->n * sizeof *w->callers);
+        memmove(w->frames, w->frames + 1, w->n * sizeof *w->frames);
+    }
+    w->callers[w->n] = caller;
+    w->frames[w->n++] = frame;
+    w->told = NULL;
+}
+
+/* new[] jumps to new rather than to call it: then our new returns to our new[]. */
+#define OURS __attribute__((section("sn_new")))
+extern const char __start_sn_new[], __stop_sn_new[] __attribute__((visibility("hidden")));
+
+static bool is_ours(uintptr_t pc)
+{
+    return pc >= (uintptr_t)__start_sn_new && pc < (uintptr_t)__stop_sn_new;
+}
+
+/* From the one that asked for memory outwards, over nothing but operators: a handler of
+ * new's that allocates is itself the caller. */
+size_t sn_new_frame_of(const uintptr_t *pcs, size_t n, size_t own)
+{
+    for (unsigned i = sn_within_new.n; i-- > 0;) {
+        size_t at = sn_thread_frame_of(pcs, n, sn_within_new.callers[i]), between = own;
+        while (between < at && (is_in_place(pcs[between]) || is_ours(pcs[between])))
+            between++;
+        if (at < n && between == at)
+            own = at;
+    }
+    return own;
+}
+
+/* ---- the functions --------------------------------------------------------------------
+ */
+
+/* A real one that has called malloc once always does, and that has told. */
+#define NEW(name, parameters, arguments, ...)                                            \
+    SN_PUBLIC OURS void *name parameters;                                                \
     SN_PUBLIC void *name parameters                                                      \
     {                                                                                    \
+        static atomic_bool by_malloc;                                                    \
         if (!sn_heap_on())                                                               \
             return REAL(name) arguments;                                                 \
-        struct sn_within_new before = sn_within_new;                                     \
-        if (before.frame <= (uintptr_t)__builtin_frame_address(0))                       \
-            before = (struct sn_within_new){0}; /* none, or left by a throw */           \
-        sn_within_new.inner = __builtin_return_address(0);                               \
-        if (before.caller == NULL) { /* else it is new[] that calls new */               \
-            sn_within_new.caller = sn_within_new.inner;                                  \
-            sn_within_new.frame = (uintptr_t)__builtin_frame_address(0);                 \
-        }                                                                                \
-        sn_within_new.told = NULL;                                                       \
+        const void *caller = __builtin_return_address(0);                                \
+        uintptr_t frame = (uintptr_t)__builtin_frame_address(0);                         \
+        enter_new(caller, frame);                                                        \
         void *p = REAL(name) arguments;                                                  \
-        if (p != NULL && sn_within_new.told != p && sn_heap_due(size))                   \
-            sn_heap_allocated(p, size, sn_within_new.inner);                             \
-        before.told = p; /* whoever is around us need not */                             \
-        sn_within_new = before;                                                          \
+        if (p != NULL && sn_within_new.told == p)                                        \
+            atomic_store_explicit(&by_malloc, true, memory_order_relaxed);               \
+        else if (p != NULL && !atomic_load_explicit(&by_malloc, memory_order_relaxed) && \
+                 sn_heap_due(size))                                                      \
+            sn_heap_allocated(p, size, caller);                                          \
+        leave_new(frame);                                                                \
+        sn_within_new.told = p; /* whoever is around us need not */                      \
         return p;                                                                        \
     }
 NEWS(NEW)
@@ -112,10 +270,13 @@ NEWS(NEW)
     {                                                                                    \
         if (!sn_heap_on()) {                                                             \
             REAL(name) arguments;                                                        \
-        } else if (sn_heap_is_unknown(p) || p == NULL || sn_heap_freeing(p)) {           \
+            return;                                                                      \
+        }                                                                                \
+        void *before = sn_within_new.freed;                                              \
+        if (sn_heap_is_unknown(p) || p == NULL || p == before || sn_heap_freeing(p)) {   \
             sn_within_new.freed = p;                                                     \
             REAL(name) arguments;                                                        \
-            sn_within_new.freed = NULL;                                                  \
+            sn_within_new.freed = before;                                                \
         }                                                                                \
     }
 DELETES(DELETE)

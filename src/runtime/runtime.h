@@ -213,8 +213,7 @@ void sn_thread_each(void (*visit)(pid_t tid, void *argument), void *argument);
 
 #define SN_OWN_FRAMES 12 /* at most: ours, and operator new's */
 /* Which of the first n pcs of sn_unwind_here is in the call that returns to `caller`: the
- * frames before it are ours. n: none of the first
- * few. */
+ * frames before it are ours. n: none of the first few. */
 size_t sn_thread_frame_of(const uintptr_t *pcs, size_t n, const void *caller);
 
 /* ---- live.c: blocks by address
@@ -330,6 +329,9 @@ bool sn_heap_knows_all(void);
 uintptr_t sn_heap_dead_stack(uintptr_t lo, uintptr_t hi);
 void sn_heap_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                    void *argument);
+/* What the calling thread allocates between the two is ours, and not recorded. */
+struct sn_heap_thread *sn_heap_own_begin(void);
+void sn_heap_own_end(struct sn_heap_thread *t);
 /* `caller` is where the program's call returns to. Keeps errno. */
 void sn_heap_allocated(void *p, size_t size, const void *caller);
 /* The block is about to be freed. False: not now, it will be freed later (a signal's
@@ -402,14 +404,17 @@ bool sn_heap_dump(const char *path, struct sn_error *e);
 /* ---- malloc.c, new.c: the allocator's functions
  * ------------------------------------------ */
 
-/* The calling thread's: in which of C++'s operators it is, or was when it threw. */
+/* The calling thread's: which of C++'s operators it is in, or was when they threw. */
 extern __thread struct sn_within_new {
-    const void *caller; /* where the outermost new returns to; NULL: none */
-    uintptr_t frame;    /* its own */
-    const void *inner;  /* where the innermost returns to */
-    void *told;         /* what malloc has told last */
-    void *freed;        /* what delete has told, and will free; NULL: nothing */
+    unsigned n;
+    const void *callers[4]; /* where they return to, outermost first */
+    uintptr_t frames[4];    /* their own */
+    void *told;             /* what malloc has told last */
+    void *freed;            /* what delete has told, and will free; NULL: nothing */
 } sn_within_new __attribute__((tls_model("initial-exec")));
+
+/* pcs[own] has called the allocator. If it did so for operator new: who called that. */
+size_t sn_new_frame_of(const uintptr_t *pcs, size_t n, size_t own);
 
 void sn_malloc_bind(void);
 /* False: the program has a malloc of its own, which is met first. */
@@ -418,6 +423,9 @@ bool sn_malloc_is_ours(void);
  * those are all. */
 bool sn_malloc_early(void (*visit)(void *p, size_t size));
 void sn_malloc_settle(void);
+/* A function was met that also hands out blocks. Is it of the same file as the real
+ * malloc, it does not call ours, and may have done so early. */
+void sn_malloc_beside(const void *function);
 void sn_real_free(void *p);
 
 /* ---- custom.c: profiles of the program's own
