@@ -37,11 +37,13 @@ struct sonde_config {
     unsigned cpu_hz;   /* samples a CPU second of each thread; 0: 100; at most 10000 */
     unsigned mem_rate; /* bytes a sample; 0: 524288; 1: every allocation */
     unsigned block_rate_ns; /* waiting time a sample; not built yet: refused */
-    bool
-        mem_exact; /* every allocation, and what becomes of it: peak, temporary, leaked */
+    /* Every allocation, and what becomes of it: peak, temporary, leaked. */
+    bool mem_exact;
     /* On this signal the heap's profile so far is written beside the output, mem.1.pprof,
      * mem.2.pprof, ...; unless the program handles it. 0: none. */
     int mem_signal;
+    /* The program's own private anonymous mappings count as blocks, too. */
+    bool mem_mmap;
 };
 
 struct sonde;

@@ -6,9 +6,19 @@
 
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define PAGE  ((size_t)4096)
 #define CHUNK ((size_t)256 << 10)
+
+#ifdef SN_LIBSONDE /* mmap is a hook of ours there, for the program's mappings */
+#define MMAP(...)   ((void *)syscall(SYS_mmap, __VA_ARGS__))
+#define MUNMAP(...) syscall(SYS_munmap, __VA_ARGS__)
+#else
+#define MMAP   mmap
+#define MUNMAP munmap
+#endif
 
 static unsigned fail_after; /* tests only */
 
@@ -16,7 +26,7 @@ void *sn_pages_map(size_t size)
 {
     if (fail_after > 0 && --fail_after == 0)
         return NULL;
-    void *p = mmap(NULL, (size + PAGE - 1) & ~(PAGE - 1), PROT_READ | PROT_WRITE,
+    void *p = MMAP(NULL, (size + PAGE - 1) & ~(PAGE - 1), PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return p == MAP_FAILED ? NULL : p;
 }
@@ -24,7 +34,7 @@ void *sn_pages_map(size_t size)
 void sn_pages_unmap(void *p, size_t size)
 {
     if (p != NULL)
-        munmap(p, (size + PAGE - 1) & ~(PAGE - 1));
+        MUNMAP(p, (size + PAGE - 1) & ~(PAGE - 1));
 }
 
 void sn_pages_fail_after(unsigned n)

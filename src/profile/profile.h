@@ -234,7 +234,8 @@ struct sn_spool_header {
     uint64_t peak_bytes, peak_epoch; /* the highest so far, how often it rose */
     uint64_t peak_mono_ns;           /* about when it did last */
     /* Once it is over: what a scan found of the blocks that were live. */
-    uint32_t leaks; /* enum sn_heap_leaks */
+    uint32_t leaks;    /* enum sn_heap_leaks */
+    uint32_t mappings; /* not 0: the program's own are counted, too */
 };
 
 enum sn_heap_leaks {

@@ -102,7 +102,7 @@ static bool add_freed(struct sn_spool_reader *r, const struct sn_spool_entry *x,
     int64_t from_ns = 0;
     for (unsigned i = 0; i < SN_HEAP_DECADES; i++) {
         struct amount v[FAMILIES] = {[ALLOC] = amount_at(x, SN_HEAP_LIFETIMES + 2 * i)};
-        if (v[ALLOC].objects > 0) {
+        if (v[ALLOC].objects > 0 || v[ALLOC].bytes > 0) { /* or a part of a mapping */
             v[TEMPORARY] = temporary;
             temporary = (struct amount){0};
             if (!add_sample(r, x, v, block_bytes, from_ns))
@@ -212,6 +212,8 @@ static void add_comments(struct sn_spool_reader *r)
     else
         sn_spool_comment(r, "heap: sampled every %llu bytes",
                          (unsigned long long)h->period);
+    if (h->mappings != 0)
+        sn_spool_comment(r, "mappings are counted as blocks");
     sn_spool_comment(r, "allocations: %llu, frees: %llu, peak: %llu bytes in %llu blocks",
                      shown(r, all[ALLOC].objects), shown(r, r->sums->frees),
                      shown(r, all[PEAK].bytes), shown(r, all[PEAK].objects));

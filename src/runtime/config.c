@@ -69,6 +69,11 @@ static bool set_flag(bool *flag, const char *value)
     return *value == '\0';
 }
 
+static bool set_mem_mmap(struct sn_settings *s, const char *value)
+{
+    return set_flag(&s->mem_mmap, value);
+}
+
 static bool set_quiet(struct sn_settings *s, const char *value)
 {
     return set_flag(&s->quiet, value);
@@ -107,6 +112,7 @@ static const struct {
     {"cpu", "a rate from 1 to 10000, or nothing", set_cpu},
     {"mem", "a number of bytes, 'exact', or nothing", set_mem},
     {"mem_signal", "the name of a signal, as USR2", set_mem_signal},
+    {"mem_mmap", "no value", set_mem_mmap},
     {"path", "a directory", set_path},
     {"quiet", "no value", set_quiet},
     {"no_shutdown_hook", "no value", set_no_hook},

@@ -306,34 +306,44 @@ static unsigned decade_of(uint64_t ticks)
     return decade;
 }
 
-static void count_freed(const struct sn_block *b, bool temporary)
+/* Objects and bytes as the entry counts them. */
+static void count_gone(struct sn_spool_entry *x, uint64_t objects, uint64_t bytes,
+                       uint64_t born, bool temporary)
 {
-    struct sn_spool_header *h = sn_heap_table.header;
-    struct sn_spool_entry *x = entry_of(b);
-    uint64_t weight = weight_of(b->size), bytes = weight * b->size;
     lock(x);
     settle_peak(x);
-    add(x, SN_HEAP_FREE_OBJECTS, weight, bytes);
+    add(x, SN_HEAP_FREE_OBJECTS, objects, bytes);
     if (exact) {
-        uint64_t born = (uint64_t)b->time_hi << 32 | b->time_lo;
         uint64_t age = (now_ticks() - born) & (UINT64_MAX >> 8);
-        add(x, SN_HEAP_LIFETIMES + 2 * decade_of(age), 1, bytes);
+        add(x, SN_HEAP_LIFETIMES + 2 * decade_of(age), objects, bytes);
         if (temporary)
-            add(x, SN_HEAP_TEMPORARY_OBJECTS, 1, bytes);
+            add(x, SN_HEAP_TEMPORARY_OBJECTS, objects, bytes);
     }
     unlock(x);
-    __atomic_fetch_sub(&h->live_bytes, bytes, __ATOMIC_RELAXED);
+    __atomic_fetch_sub(&sn_heap_table.header->live_bytes, bytes, __ATOMIC_RELAXED);
+}
+
+static void count_freed(const struct sn_block *b, bool temporary)
+{
+    uint64_t weight = weight_of(b->size);
+    count_gone(entry_of(b), weight, weight * b->size,
+               (uint64_t)b->time_hi << 32 | b->time_lo, temporary);
+}
+
+static void count_come(struct sn_spool_entry *x, uint64_t objects, uint64_t bytes)
+{
+    struct sn_spool_header *h = sn_heap_table.header;
+    lock(x);
+    settle_peak(x);
+    add(x, SN_HEAP_ALLOC_OBJECTS, objects, bytes);
+    unlock(x);
+    raise_peak(h, __atomic_add_fetch(&h->live_bytes, bytes, __ATOMIC_RELAXED));
 }
 
 static void count_allocated(struct sn_spool_entry *x, uint64_t size)
 {
-    struct sn_spool_header *h = sn_heap_table.header;
-    uint64_t weight = weight_of(size), bytes = weight * size;
-    lock(x);
-    settle_peak(x);
-    add(x, SN_HEAP_ALLOC_OBJECTS, weight, bytes);
-    unlock(x);
-    raise_peak(h, __atomic_add_fetch(&h->live_bytes, bytes, __ATOMIC_RELAXED));
+    uint64_t weight = weight_of(size);
+    count_come(x, weight, weight * size);
 }
 
 /* The entry of the stack above the call that returns to `caller`, or to that of new. */
@@ -490,6 +500,38 @@ void sn_heap_own_end(struct sn_heap_thread *t)
     leave(t);
 }
 
+uint32_t sn_heap_mapped(struct sn_heap_thread *t, const struct sn_mapped *m,
+                        const void *caller)
+{
+    uint64_t bytes = m->hi - m->lo, scale = sn_heap_table.header->scale;
+    struct sn_spool_entry *x = stack_entry(t, bytes, caller);
+    if (x == NULL) {
+        sn_table_drop(&sn_heap_table, SN_DROP_FULL, 1);
+        return 0;
+    }
+    count_come(x, scale, scale * bytes);
+    t->last = m->lo;
+    tick_name(t);
+    return (uint32_t)(((uintptr_t)x - (uintptr_t)sn_heap_table.header) / 8);
+}
+
+void sn_heap_unmapped(struct sn_heap_thread *t, const struct sn_mapped *m, uint64_t bytes,
+                      int pieces)
+{
+    uint64_t scale = sn_heap_table.header->scale;
+    struct sn_spool_entry *x = entry_of(&(struct sn_block){.entry = m->entry});
+    count_gone(x, pieces < 0 ? scale : 0, scale * bytes, m->born,
+               pieces < 0 && t->last == m->lo);
+    if (pieces > 0)
+        count_come(x, scale, 0);
+    t->last = 0;
+}
+
+uint64_t sn_heap_now(void)
+{
+    return exact ? now_ticks() : 0;
+}
+
 bool sn_heap_freeing(void *p)
 {
     int saved = errno;
@@ -561,6 +603,7 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
     madvise(&sn_heap_switch, sizeof sn_heap_switch, MADV_WIPEONFORK);
     syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0);
     knows_all = sn_malloc_early(know);
+    sn_heap_table.header->mappings = s->mem_mmap && sn_maps_open();
     atomic_store(&sn_heap_switch.mode, each ? SN_HEAP_EACH : SN_HEAP_SOME);
     return true;
 }
@@ -642,8 +685,10 @@ void sn_heap_stop(bool dying)
     bool alone = wait_for_others() && !sn_heap_is_inside();
     if (exact)
         h->leaks = alone ? (uint32_t)sn_leak_scan(dying) : SN_LEAKS_IN_ALLOCATOR;
-    if (!dying && alone)
+    if (!dying && alone) {
         sn_live_close(&sn_heap_live);
+        sn_maps_close();
+    }
 }
 
 /* What other handlers of fork allocate meanwhile is not recorded, and takes no lock. */
@@ -672,6 +717,7 @@ void sn_heap_after_fork(bool child)
         t->recording = 0;
     }
     sn_live_close(&sn_heap_live);
+    sn_maps_close();
     if (left) /* they were the parent's to count */
         do_deferred(own, false);
 }

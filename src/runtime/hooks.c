@@ -52,6 +52,7 @@ bool sn_hooks_bind(void)
     REALS(BIND)
     sn_sleep_bind();
     sn_close_bind();
+    sn_maps_bind();
     return dlsym(RTLD_NEXT, "sigaction") != NULL;
 }
 

@@ -137,12 +137,17 @@ bool sn_malloc_early(void (*visit)(void *p, size_t size))
     return !settled && !early_full;
 }
 
-void sn_malloc_beside(const void *function)
+bool sn_malloc_is_at(const void *code)
 {
     struct dl_find_object one, other;
-    if (!settled && _dl_find_object((void *)(uintptr_t)function, &one) == 0 &&
-        _dl_find_object((void *)real.malloc, &other) == 0 &&
-        one.dlfo_map_start == other.dlfo_map_start)
+    return _dl_find_object((void *)(uintptr_t)code, &one) == 0 &&
+           _dl_find_object((void *)real.malloc, &other) == 0 &&
+           one.dlfo_map_start == other.dlfo_map_start;
+}
+
+void sn_malloc_beside(const void *function)
+{
+    if (!settled && sn_malloc_is_at(function))
         early_full = true;
 }
 

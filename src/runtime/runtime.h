@@ -4,9 +4,9 @@
  * that are ours; control.c answers who asks a running program; hooks.c meets new threads,
  * exec and the signal calls of the program; sleep.c keeps our signals out of its waits,
  * close.c our descriptors out of its hands. malloc.c and new.c stand before the
- * allocator, heap.c keeps its accounts, live.c its blocks, leak.c finds what nothing
- * leads to. recording.c starts and stops them all; sonde.c is the public interface and
- * the process's life.
+ * allocator, heap.c keeps its accounts, live.c its blocks, maps.c the program's mappings,
+ * leak.c finds what nothing leads to. recording.c starts and stops them all; sonde.c is
+ * the public interface and the process's life.
  *
  * The only room (with trace) that has mutable globals: a process is profiled once at a
  * time. What the handler calls is in table.c and tick.c, and nothing else is in them.
@@ -48,6 +48,7 @@ extern const char *const sn_clock_names[]; /* "perf", "perf-user", "timer" */
 struct sn_settings {
     bool cpu, mem, quiet, no_shutdown_hook, sigterm_hook;
     bool mem_exact;           /* every allocation, and what becomes of it */
+    bool mem_mmap;            /* the program's own mappings, too */
     bool spool;               /* leave the spool, write no profile (sonde run) */
     bool clock_forced;        /* `clock`, or none */
     enum sn_clock_kind clock; /* the first to try */
@@ -343,6 +344,30 @@ bool sn_heap_freeing(void *p);
 bool sn_heap_moving(void *p, struct sn_block *aside);
 void sn_heap_moved(const struct sn_block *aside, bool moved);
 
+/* ---- maps.c: the program's mappings, as blocks
+ * ------------------------------------------ */
+
+/* One, or what is left of it. */
+struct sn_mapped {
+    uintptr_t lo, hi;
+    uint64_t born;  /* sn_heap_now */
+    uint32_t entry; /* as a block's */
+};
+
+bool sn_maps_open(void); /* record them from now on; false: no memory */
+void sn_maps_close(void);
+void sn_maps_bind(void);
+
+/* heap.c's part, between sn_heap_own_begin and end. A mapping stands for itself, also
+ * where blocks are sampled. The entry it is counted in; 0: there is no room. */
+uint32_t sn_heap_mapped(struct sn_heap_thread *t, const struct sn_mapped *m,
+                        const void *caller);
+/* So many bytes of it have gone. It is in one piece less (it is gone), in one more, or as
+ * before. */
+void sn_heap_unmapped(struct sn_heap_thread *t, const struct sn_mapped *m, uint64_t bytes,
+                      int pieces);
+uint64_t sn_heap_now(void);
+
 /* ---- world.c: the other threads, held for a moment
  * -------------------------------------- */
 
@@ -426,6 +451,8 @@ void sn_malloc_settle(void);
 /* A function was met that also hands out blocks. Is it of the same file as the real
  * malloc, it does not call ours, and may have done so early. */
 void sn_malloc_beside(const void *function);
+/* Is the code of the same file as the real malloc? */
+bool sn_malloc_is_at(const void *code);
 void sn_real_free(void *p);
 
 /* ---- custom.c: profiles of the program's own

@@ -87,6 +87,7 @@ static struct sonde *start_as_told(const struct sonde_config *config)
     *s = (struct sn_settings){.cpu = c.cpu_profile,
                               .mem = c.mem_profile,
                               .mem_exact = c.mem_exact,
+                              .mem_mmap = c.mem_mmap,
                               .mem_rate = c.mem_rate,
                               .mem_signal = c.mem_signal,
                               .quiet = c.quiet,

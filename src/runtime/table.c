@@ -105,9 +105,8 @@ static void list(struct sn_table *t)
 static bool open_without_file(struct sn_table *t, const struct sn_table_plan *plan,
                               struct sn_error *e)
 {
-    void *p = mmap(NULL, plan->bytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
+    void *p = sn_pages_map(plan->bytes);
+    if (p == NULL)
         return sn_fail(e, plan->output, -1, "out of memory");
     t->header = p;
     t->bytes = plan->bytes;
