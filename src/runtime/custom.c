@@ -207,6 +207,13 @@ void sn_custom_write_all(const char *directory, bool quiet)
     }
 }
 
+void sn_custom_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                     void *argument)
+{
+    for (struct sonde_profile *p = atomic_load(&profiles); p != NULL; p = p->next)
+        sn_live_pages(&p->keys, visit, argument);
+}
+
 void sn_custom_after_fork(void)
 {
     pthread_mutex_init(&making, NULL);

@@ -589,7 +589,8 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
         return sn_fail(e, "mem", -1,
                        "the program has an allocator of its own, which is not seen");
     bool each = s->mem_exact || s->mem_rate == 1;
-    if (!sn_live_open(&sn_heap_live, each ? SHARDS_OF_ALL : SHARDS_OF_SOME))
+    if (!sn_live_open(&sn_heap_live, each ? SHARDS_OF_ALL : SHARDS_OF_SOME) ||
+        !sn_maps_open(s->mem_mmap))
         return sn_fail(e, "mem", -1, "out of memory");
     exact = s->mem_exact;
     filtered = !each;
@@ -603,7 +604,7 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
     madvise(&sn_heap_switch, sizeof sn_heap_switch, MADV_WIPEONFORK);
     syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0);
     knows_all = sn_malloc_early(know);
-    sn_heap_table.header->mappings = s->mem_mmap && sn_maps_open();
+    sn_heap_table.header->mappings = s->mem_mmap;
     atomic_store(&sn_heap_switch.mode, each ? SN_HEAP_EACH : SN_HEAP_SOME);
     return true;
 }

@@ -114,8 +114,8 @@ static bool grow(struct sn_shard *s)
     for (uint32_t i = 0; old != NULL && i < old->capacity; i++)
         if (old->blocks[i].address != 0)
             *place_of(fresh, old->blocks[i].address) = old->blocks[i];
+    s->slab = fresh; /* a stop of the world may come now: what it sees is there */
     free_slab(old);
-    s->slab = fresh;
     return true;
 }
 

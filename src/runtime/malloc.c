@@ -173,7 +173,7 @@ static inline bool at_rest(void)
 static inline void *told(void *p, size_t size, const void *caller)
 {
     if (sn_heap_on()) {
-        sn_within_new.told = p;
+        sn_within_new.told = ~(uintptr_t)p;
         if (sn_heap_due(size) && p != NULL)
             sn_heap_allocated(p, size, caller);
     } else if (__builtin_expect(!settled, 0) && p != NULL) {

@@ -70,13 +70,13 @@ static void *real_mremap(void *p, size_t size, size_t fresh_size, int flags, voi
 /* ---- what is mapped -------------------------------------------------------------------
  */
 
-bool sn_maps_open(void)
+bool sn_maps_open(bool wanted)
 {
-    mapped = sn_pages_map(MAPPED_MAX * sizeof *mapped);
+    mapped = wanted ? sn_pages_map(MAPPED_MAX * sizeof *mapped) : NULL;
     n_mapped = 0;
     atomic_flag_clear(&busy);
     atomic_store(&on, mapped != NULL);
-    return mapped != NULL;
+    return mapped != NULL || !wanted;
 }
 
 void sn_maps_close(void)
@@ -84,6 +84,13 @@ void sn_maps_close(void)
     atomic_store(&on, false);
     sn_pages_unmap(mapped, MAPPED_MAX * sizeof *mapped);
     mapped = NULL;
+}
+
+void sn_maps_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                   void *argument)
+{
+    if (mapped != NULL)
+        visit(mapped, MAPPED_MAX * sizeof *mapped, argument);
 }
 
 static uintptr_t end_of(uintptr_t lo, size_t size)

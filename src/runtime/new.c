@@ -212,7 +212,7 @@ static inline void enter_new(const void *caller, uintptr_t frame)
     }
     w->callers[w->n] = caller;
     w->frames[w->n++] = frame;
-    w->told = NULL;
+    w->told = 0;
 }
 
 /* new[] jumps to new rather than to call it: then our new returns to our new[]. */
@@ -253,13 +253,13 @@ size_t sn_new_frame_of(const uintptr_t *pcs, size_t n, size_t own)
         uintptr_t frame = (uintptr_t)__builtin_frame_address(0);                         \
         enter_new(caller, frame);                                                        \
         void *p = REAL(name) arguments;                                                  \
-        if (p != NULL && sn_within_new.told == p)                                        \
+        if (p != NULL && sn_within_new.told == ~(uintptr_t)p)                            \
             atomic_store_explicit(&by_malloc, true, memory_order_relaxed);               \
         else if (p != NULL && !atomic_load_explicit(&by_malloc, memory_order_relaxed) && \
                  sn_heap_due(size))                                                      \
             sn_heap_allocated(p, size, caller);                                          \
         leave_new(frame);                                                                \
-        sn_within_new.told = p; /* whoever is around us need not */                      \
+        sn_within_new.told = ~(uintptr_t)p; /* whoever is around us need not */          \
         return p;                                                                        \
     }
 NEWS(NEW)

@@ -237,15 +237,22 @@ static void sort_ranges(struct range *v, uint32_t n) /* heapsort: qsort allocate
     }
 }
 
+static void each_own(struct sn_reach *r,
+                     void (*visit)(void *pages, size_t bytes, void *reach))
+{
+    sn_live_pages(&sn_heap_live, visit, r);
+    sn_heap_pages(visit, r);
+    sn_maps_pages(visit, r);
+    sn_custom_pages(visit, r);
+}
+
 static bool list_own(struct sn_reach *r)
 {
     r->cap_own = SN_COUNT(r->pieces) + 4;
-    sn_live_pages(&sn_heap_live, count_own, r);
-    sn_heap_pages(count_own, r);
+    each_own(r, count_own);
     if ((r->own = get(r, r->cap_own * sizeof *r->own)) == NULL)
         return false;
-    sn_live_pages(&sn_heap_live, add_own, r);
-    sn_heap_pages(add_own, r);
+    each_own(r, add_own);
     for (unsigned i = 0; i < r->n_pieces; i++)
         add_own(r->pieces[i].p, r->pieces[i].bytes, r);
     add_own(r, sizeof *r, r);

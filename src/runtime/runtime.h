@@ -354,8 +354,11 @@ struct sn_mapped {
     uint32_t entry; /* as a block's */
 };
 
-bool sn_maps_open(void); /* record them from now on; false: no memory */
+/* Record them from now on, if that is wanted. False: no memory. */
+bool sn_maps_open(bool wanted);
 void sn_maps_close(void);
+void sn_maps_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                   void *argument); /* what it holds for itself */
 void sn_maps_bind(void);
 
 /* heap.c's part, between sn_heap_own_begin and end. A mapping stands for itself, also
@@ -434,7 +437,7 @@ extern __thread struct sn_within_new {
     unsigned n;
     const void *callers[4]; /* where they return to, outermost first */
     uintptr_t frames[4];    /* their own */
-    void *told;             /* what malloc has told last */
+    uintptr_t told;         /* what malloc has told last, ~: it is to lead nowhere */
     void *freed;            /* what delete has told, and will free; NULL: nothing */
 } sn_within_new __attribute__((tls_model("initial-exec")));
 
@@ -463,6 +466,8 @@ const struct sn_table *sn_custom_table(const struct sonde_profile *p);
 /* Write each that is not empty into the directory. */
 void sn_custom_write_all(const char *directory, bool quiet);
 void sn_custom_after_fork(void); /* in the child */
+void sn_custom_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                     void *argument); /* their keys: what is in them is not kept alive */
 
 /* ---- recording.c
  * ------------------------------------------------------------------------ */

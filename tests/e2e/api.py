@@ -41,6 +41,23 @@ def test_own_profiles():
     equal(len({s.labels["thread_id"] for s in profile.samples}), 5, "of five")
     files = Profile(f"{directory}/files.pprof")
     equal([s.values[0] for s in files.samples], [1], "a recording's end writes them")
+    heap = Profile(f"{directory}/mem.pprof")
+    leaked = heap.value("leaked_space")
+    equal([s.values[leaked] for s in heap.samples if names(s.stack)[0] == "lose"], [3333],
+          "what only a profile knows is leaked")
+
+
+def test_state_of_other_allocators():
+    """sonde_read_mem_stats asks whoever has the memory."""
+    for allocator in ["libjemalloc.so.2", "libmimalloc.so.2", "libtcmalloc_minimal.so.4"]:
+        env = dict(ENVIRONMENT, LD_PRELOAD=f"{LIBRARY}:{allocator}")
+        if subprocess.run(["/bin/true"], env=env, capture_output=True).stderr:
+            skip(f"with {allocator}", "it is not installed")
+            continue
+        done = subprocess.run(program("own_profiles", scratch()), env=env, capture_output=True,
+                              text=True, timeout=120)
+        bad = [line for line in done.stdout.splitlines() if line.startswith("not ok")]
+        equal((done.returncode, bad), (0, []), f"with {allocator}")
 
 
 def test_cxx():
