@@ -42,7 +42,9 @@ struct sonde_config {
     /* On this signal the heap's profile so far is written beside the output, mem.1.pprof,
      * mem.2.pprof, ...; unless the program handles it. 0: none. */
     int mem_signal;
-    /* The program's own private anonymous mappings count as blocks, too. */
+    /* The program's own mappings count as blocks, too: private anonymous memory that it
+     * gets by mmap or mremap, other than PROT_NONE. Each is recorded, also where blocks
+     * are sampled; one that munmap cuts in two is two. They are never leaked. */
     bool mem_mmap;
 };
 
@@ -82,7 +84,8 @@ int sonde_heapdump_write(const char *path);
  * A profile of the program's own: whatever it opens and must close, by the stacks that
  * opened it. As Go's pprof.NewProfile. It is there whether anything is recorded or not;
  * when a recording ends, each that is not empty is written to its directory, as
- * NAME.pprof.
+ * NAME.pprof (beside cpu.PID.pprof, NAME.PID.pprof). A key is no pointer: it keeps no
+ * block from being leaked. A fork's child has a copy.
  *
  *     static struct sonde_profile *connections;
  *     connections = sonde_profile_new("connections");
@@ -91,7 +94,7 @@ int sonde_heapdump_write(const char *path);
  */
 struct sonde_profile;
 /* The profile of that name, made if there is none; never freed. NULL: ENOMEM, or EINVAL:
- * a name is a file's, at most 63 bytes, without a slash. */
+ * a name is a file's, at most 63 bytes, without a slash, and not cpu, mem or block. */
 struct sonde_profile *sonde_profile_new(const char *name);
 /* Keep `key`, any value but (void *)-1, with the caller's stack. 0, or -1 with errno:
  * EEXIST, it is there; ENOSPC, ENOMEM. */
@@ -102,7 +105,8 @@ size_t sonde_profile_count(const struct sonde_profile *p); /* keys that it holds
 int sonde_profile_write(struct sonde_profile *p, const char *path);
 
 /* The state of the heap. Bytes are the allocator's own figures (the C library's,
- * jemalloc's, tcmalloc's, mimalloc's); what it does not tell is 0. */
+ * jemalloc's, tcmalloc's, mimalloc's); what it does not tell is 0: mimalloc's blocks,
+ * what the C library has released. */
 struct sonde_mem_stats {
     size_t size;         /* sizeof(struct sonde_mem_stats), or 0: the fields since 0.1 */
     size_t in_use_bytes; /* in blocks that the program holds */

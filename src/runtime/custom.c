@@ -41,10 +41,14 @@ static void unlock(struct sonde_profile *p)
     atomic_flag_clear_explicit(&p->lock, memory_order_release);
 }
 
-/* A name is a file's, too. */
+/* A name is a file's, too, and not that of a recording's. */
 static bool is_name(const char *name)
 {
+    static const char *const taken[] = {"cpu", "mem", "block"};
     size_t n = name != NULL ? strnlen(name, NAME_BYTES) : 0;
+    for (size_t i = 0; i < SN_COUNT(taken) && n > 0; i++)
+        if (strcmp(name, taken[i]) == 0)
+            return false;
     return n > 0 && n < NAME_BYTES && name[0] != '.' && strchr(name, '/') == NULL;
 }
 
@@ -191,14 +195,14 @@ const struct sn_table *sn_custom_table(const struct sonde_profile *p)
     return &p->table;
 }
 
-void sn_custom_write_all(const char *directory, bool quiet)
+void sn_custom_write_all(const char *directory, const char *suffix, bool quiet)
 {
-    char path[PATH_MAX + NAME_BYTES + 16], text[640];
+    char path[PATH_MAX + NAME_BYTES + 64], text[640];
     for (struct sonde_profile *p = atomic_load(&profiles); p != NULL; p = p->next) {
         struct sn_error e = {.offset = -1};
         if (atomic_load(&p->count) == 0)
             continue;
-        snprintf(path, sizeof path, "%s/%s.pprof", directory, p->name);
+        snprintf(path, sizeof path, "%s/%s%s.pprof", directory, p->name, suffix);
         bool good = sn_table_write(&p->table, path, &e);
         if (!quiet && good)
             sn_say("%s profile written, %s", p->name, path);

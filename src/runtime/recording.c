@@ -73,6 +73,7 @@ static struct {
     struct file {
         char output[PATH_MAX + 32], spool[PATH_MAX + 32];
     } files[SN_COUNT(engines)];
+    char suffix[32]; /* of the files' names, behind their kind */
 } the_one;
 static atomic_int recorded; /* the process that is; 0: none */
 static atomic_int looking;  /* who reads the tables */
@@ -212,13 +213,14 @@ static bool open_spools(const char *name, size_t *taken, struct sn_error *e)
  * then KIND.PID, KIND.PID.1 and so on. */
 static bool open_free_spools(bool child, struct sn_error *e)
 {
-    char name[32] = "";
-    size_t taken;
+    char *name = the_one.suffix;
+    size_t taken, size = sizeof the_one.suffix;
+    name[0] = '\0';
     for (int i = child || the_one.settings.spool ? 1 : 0; i < 1000; i++) {
         if (i == 1)
-            snprintf(name, sizeof name, ".%d", (int)getpid());
+            snprintf(name, size, ".%d", (int)getpid());
         else if (i > 1)
-            snprintf(name, sizeof name, ".%d.%d", (int)getpid(), i - 1);
+            snprintf(name, size, ".%d.%d", (int)getpid(), i - 1);
         *e = (struct sn_error){.offset = -1};
         if (open_spools(name, &taken, e))
             return true;
@@ -339,7 +341,7 @@ bool sn_recording_stop(bool dying, struct sn_error *e)
             *e = bad;
         }
     }
-    sn_custom_write_all(the_one.settings.path, the_one.settings.quiet);
+    sn_custom_write_all(the_one.settings.path, the_one.suffix, the_one.settings.quiet);
     if (dying)
         return good; /* a late tick may still look at the tables */
     unhook_deadly(SIGINT);

@@ -3,6 +3,7 @@
 own_profiles.c speak TAP themselves; what they wrote is looked at here."""
 
 from harness import *
+import pathlib
 from harness import ROOT
 from pprof import names
 
@@ -45,6 +46,16 @@ def test_own_profiles():
     leaked = heap.value("leaked_space")
     equal([s.values[leaked] for s in heap.samples if names(s.stack)[0] == "lose"], [3333],
           "what only a profile knows is leaked")
+
+
+def test_own_profiles_of_two():
+    directory = scratch()
+    env = dict(ENVIRONMENT, SONDE=f"cpu,quiet,path={directory}")
+    subprocess.run(program("own_profiles", "two"), env=env, timeout=60, check=True)
+    held = {path.name: sum(s.values[0] for s in Profile(str(path)).samples)
+            for path in pathlib.Path(directory).glob("held*")}
+    equal(sorted(held.values()), [1, 2], f"a process each: {held}")
+    equal(held.get("held.pprof"), 1, "the parent's without a number")
 
 
 def test_state_of_other_allocators():

@@ -55,7 +55,7 @@ NOINLINE void every_way()
 }
 
 #ifndef PLUGIN
-constexpr rlim_t room = rlim_t{1} << 30;
+constexpr size_t large = size_t{64} << 20;
 volatile size_t too_much = size_t{1} << 46; // none has it, whatever the limit is
 bool helps;
 
@@ -92,9 +92,9 @@ NOINLINE void handler()
 
 NOINLINE void way_helped()
 {
-    limit(room);
+    limit(1 << 20); // no more than there is
     helps = true;
-    ::operator delete(::operator new(2 * room * one));
+    ::operator delete(::operator new(large *one));
     STAY();
 }
 

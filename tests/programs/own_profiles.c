@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,6 +44,8 @@ static void keys(void)
     errno = 0;
     ok(sonde_profile_new("a/b") == NULL && errno == EINVAL, "a name is a file's");
     ok(sonde_profile_new("") == NULL && errno == EINVAL, "no name");
+    errno = 0;
+    ok(sonde_profile_new("mem") == NULL && errno == EINVAL, "nor is it a recording's");
     connections = sonde_profile_new("connections");
     ok(connections != NULL, "a profile");
     ok(sonde_profile_new("connections") == connections, "the same by its name");
@@ -79,8 +82,11 @@ static void child(void)
 static void state(void)
 {
     struct sonde_mem_stats before = {0}, after = {0};
-    struct sonde_config config = {
-        .size = sizeof config, .mem_profile = true, .mem_exact = true, .quiet = true};
+    struct sonde_config config = {.size = sizeof config,
+                                  .mem_profile = true,
+                                  .mem_exact = true,
+                                  .mem_mmap = true,
+                                  .quiet = true};
     errno = 0;
     ok(sonde_read_mem_stats(NULL) == -1 && errno == EINVAL, "nowhere to put it");
     is_int(sonde_read_mem_stats(&before), 0, "the state of the heap");
@@ -102,6 +108,11 @@ static void state(void)
     free(block);
     is_int(sonde_read_mem_stats(&after), 0, "and when it is free");
     ok(after.frees >= 1, "a free is counted");
+    void *map = mmap(NULL, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    is_int(sonde_read_mem_stats(&before), 0, "with a mapping");
+    munmap(map, 8192);
+    is_int(sonde_read_mem_stats(&after), 0, "without it");
+    is_int((int64_t)(before.objects - after.objects), 1, "which was an object");
     sonde_stop(p);
 }
 
@@ -135,8 +146,23 @@ static void leak(const char *directory)
     is_int(sonde_stop(p), 0, "a recording with a key that is a leaked block");
 }
 
+/* Recorded by the environment: parent and child have a file each. */
+static int two_processes(void)
+{
+    struct sonde_profile *held = sonde_profile_new("held");
+    sonde_profile_add(held, "both");
+    pid_t pid = fork();
+    if (pid == 0)
+        sonde_profile_add(held, "child's");
+    if (pid > 0)
+        waitpid(pid, NULL, 0);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "two") == 0)
+        return two_processes();
     char path[512];
     keys();
     threads();
