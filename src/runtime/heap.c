@@ -306,10 +306,13 @@ static unsigned decade_of(uint64_t ticks)
     return decade;
 }
 
-/* Objects and bytes as the entry counts them. */
-static void count_gone(struct sn_spool_entry *x, uint64_t objects, uint64_t bytes,
-                       uint64_t born, bool temporary)
+/* Objects and bytes as the entry counts them. Of blocks a constant number: inlined, that
+ * costs them nothing. */
+static inline __attribute__((always_inline)) void
+count_gone(struct sn_spool_entry *x, uint64_t objects, uint64_t bytes, uint64_t born,
+           bool temporary)
 {
+    struct sn_spool_header *h = sn_heap_table.header;
     lock(x);
     settle_peak(x);
     add(x, SN_HEAP_FREE_OBJECTS, objects, bytes);
@@ -320,7 +323,7 @@ static void count_gone(struct sn_spool_entry *x, uint64_t objects, uint64_t byte
             add(x, SN_HEAP_TEMPORARY_OBJECTS, objects, bytes);
     }
     unlock(x);
-    __atomic_fetch_sub(&sn_heap_table.header->live_bytes, bytes, __ATOMIC_RELAXED);
+    __atomic_fetch_sub(&h->live_bytes, bytes, __ATOMIC_RELAXED);
 }
 
 static void count_freed(const struct sn_block *b, bool temporary)
@@ -330,7 +333,8 @@ static void count_freed(const struct sn_block *b, bool temporary)
                (uint64_t)b->time_hi << 32 | b->time_lo, temporary);
 }
 
-static void count_come(struct sn_spool_entry *x, uint64_t objects, uint64_t bytes)
+static inline __attribute__((always_inline)) void
+count_come(struct sn_spool_entry *x, uint64_t objects, uint64_t bytes)
 {
     struct sn_spool_header *h = sn_heap_table.header;
     lock(x);
@@ -346,15 +350,18 @@ static void count_allocated(struct sn_spool_entry *x, uint64_t size)
     count_come(x, weight, weight * size);
 }
 
-/* The entry of the stack above the call that returns to `caller`, or to that of new. */
-static struct sn_spool_entry *stack_entry(struct sn_heap_thread *t, uint64_t size,
-                                          const void *caller)
+/* The entry of the stack above the call that returns to `caller`, or to that of new.
+ * Inlined for the sake of blocks, as what counts them. */
+static inline __attribute__((always_inline)) struct sn_spool_entry *
+stack_entry(struct sn_heap_thread *t, uint64_t size, const void *caller)
 {
     enum sn_unwind_end end;
     size_t n = sn_unwind_here(t->stack, t->pcs, SN_COUNT(t->pcs), &end);
     size_t own = sn_thread_frame_of(t->pcs, n, caller);
-    own = own == n ? 0 /* not met: better too much than nothing */
-                   : sn_new_frame_of(t->pcs, n, own);
+    if (own == n)
+        own = 0; /* not met: better too much than nothing */
+    else if (sn_within_new.n > 0)
+        own = sn_new_frame_of(t->pcs, n, own);
     n = n - own < SN_MAX_DEPTH ? n - own : SN_MAX_DEPTH;
     struct sn_table_key key = {.thread = t->slot,
                                .end = (uint16_t)end,
@@ -364,7 +371,7 @@ static struct sn_spool_entry *stack_entry(struct sn_heap_thread *t, uint64_t siz
     return sn_table_entry(&sn_heap_table, &key);
 }
 
-static void tick_name(struct sn_heap_thread *t)
+static inline __attribute__((always_inline)) void tick_name(struct sn_heap_thread *t)
 {
     char name[17] = "";
     if (++t->events % NAME_EVERY != 0)

@@ -215,8 +215,10 @@ static inline void enter_new(const void *caller, uintptr_t frame)
     w->told = 0;
 }
 
+#define LIST(...) __VA_ARGS__ /* without its parentheses */
+
 /* new[] jumps to new rather than to call it: then our new returns to our new[]. */
-#define OURS __attribute__((section("sn_new")))
+#define OURS      __attribute__((section("sn_new")))
 extern const char __start_sn_new[], __stop_sn_new[] __attribute__((visibility("hidden")));
 
 static bool is_ours(uintptr_t pc)
@@ -241,15 +243,27 @@ size_t sn_new_frame_of(const uintptr_t *pcs, size_t n, size_t own)
 /* ---- the functions --------------------------------------------------------------------
  */
 
-/* A real one that has called malloc once always does, and that has told. */
-#define NEW(name, parameters, arguments, ...)                                            \
-    SN_PUBLIC OURS void *name parameters;                                                \
-    SN_PUBLIC void *name parameters                                                      \
+/* Nothing is recorded; or malloc counts the bytes, and the next sample is far away. */
+static inline bool is_at_ease(size_t size, const atomic_bool *by_malloc)
+{
+    enum sn_heap_mode mode = sn_heap_mode();
+    return mode == SN_HEAP_OFF ||
+           (mode == SN_HEAP_SOME &&
+            atomic_load_explicit(by_malloc, memory_order_relaxed) &&
+            sn_heap_local.left > 4096 && size < (size_t)sn_heap_local.left - 4096);
+}
+
+/* Apart from the others, which so need no registers of their own: off, they are a load,
+ * a test and a jump. `caller` is theirs.
+ *
+ * A real one that has called malloc once always does, and that has told. */
+#define NEW_TOLD(name, parameters, arguments, ...)                                       \
+    OURS static                                                                          \
+        __attribute__((noinline)) void *told##name(LIST parameters, const void *caller)  \
     {                                                                                    \
         static atomic_bool by_malloc;                                                    \
-        if (!sn_heap_on())                                                               \
+        if (is_at_ease(size, &by_malloc))                                                \
             return REAL(name) arguments;                                                 \
-        const void *caller = __builtin_return_address(0);                                \
         uintptr_t frame = (uintptr_t)__builtin_frame_address(0);                         \
         enter_new(caller, frame);                                                        \
         void *p = REAL(name) arguments;                                                  \
@@ -262,21 +276,40 @@ size_t sn_new_frame_of(const uintptr_t *pcs, size_t n, size_t own)
         sn_within_new.told = ~(uintptr_t)p; /* whoever is around us need not */          \
         return p;                                                                        \
     }
+NEWS(NEW_TOLD)
+
+#define NEW(name, parameters, arguments, ...)                                            \
+    SN_PUBLIC OURS void *name parameters;                                                \
+    SN_PUBLIC void *name parameters                                                      \
+    {                                                                                    \
+        if (__builtin_expect(!sn_heap_on() && real.name != NULL, 1))                     \
+            return real.name arguments;                                                  \
+        return told##name(LIST arguments, __builtin_return_address(0));                  \
+    }
 NEWS(NEW)
+
+#define DELETE_TOLD(name, parameters, arguments)                                         \
+    static __attribute__((noinline)) void told##name parameters                          \
+    {                                                                                    \
+        void *before = sn_within_new.freed;                                              \
+        if (!sn_heap_on()) {                                                             \
+            REAL(name) arguments;                                                        \
+        } else if (sn_heap_is_unknown(p) || p == NULL || p == before ||                  \
+                   sn_heap_freeing(p)) {                                                 \
+            sn_within_new.freed = p;                                                     \
+            REAL(name) arguments;                                                        \
+            sn_within_new.freed = before;                                                \
+        }                                                                                \
+    }
+DELETES(DELETE_TOLD)
 
 #define DELETE(name, parameters, arguments)                                              \
     SN_PUBLIC void name parameters;                                                      \
     SN_PUBLIC void name parameters                                                       \
     {                                                                                    \
-        if (!sn_heap_on()) {                                                             \
-            REAL(name) arguments;                                                        \
-            return;                                                                      \
-        }                                                                                \
-        void *before = sn_within_new.freed;                                              \
-        if (sn_heap_is_unknown(p) || p == NULL || p == before || sn_heap_freeing(p)) {   \
-            sn_within_new.freed = p;                                                     \
-            REAL(name) arguments;                                                        \
-            sn_within_new.freed = before;                                                \
-        }                                                                                \
+        if (__builtin_expect(!sn_heap_on() && real.name != NULL, 1))                     \
+            real.name arguments;                                                         \
+        else                                                                             \
+            told##name arguments;                                                        \
     }
 DELETES(DELETE)
