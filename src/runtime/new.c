@@ -67,6 +67,9 @@ static struct {
     DELETES(DECLARE_DELETE)
 } real;
 
+/* What of ours stands between the program and its memory. */
+#define OURS __attribute__((section("sn_new")))
+
 /* ---- where there is no C++ library ----------------------------------------------------
  */
 
@@ -94,7 +97,7 @@ static _Noreturn void throw_bad_alloc(void)
     abort();
 }
 
-static void *allocate(size_t size, size_t alignment)
+OURS static void *allocate(size_t size, size_t alignment)
 {
     size_t whole;
     if (alignment == 0)
@@ -104,7 +107,7 @@ static void *allocate(size_t size, size_t alignment)
     return aligned_alloc(alignment, whole & -alignment);
 }
 
-static void *instead_of_new(size_t size, size_t alignment, bool throws)
+OURS static void *instead_of_new(size_t size, size_t alignment, bool throws)
 {
     void *p;
     while ((p = allocate(size, alignment)) == NULL) {
@@ -120,7 +123,7 @@ static void *instead_of_new(size_t size, size_t alignment, bool throws)
 }
 
 #define INSTEAD_OF_NEW(name, parameters, arguments, alignment, throws)                   \
-    static void *instead_of##name parameters                                             \
+    OURS static void *instead_of##name parameters                                        \
     {                                                                                    \
         return instead_of_new(size, alignment, throws);                                  \
     }
@@ -174,10 +177,10 @@ static void *find(const char *name, void *instead)
         void *library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
         found = library != NULL ? dlsym(library, name) : NULL;
     }
-    if (found == NULL)
-        found = instead;
     dlerror(); /* which were ours */
     sn_heap_own_end(own);
+    if (found == NULL)
+        return instead;
     sn_malloc_beside(found);
     add_place(found);
     return found;
@@ -218,7 +221,6 @@ static inline void enter_new(const void *caller, uintptr_t frame)
 #define LIST(...) __VA_ARGS__ /* without its parentheses */
 
 /* new[] jumps to new rather than to call it: then our new returns to our new[]. */
-#define OURS      __attribute__((section("sn_new")))
 extern const char __start_sn_new[], __stop_sn_new[] __attribute__((visibility("hidden")));
 
 static bool is_ours(uintptr_t pc)
