@@ -15,6 +15,7 @@
 #define NAME_CHARS   44 /* of a name before it is broken */
 #define LEGEND_CHARS 120
 #define LINES_MAX    12 /* of a box; what is more is cut out of the middle */
+#define PART_LINES   4  /* of one part of a name, likewise */
 #define PADDING_X    7
 #define PADDING_Y    4
 #define EDGE_FONT    11
@@ -63,14 +64,17 @@ static size_t bytes_of(const char *s, size_t max)
     return n;
 }
 
-/* Where a long name is best broken: after what parts names and their arguments. */
+/* Where a long name is best broken: after what parts names and their arguments, else
+ * after what parts words. */
 static size_t break_at(const char *s, size_t max)
 {
+    static const char *const marks[] = {",<(:/ ", "_.-"};
     size_t hard = bytes_of(s, max), soft = 0;
-    for (size_t i = hard / 3; i < hard; i++)
-        if (strchr(",<(:/ _.-", s[i]) != NULL &&
-            !(s[i] == ':' && s[i + 1] == ':')) /* after the second colon */
-            soft = i + 1;
+    for (size_t m = 0; soft == 0 && m < SN_COUNT(marks); m++)
+        for (size_t i = hard / 3; i < hard; i++)
+            if (strchr(marks[m], s[i]) != NULL &&
+                !(s[i] == ':' && s[i + 1] == ':')) /* after the second colon */
+                soft = i + 1;
     return soft > 0 ? soft : hard;
 }
 
@@ -91,22 +95,6 @@ static void add_wrapped(struct sn_paragraph *p, struct sn_arena *a, struct sn_te
         add_line(p, a, t, rest);
 }
 
-/* Of a name of very many lines the middle goes. */
-static void shorten(struct sn_paragraph *p)
-{
-    if (p->n_lines <= LINES_MAX)
-        return;
-    uint32_t head = LINES_MAX / 2, tail = LINES_MAX - head - 1;
-    p->lines[head].text = "\u2026";
-    p->lines[head].width = p->size;
-    memmove(p->lines + head + 1, p->lines + p->n_lines - tail, tail * sizeof *p->lines);
-    p->n_lines = LINES_MAX;
-    p->height = LINES_MAX * p->size * SN_LINE_HEIGHT;
-    p->width = 0;
-    for (uint32_t i = 0; i < p->n_lines; i++)
-        p->width = fmax(p->width, p->lines[i].width);
-}
-
 static struct sn_paragraph set_type(struct sn_arena *a, struct sn_text *t,
                                     const char *words, double size, size_t max)
 {
@@ -117,6 +105,37 @@ static struct sn_paragraph set_type(struct sn_arena *a, struct sn_text *t,
         add_wrapped(&p, a, t, line, n, max);
         line += n + (line[n] == '\n');
     }
+    return p;
+}
+
+/* Of very many lines from `first` on the middle goes. */
+static void shorten(struct sn_paragraph *p, uint32_t first, uint32_t max)
+{
+    if (p->n_lines <= first + max)
+        return;
+    uint32_t cut = first + max / 2, tail = max - max / 2 - 1;
+    p->lines[cut] = (struct sn_line_of_text){"\u2026", p->size};
+    memmove(p->lines + cut + 1, p->lines + p->n_lines - tail, tail * sizeof *p->lines);
+    p->n_lines = first + max;
+}
+
+/* The words of a box: each part of a name, and all of them, in not too many lines. */
+static struct sn_paragraph set_box(struct sn_arena *a, struct sn_text *t,
+                                   const char *words, double size)
+{
+    struct sn_paragraph p = {.size = size};
+    for (const char *line = clean(a, words); *line != '\0';) {
+        size_t n = strcspn(line, "\n");
+        uint32_t first = p.n_lines;
+        add_wrapped(&p, a, t, line, n, NAME_CHARS);
+        shorten(&p, first, PART_LINES);
+        line += n + (line[n] == '\n');
+    }
+    shorten(&p, 0, LINES_MAX);
+    p.height = p.n_lines * size * SN_LINE_HEIGHT;
+    p.width = 0;
+    for (uint32_t i = 0; i < p.n_lines; i++)
+        p.width = fmax(p.width, p.lines[i].width);
     return p;
 }
 
@@ -133,9 +152,7 @@ static bool size_nodes(struct sn_painting *p, struct sn_text *t)
         return false;
     p->layout.n_nodes = s->n_nodes;
     for (uint32_t i = 0; i < s->n_nodes; i++) {
-        p->boxes[i] =
-            set_type(p->arena, t, s->nodes[i].label, s->nodes[i].font_size, NAME_CHARS);
-        shorten(&p->boxes[i]);
+        p->boxes[i] = set_box(p->arena, t, s->nodes[i].label, s->nodes[i].font_size);
         p->layout.nodes[i].width = p->boxes[i].width + 2 * PADDING_X;
         p->layout.nodes[i].height = p->boxes[i].height + 2 * PADDING_Y;
     }
