@@ -133,9 +133,12 @@ static int record(struct sn_record *record, const struct sn_record_plan *plan,
     bool good = sn_record_collect(record, &h->v, &h->n, &skipped) && run_deliver(h, r, e);
     if (skipped.what[0] != '\0')
         say_error(&skipped);
-    if (!good)
+    if (!good) {
         say_error(e);
-    if (sn_record_in_use(record))
+        if (sn_record_keep(record))
+            say("what was recorded is kept: a report reads each spool in %s",
+                sn_record_dir(record));
+    } else if (sn_record_in_use(record))
         say("a process of it still runs; later read its spool in %s",
             sn_record_dir(record));
     return !good && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? EXIT_FAILED << 8

@@ -204,10 +204,17 @@ bool sn_record_in_use(const struct sn_record *r)
     return r->in_use;
 }
 
-/* Everything goes, but for a directory in which processes still write. */
+bool sn_record_keep(struct sn_record *r)
+{
+    r->keep = r->n_images > 0;
+    return r->keep;
+}
+
+/* Everything goes, but for a directory in which processes still write, or that is kept.
+ */
 static void remove_dir(struct sn_record *r)
 {
-    DIR *dir = r->in_use ? NULL : opendir(r->dir);
+    DIR *dir = r->in_use || r->keep ? NULL : opendir(r->dir);
     if (dir == NULL)
         return;
     for (struct dirent *d; (d = readdir(dir)) != NULL;)

@@ -46,8 +46,10 @@ struct sn_record; /* one recording: a directory of spools */
 
 /* Make the directory (under TMPDIR or /tmp). NULL on failure. */
 struct sn_record *sn_record_new(struct sn_error *e);
-/* Remove the directory, unless a process still writes in it. NULL-safe. */
+/* Remove the directory, unless it is kept or a process still writes in it. NULL-safe. */
 void sn_record_free(struct sn_record *r);
+/* The spools stay: they could not be turned into profiles. False: there are none. */
+bool sn_record_keep(struct sn_record *r);
 const char *sn_record_dir(const struct sn_record *r);
 
 /*

@@ -9,6 +9,7 @@ struct sn_record {
     char dir[PATH_MAX];
     pid_t child; /* 0: not started */
     bool in_use; /* a process that still runs writes in dir */
+    bool keep;   /* dir stays when the recording is freed */
     struct sn_recorded *images;
     uint32_t n_images, cap_images;
 };

@@ -87,6 +87,16 @@ def test_names():
     ok((status, out) == (1, "") and "/nowhere/mine" in err, f"refused at once: {err.strip()}")
 
 
+def test_nowhere_to_write():
+    """What was recorded outlives a full disk: its spool is kept, and is as good as a profile."""
+    temporary = scratch()
+    status, _, err, _ = run("-o", "/dev/full", *burn(0.1), env=dict(os.environ, TMPDIR=temporary))
+    kept = glob.glob(f"{temporary}/*/*.spool")
+    ok(status == 1 and "No space left" in err, "a profile that cannot be written is an error")
+    ok(len(kept) == 1 and os.path.dirname(kept[0]) in err, "its spool is kept, and named")
+    ok("_PyEval" in sonde("top", *kept), "... and read")
+
+
 def test_children():
     script = f"import subprocess, sys\n{BURN % 0.1}\n" \
              f"subprocess.run([sys.executable, '-c', {BURN % 0.2!r}])"
