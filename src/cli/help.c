@@ -1,6 +1,8 @@
 /* help.c: help, the version, and the words that completion offers, from the tables. */
 #include "cli.h"
 
+#include <errno.h>
+
 static void indented(const char *text, FILE *to)
 {
     while (*text != '\0') {
@@ -172,8 +174,11 @@ static int dispatch(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    struct sn_error e = {.offset = -1};
     int status = dispatch(argc - 1, argv + 1);
-    if (fflush(stdout) != 0 && status == EXIT_GOOD)
-        status = EXIT_FAILED;
+    if (fflush(stdout) != 0 && status == EXIT_GOOD) {
+        sn_fail(&e, "standard output", -1, "cannot write: %s", strerror(errno));
+        status = say_error(&e);
+    }
     return status;
 }

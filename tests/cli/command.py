@@ -135,7 +135,9 @@ def test_pipes():
     ok(child.wait() in (0, -signal.SIGPIPE) and err == b"", "a reader that goes away: no word")
     with open("/dev/full", "w") as full:
         done = subprocess.run([str(SONDE), "top", made()], stdout=full, stderr=subprocess.PIPE)
-    ok(done.returncode == 1 and b"space" in done.stderr, "a full disk is an error")
+        helped = subprocess.run([str(SONDE), "help"], stdout=full, stderr=subprocess.PIPE)
+    for report in [done, helped]:
+        ok(report.returncode == 1 and b"space" in report.stderr, "a full disk is an error")
 
 
 def test_terminal():
