@@ -243,8 +243,10 @@ static bool deliver(const struct harvest *h, const struct run_request *r,
     bool good = write_images(h, r, &pile, e);
     if (good && r->merge && pile.n > 0)
         good = write_merged(h, pile.v[0], r->quiet, e);
-    if (good && !r->quiet && pile.n > 0)
+    if (good && !r->quiet && pile.n > 0 && pile.v[0]->n_samples > 0)
         print_top(pile.v[0]);
+    else if (good && !r->quiet && pile.n > 0)
+        say("no samples: it used too little CPU time for one; --cpu=1000 takes more");
     while (pile.n > 0)
         sn_profile_free(pile.v[--pile.n]);
     return good;
@@ -254,8 +256,9 @@ bool run_deliver(struct harvest *h, const struct run_request *r, struct sn_error
 {
     struct stat st;
     if (h->n == 0)
-        return sn_fail(e, NULL, -1,
-                       "nothing was recorded: the program did not load libsonde.so");
+        return sn_fail(
+            e, NULL, -1,
+            "nothing was recorded: libsonde.so was not loaded, or could not start");
     bool chosen = h->to.path[0] == '\0';
     if (chosen && !choose_free_name(&h->to, e))
         return false;

@@ -59,6 +59,12 @@ def test_first_look():
     equal(run("-q", *burn())[2], "", "-q: no word")
 
 
+def test_no_samples():
+    status, _, err, directory = run("true")
+    ok((status, files(directory)) == (0, ["cpu.pprof"]) and "no samples" in err
+       and "flat%" not in err, "a program too short for a sample: said, without an empty table")
+
+
 def test_nameless():
     if missing("strip"):
         return skip("without names", "no strip")
