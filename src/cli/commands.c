@@ -9,8 +9,9 @@ static const struct command commands[] = {
          "The program keeps its terminal, input, signals and exit status. When it ends,\n"
          "its profile is in cpu.pprof (or cpu.2.pprof, ... when that is taken), and the\n"
          "functions that used most CPU are printed on standard error. Each process that\n"
-         "it starts gets a file of its own (cpu.PID.pprof), or with --merge all are "
-         "one.\n"
+         "it starts gets a file of its own (cpu.pprof.PID; in a directory "
+         "cpu.PID.pprof),\n"
+         "or with --merge all are one.\n"
          "What was recorded survives _exit, exec, a crash and kill -9.\n",
      .examples = "sonde run ./program --its-option\n"
                  "sonde run --cpu=1000 -o xz.pprof xz -9 < big > /dev/null\n"
