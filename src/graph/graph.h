@@ -36,7 +36,8 @@ struct sn_options {
     const char *tag_focus, *tag_ignore, *tag_show, *tag_hide, *tag_root, *tag_leaf;
     const char *source_path, *trim_path, *title;
     const char *add_comment;
-    bool common_tags; /* in pictures: show labels that all samples share, as pprof does */
+    bool pprof_boxes; /* in pictures: labels that all samples share, and names broken
+                         within their arguments, as pprof does */
     /* Told what may be a mistake ("Focus expression matched no samples"); may be NULL. */
     void (*warn)(void *arg, const char *text);
     void *warn_arg;
@@ -120,9 +121,11 @@ struct sn_shortener;
 struct sn_shortener *sn_shortener_new(struct sn_error *e);
 void sn_shortener_free(struct sn_shortener *s); /* NULL-safe */
 const char *sn_shorten(struct sn_shortener *s, const char *name, struct sn_arena *a);
-/* Several lines, shortened, for a box. */
+/* Several lines, shortened, for a box: broken at each "::" and "." outside of brackets,
+ * or everywhere, as pprof does. */
 const char *sn_node_box_name(struct sn_shortener *s, const struct sn_profile *p,
-                             const struct sn_node_info *info, struct sn_arena *a);
+                             const struct sn_node_info *info, bool everywhere,
+                             struct sn_arena *a);
 const char *sn_base_name(const char *path); /* a pointer into path */
 /* A path without "//", "/./" and "x/..", as Go's filepath.Clean. */
 const char *sn_clean_path(const char *path, struct sn_arena *a);

@@ -158,29 +158,39 @@ const char *sn_shorten(struct sn_shortener *s, const char *name, struct sn_arena
     return name;
 }
 
-/* A line for each part of a qualified name. */
-static const char *break_name(const char *name, struct sn_arena *a)
+/* A line for each part of a qualified name; parts of arguments are none, unless
+ * `everywhere`. */
+static const char *break_name(const char *name, bool everywhere, struct sn_arena *a)
 {
     struct sn_buf b = {.arena = a};
+    int depth = 0; /* of brackets */
     for (const char *c = name; *c != '\0'; c++) {
-        if (strncmp(c, "::", 2) == 0) {
+        if (strchr("<([{", *c) != NULL)
+            depth++;
+        else if (strchr(">)]}", *c) != NULL && depth > 0 && c[-1] != '-') /* no "->" */
+            depth--;
+        bool whole = depth > 0 && !everywhere;
+        if (strncmp(c, "::", 2) == 0 && !whole) {
             sn_buf_putc(&b, '\n');
             c++;
         } else if (strncmp(c, "[...]", 5) == 0) { /* Go's type parameters */
             sn_buf_puts(&b, "[\u2026]");
             c += 4;
+            depth--;
         } else {
-            sn_buf_putc(&b, *c == '.' ? '\n' : *c);
+            sn_buf_putc(&b, *c == '.' && !whole ? '\n' : *c);
         }
     }
     return b.data != NULL ? b.data : "";
 }
 
 const char *sn_node_box_name(struct sn_shortener *s, const struct sn_profile *p,
-                             const struct sn_node_info *info, struct sn_arena *a)
+                             const struct sn_node_info *info, bool everywhere,
+                             struct sn_arena *a)
 {
     struct sn_buf b = {.arena = a};
-    const char *name = break_name(sn_shorten(s, sn_profile_str(p, info->name), a), a);
+    const char *name =
+        break_name(sn_shorten(s, sn_profile_str(p, info->name), a), everywhere, a);
     join(&b, info, '\n', name, sn_base_name(sn_profile_str(p, info->file)),
          sn_profile_str(p, info->object));
     return b.data != NULL ? b.data : "";

@@ -101,9 +101,9 @@ void sn_scene_dot(const struct sn_scene *s, struct sn_buf *out)
 bool sn_report_dot(struct sn_profile *p, const struct sn_options *o, const char *argument,
                    struct sn_buf *out, struct sn_error *e)
 {
-    struct sn_options with_all = *o;
-    with_all.common_tags = true;
-    struct sn_scene *s = sn_scene_new(p, &with_all, e);
+    struct sn_options as_pprof = *o;
+    as_pprof.pprof_boxes = true;
+    struct sn_scene *s = sn_scene_new(p, &as_pprof, e);
     (void)argument;
     if (s == NULL)
         return false;

@@ -16,6 +16,7 @@ struct painter {
     uint32_t *scene_node; /* of a graph's node */
     bool *has_tags;       /* by node of the graph */
     bool hide_labels;     /* all samples have the same: they say nothing */
+    bool pprof_boxes;     /* of the options */
 };
 
 /* ---- colours: grey at 0, to red at 1, to green at -1
@@ -82,7 +83,8 @@ static const char *node_label(const struct painter *x, const struct sn_node *n,
                               int64_t flat, int64_t cum)
 {
     struct sn_buf b = {.arena = x->s->arena};
-    sn_buf_puts(&b, sn_node_box_name(x->shortener, x->r.v.p, &n->info, x->s->arena));
+    sn_buf_puts(&b, sn_node_box_name(x->shortener, x->r.v.p, &n->info, x->pprof_boxes,
+                                     x->s->arena));
     sn_buf_putc(&b, '\n');
     if (flat != 0)
         sn_buf_printf(&b, "%s (%s)", value_text(x, flat), share_text(x, flat));
@@ -428,10 +430,12 @@ struct sn_scene *sn_scene_new(struct sn_profile *p, const struct sn_options *o,
                               struct sn_error *e)
 {
     struct sn_view_kind kind = {.node_count = 80, .drawn = true, .edges = true};
-    struct painter x = {.s = sn_scene_empty(), .shortener = sn_shortener_new(e)};
+    struct painter x = {.s = sn_scene_empty(),
+                        .shortener = sn_shortener_new(e),
+                        .pprof_boxes = o->pprof_boxes};
     bool good = x.s != NULL && x.shortener != NULL &&
                 sn_report_open(&x.r, p, o, kind, true, e) && describe(&x);
-    x.hide_labels = good && !o->common_tags && !labels_vary(p);
+    x.hide_labels = good && !o->pprof_boxes && !labels_vary(p);
     if (good)
         paint(&x);
     good = good && !sn_arena_failed(x.s->arena) && !sn_arena_failed(x.r.g->arena);

@@ -66,6 +66,32 @@ static void names(void)
     sn_arena_free(a);
 }
 
+static void box_names(void)
+{
+    static const struct {
+        const char *name, *ours, *pprofs;
+    } rows[] = {
+        {"std::map<a::K, b::V>::at(a::K)", "std\nmap<a::K, b::V>\nat(a::K)",
+         "std\nmap<a\nK, b\nV>\nat(a\nK)"},
+        {"<c::F<fn() -> d::T> as e::G>::go", "<c::F<fn() -> d::T> as e::G>\ngo",
+         "<c\nF<fn() -> d\nT> as e\nG>\ngo"},
+        {"slices.Sort[go.shape.int]", "slices\nSort[go.shape.int]",
+         "slices\nSort[go\nshape\nint]"},
+        {"slices.Sort[...].func1", "slices\nSort[\u2026]\nfunc1",
+         "slices\nSort[\u2026]\nfunc1"},
+        {"main.(*Tree).Walk", "main\n(*Tree)\nWalk", "main\n(*Tree)\nWalk"},
+    };
+    struct sn_profile *p = made("");
+    struct sn_shortener *s = sn_shortener_new(NULL);
+    for (size_t i = 0; i < SN_COUNT(rows); i++) {
+        struct sn_node_info info = {.name = sn_strtab_add(p->strings, rows[i].name)};
+        is_str(sn_node_box_name(s, p, &info, false, p->arena), rows[i].ours, "ours");
+        is_str(sn_node_box_name(s, p, &info, true, p->arena), rows[i].pprofs, "pprof's");
+    }
+    sn_shortener_free(s);
+    sn_profile_free(p);
+}
+
 static const struct sn_node *node(const struct sn_graph *g, const char *name)
 {
     for (uint32_t i = 0; g != NULL && i < g->n_order; i++)
@@ -193,6 +219,7 @@ int main(void)
 {
     options();
     names();
+    box_names();
     counts();
     filters();
     trimming();
