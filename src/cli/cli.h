@@ -96,6 +96,9 @@ struct request {
     const char *argument; /* of a format that takes a regexp */
     const char *output;   /* NULL: standard output */
     const char *symbolize;
+    const char *heap_type; /* "peak": --peak; NULL: none */
+    bool heap_objects;     /* --objects */
+    unsigned old_types;    /* bits: rows of flags.c */
     const char *bases[MAX_BASES];
     unsigned n_bases;
     bool diff_base; /* percentages against the base, not only subtracted */
@@ -117,6 +120,8 @@ void flags_fill(struct flags *f, bool pprof);
  * with a request): two tables and the end, which is returned. */
 struct flag_table *flags_fill_shaping(struct flag_table *t);
 void request_init(struct request *r);
+/* After the flags: which value of the samples they ask for. */
+bool request_choose_type(struct request *r, struct sn_error *e);
 
 /* ---- load.c, output.c -----------------------------------------------------------------
  */

@@ -3,8 +3,9 @@
 
 static const struct command commands[] = {
     {.name = "run",
-     .synopsis = "[--cpu[=HZ]] [-o FILE|DIR] [--merge] [--] PROGRAM [ARGUMENT...]",
-     .help = "run a program unchanged and profile its CPU time",
+     .synopsis = "[--cpu[=HZ]] [--mem[=RATE|exact]] [-o FILE|DIR] [--merge] [--] PROGRAM "
+                 "[ARGUMENT...]",
+     .help = "run a program unchanged and profile its CPU time, its heap, or both",
      .details =
          "The program keeps its terminal, input, signals and exit status. When it ends,\n"
          "its profile is in cpu.pprof (or cpu.2.pprof, ... when that is taken), and the\n"
@@ -12,10 +13,17 @@ static const struct command commands[] = {
          "it starts gets a file of its own (cpu.pprof.PID; in a directory "
          "cpu.PID.pprof),\n"
          "or with --merge all are one.\n"
-         "What was recorded survives _exit, exec, a crash and kill -9.\n",
+         "What was recorded survives _exit, exec, a crash and kill -9.\n\n"
+         "With --mem it is the heap that is recorded, into mem.pprof: by a sample every\n"
+         "RATE bytes, which costs little and gives estimates, or with --mem=exact by\n"
+         "every block, which also finds what was leaked and what was only temporary.\n"
+         "With --mem and --cpu it is both.\n",
      .examples = "sonde run ./program --its-option\n"
                  "sonde run --cpu=1000 -o xz.pprof xz -9 < big > /dev/null\n"
-                 "sonde run --merge -o build.pprof make -j2\n",
+                 "sonde run --merge -o build.pprof make -j2\n"
+                 "sonde run --mem ./server\n"
+                 "sonde run --mem=exact ./program && sonde top --leaked mem.pprof\n"
+                 "sonde run --cpu --mem -o profiles/ ./program\n",
      .run = run_main,
      .flags = run_flags},
     {.name = "heap",

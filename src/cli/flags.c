@@ -87,20 +87,75 @@ static bool set_help(void *to, const char *name, const char *value, struct sn_er
     return args_bool(name, value, &((struct request *)to)->help, e);
 }
 
-/* pprof's old spellings: --inuse_space is --sample_index=inuse_space. */
-static bool set_sample_type(void *to, const char *name, const char *value,
-                            struct sn_error *e)
+/* --peak is --sample_index=peak_space, or with --objects peak_objects. */
+static bool set_heap_type(void *to, const char *name, const char *value,
+                          struct sn_error *e)
 {
     struct request *r = to;
-    bool mean = strcmp(name, "mean_delay") == 0;
-    const char *type = mean || strcmp(name, "total_delay") == 0 ? "delay" : name;
     if (strcmp(value, "true") != 0)
         return true;
-    if (r->options.sample_index != NULL)
-        return sn_fail(e, NULL, -1, "--%s and --sample_index=%s exclude each other", name,
-                       r->options.sample_index);
-    return sn_options_set(&r->options, "sample_index", type, e) &&
-           (!mean || sn_options_set(&r->options, "mean", "true", e));
+    if (r->heap_type != NULL && strcmp(r->heap_type, name) != 0)
+        return sn_fail(e, NULL, -1, "--%s and --%s exclude each other", r->heap_type,
+                       name);
+    r->heap_type = name;
+    return true;
+}
+
+static bool set_objects(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    return args_bool(name, value, &((struct request *)to)->heap_objects, e);
+}
+
+/* pprof's old spellings of --sample_index, in the order in which it looks at them. */
+static const struct {
+    const char *name, *type;
+} old_types[] = {
+    {"total_delay", "delay"},           {"mean_delay", "delay"},
+    {"contentions", "contentions"},     {"inuse_space", "inuse_space"},
+    {"inuse_objects", "inuse_objects"}, {"alloc_space", "alloc_space"},
+    {"alloc_objects", "alloc_objects"},
+};
+
+static bool set_old_type(void *to, const char *name, const char *value,
+                         struct sn_error *e)
+{
+    struct request *r = to;
+    if (strcmp(value, "true") != 0)
+        return true;
+    for (unsigned i = 0; i < SN_COUNT(old_types); i++)
+        if (strcmp(name, old_types[i].name) == 0)
+            r->old_types |= 1u << i;
+    return strcmp(name, "mean_delay") != 0 || set_option(r, "mean", "true", e);
+}
+
+bool request_choose_type(struct request *r, struct sn_error *e)
+{
+    static const char *const types[][2] = {{"inuse_space", "inuse_objects"},
+                                           {"alloc_space", "alloc_objects"},
+                                           {"peak_space", "peak_objects"},
+                                           {"temporary_space", "temporary_objects"},
+                                           {"leaked_space", "leaked_objects"}};
+    const char **index = &r->options.sample_index;
+    bool given = *index != NULL && **index != '\0';
+    for (size_t i = 0; i < SN_COUNT(old_types); i++) {
+        if (!(r->old_types & 1u << i))
+            continue;
+        if (given)
+            say("Multiple value selections, ignoring -%s", old_types[i].name);
+        else
+            *index = old_types[i].type;
+        given = true;
+    }
+    if (r->heap_type == NULL && !r->heap_objects)
+        return true;
+    const char *family = r->heap_type != NULL ? r->heap_type : "inuse";
+    if (given)
+        return sn_fail(e, NULL, -1, "--%s and --sample_index=%s exclude each other",
+                       r->heap_type != NULL ? family : "objects", *index);
+    for (size_t i = 0; i < SN_COUNT(types); i++)
+        if (strncmp(types[i][0], family, strlen(family)) == 0)
+            *index = types[i][r->heap_objects];
+    return true;
 }
 
 static bool set_nothing(void *to, const char *name, const char *value, struct sn_error *e)
@@ -159,13 +214,13 @@ static const struct flag common[] = {
 };
 
 static const struct flag legacy[] = {
-    {"inuse_space", FLAG_SWITCH, NULL, "--sample_index=inuse_space", set_sample_type},
-    {"inuse_objects", FLAG_SWITCH, NULL, "--sample_index=inuse_objects", set_sample_type},
-    {"alloc_space", FLAG_SWITCH, NULL, "--sample_index=alloc_space", set_sample_type},
-    {"alloc_objects", FLAG_SWITCH, NULL, "--sample_index=alloc_objects", set_sample_type},
-    {"total_delay", FLAG_SWITCH, NULL, "--sample_index=delay", set_sample_type},
-    {"contentions", FLAG_SWITCH, NULL, "--sample_index=contentions", set_sample_type},
-    {"mean_delay", FLAG_SWITCH, NULL, "--mean --sample_index=delay", set_sample_type},
+    {"inuse_space", FLAG_SWITCH, NULL, "--sample_index=inuse_space", set_old_type},
+    {"inuse_objects", FLAG_SWITCH, NULL, "--sample_index=inuse_objects", set_old_type},
+    {"alloc_space", FLAG_SWITCH, NULL, "--sample_index=alloc_space", set_old_type},
+    {"alloc_objects", FLAG_SWITCH, NULL, "--sample_index=alloc_objects", set_old_type},
+    {"total_delay", FLAG_SWITCH, NULL, "--sample_index=delay", set_old_type},
+    {"contentions", FLAG_SWITCH, NULL, "--sample_index=contentions", set_old_type},
+    {"mean_delay", FLAG_SWITCH, NULL, "--mean --sample_index=delay", set_old_type},
     {"tools", FLAG_VALUE, "PATH", NULL, set_nothing},
     {"buildid", FLAG_VALUE, "ID", NULL, refuse},
     {"seconds", FLAG_VALUE, "N", NULL, refuse},
@@ -206,6 +261,18 @@ static const struct flag shaping[] = {
     OPTION("add_comment", "TEXT", "add a comment to the profile"),
 };
 
+static const struct flag heap[] = {
+    {"inuse", FLAG_SWITCH, NULL, "what is allocated: --sample_index=inuse_space",
+     set_heap_type},
+    {"peak", FLAG_SWITCH, NULL, "... when the heap was highest", set_heap_type},
+    {"alloc", FLAG_SWITCH, NULL, "... was ever allocated", set_heap_type},
+    {"temporary", FLAG_SWITCH, NULL,
+     "... was freed by the next event (of a heap recorded exactly)", set_heap_type},
+    {"leaked", FLAG_SWITCH, NULL,
+     "... that nothing leads to at the end (of a heap recorded exactly)", set_heap_type},
+    {"objects", FLAG_SWITCH, NULL, "blocks in place of bytes", set_objects},
+};
+
 static const struct flag filtering[] = {
     OPTION("focus", "RX", "only samples through a function, file or object that matches"),
     OPTION("ignore", "RX", "no samples through one that matches"),
@@ -243,6 +310,7 @@ static size_t fill_formats(struct flag *v)
 struct flag_table *flags_fill_shaping(struct flag_table *t)
 {
     *t++ = (struct flag_table){"What is shown", shaping, SN_COUNT(shaping)};
+    *t++ = (struct flag_table){"Of a heap", heap, SN_COUNT(heap)};
     *t++ = (struct flag_table){"Filters", filtering, SN_COUNT(filtering)};
     *t = (struct flag_table){0};
     return t;

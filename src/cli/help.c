@@ -7,7 +7,7 @@ static void indented(const char *text, FILE *to)
 {
     while (*text != '\0') {
         int n = (int)strcspn(text, "\n");
-        fprintf(to, "  %.*s\n", n, text);
+        fprintf(to, "%s%.*s\n", n > 0 ? "  " : "", n, text);
         text += n + (text[n] == '\n');
     }
 }
@@ -56,7 +56,7 @@ void help_all(FILE *to)
     const struct sn_report_format *f;
     fputs("usage: sonde COMMAND [OPTION...] ...\n"
           "       sonde -REPORT [OPTION...] [BINARY] PROFILE...    as 'go tool pprof'\n\n"
-          "Where a native program spends its time.\n\nCommands:\n",
+          "Where a native program spends its time, and its memory.\n\nCommands:\n",
           to);
     for (size_t i = 0; (c = command_at(i)) != NULL; i++)
         if (c->synopsis != NULL)
@@ -66,7 +66,10 @@ void help_all(FILE *to)
         fprintf(to, "  %-12s %s\n", f->name, f->help);
     fputs("\nExamples:\n"
           "  sonde run ./program                  run it, keep cpu.pprof, print the top\n"
+          "  sonde run --mem=exact ./program      ... its heap: peak, leaks; keep "
+          "mem.pprof\n"
           "  sonde top cpu.pprof\n"
+          "  sonde top --leaked mem.pprof\n"
           "  sonde pdf -o callgraph.pdf cpu.pprof\n\n"
           "'sonde help COMMAND' says more about one.\n",
           to);

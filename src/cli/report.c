@@ -33,7 +33,8 @@ int report_main(const struct command *self, int argc, char **argv)
     request_init(&r);
     flags_fill(&flags, false);
     r.format = format_find(self->name);
-    if (!args_parse(flags.tables, &r, false, argv, argc, &n, &e))
+    if (!args_parse(flags.tables, &r, false, argv, argc, &n, &e) ||
+        !request_choose_type(&r, &e))
         return say_usage(self->name, &e);
     if (r.help) {
         help_command(self, stdout);
@@ -60,7 +61,8 @@ int pprof_main(const struct command *self, int argc, char **argv)
     int n;
     request_init(&r);
     flags_fill(&flags, true);
-    if (!args_parse(flags.tables, &r, false, argv, argc, &n, &e))
+    if (!args_parse(flags.tables, &r, false, argv, argc, &n, &e) ||
+        !request_choose_type(&r, &e))
         return say_usage(self->name, &e);
     if (r.help) {
         help_command(self, stdout);

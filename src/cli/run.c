@@ -14,11 +14,32 @@ static bool set_cpu(void *to, const char *name, const char *value, struct sn_err
     char *end = NULL;
     unsigned long hz = strtoul(value, &end, 10);
     (void)name;
+    ((struct run_request *)to)->cpu = true;
     if (*value == '\0')
         return true;
     ((struct run_request *)to)->cpu_hz = (unsigned)hz;
     return (*end == '\0' && *value >= '0' && *value <= '9' && hz >= 1 && hz <= 10000) ||
            sn_fail(e, NULL, -1, "option '--cpu' wants a rate from 1 to 10000, not '%s'",
+                   value);
+}
+
+static bool set_mem(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    struct run_request *r = to;
+    char *end = NULL;
+    unsigned long rate = strtoul(value, &end, 10);
+    (void)name;
+    r->mem = true;
+    r->mem_exact = strcmp(value, "exact") == 0;
+    r->mem_rate = 0;
+    if (*value == '\0' || r->mem_exact)
+        return true;
+    r->mem_rate = (unsigned)rate;
+    return (*end == '\0' && *value >= '0' && *value <= '9' && rate >= 1 &&
+            rate <= UINT32_MAX) ||
+           sn_fail(e, NULL, -1,
+                   "option '--mem' wants bytes between samples (524288; 1: every "
+                   "allocation), or 'exact', not '%s'",
                    value);
 }
 
@@ -45,8 +66,10 @@ static bool set_help(void *to, const char *name, const char *value, struct sn_er
 }
 
 static const struct flag flags[] = {
-    {"cpu", FLAG_MAYBE, "HZ", "CPU time, HZ samples a second of each thread (100)",
-     set_cpu},
+    {"cpu", FLAG_MAYBE, "HZ",
+     "CPU time, HZ samples a second of each thread (100); the default", set_cpu},
+    {"mem", FLAG_MAYBE, "RATE|exact",
+     "the heap, a sample every RATE bytes (524288), or every block", set_mem},
     {"output", FLAG_VALUE, "FILE|DIR", "where the profile goes (also -o)", set_output},
     {"o", FLAG_VALUE, "FILE|DIR", NULL, set_output},
     {"merge", FLAG_SWITCH, NULL, "all processes in one profile", set_merge},
@@ -130,7 +153,8 @@ static int record(struct sn_record *record, const struct sn_record_plan *plan,
     if (!sn_record_run(record, plan, &status, &h->cpu_ns, e))
         return say_error(e) << 8; /* as waitpid has it */
     h->main_pid = sn_record_main_pid(record);
-    bool good = sn_record_collect(record, &h->v, &h->n, &skipped) && run_deliver(h, r, e);
+    h->record = record;
+    bool good = sn_record_collect(record, &skipped) && run_deliver(h, r, e);
     if (skipped.what[0] != '\0')
         say_error(&skipped);
     if (!good) {
@@ -150,11 +174,17 @@ static int record_program(const struct run_request *r, char **argv)
     struct sn_error e = {.offset = -1};
     char program[PATH_MAX], library[PATH_MAX];
     struct harvest h = {0};
-    struct sn_record_plan plan = {program, argv, library, r->cpu_hz};
+    struct sn_record_plan plan = {.program = program,
+                                  .argv = argv,
+                                  .library = library,
+                                  .cpu = r->cpu,
+                                  .mem = r->mem,
+                                  .cpu_hz = r->cpu_hz,
+                                  .mem_rate = r->mem_rate,
+                                  .mem_exact = r->mem_exact};
     struct sn_record *dir = NULL;
     if (!sn_record_find_program(argv[0], program, &e) || !can_record(program, &e) ||
-        !sn_record_find_library(library, &e) ||
-        !run_choose_destination(r->output, &h.to, &e) ||
+        !sn_record_find_library(library, &e) || !destination_choose(r, &h.to, &e) ||
         (dir = sn_record_new(&e)) == NULL)
         return say_error(&e);
     int status = record(dir, &plan, &h, r, &e);
@@ -177,6 +207,7 @@ int run_main(const struct command *self, int argc, char **argv)
         sn_fail(&e, NULL, -1, "run: give a program");
         return say_usage(self->name, &e);
     }
+    r.cpu |= !r.mem;
     argv[n] = NULL; /* args_parse moved the words to the front */
     return record_program(&r, argv);
 }

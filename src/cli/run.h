@@ -1,4 +1,5 @@
-/* run.h: what the two files of `sonde run` share: run.c starts, deliver.c ends. */
+/* run.h: what the files of `sonde run` share: run.c starts, deliver.c ends, destination.c
+ * names the files, sum_up.c says what a kind comes to. */
 #ifndef SN_CLI_RUN_H
 #define SN_CLI_RUN_H
 
@@ -6,31 +7,75 @@
 #include "record/record.h"
 
 struct run_request {
-    unsigned cpu_hz; /* 0: the library's default */
+    bool cpu, mem, mem_exact;  /* neither: cpu */
+    unsigned cpu_hz, mem_rate; /* 0: the library's default */
     const char *output;
     bool merge, quiet, help;
 };
+
+/* ---- destination.c --------------------------------------------------------------------
+ */
 
 struct destination {
     /* A directory, or the main process's file; "": not chosen yet. Leaves room for more.
      */
     char path[PATH_MAX - 64];
     bool is_dir;
+    bool held; /* made empty, so that two recordings do not choose the same name */
 };
+
+/* Where `output` (may be NULL) is; refused now rather than when an hour is recorded. */
+bool destination_choose(const struct run_request *r, struct destination *d,
+                        struct sn_error *e);
+/* The first of KIND.pprof, KIND.2.pprof, ... that is free, if nothing is chosen yet. */
+bool destination_hold(struct destination *d, const char *kind, struct sn_error *e);
+void destination_release(const struct destination *d); /* a name that was not needed */
+/* FILE for the program, FILE.PID for another process, with .1, .2, ... behind it for what
+ * ran in a process before its last exec; in a directory KIND.PID.pprof, KIND.PID.1.pprof.
+ */
+void destination_file(const struct destination *d, const char *kind,
+                      const struct sn_recorded *p, uint32_t main_pid,
+                      char path[PATH_MAX]);
+
+/* ---- deliver.c ------------------------------------------------------------------------
+ */
 
 /* What the program left. */
 struct harvest {
-    struct sn_recorded *v; /* in the record */
-    uint32_t n;
+    const struct sn_record *record;
     uint32_t main_pid;
     struct destination to;
     uint64_t cpu_ns;
 };
 
-/* Where `output` (may be NULL) is; refused now rather than when an hour is recorded. */
-bool run_choose_destination(const char *output, struct destination *d,
-                            struct sn_error *e);
 /* Write the files, print what they say. */
-bool run_deliver(struct harvest *h, const struct run_request *r, struct sn_error *e);
+bool run_deliver(const struct harvest *h, const struct run_request *r,
+                 struct sn_error *e);
+
+/* ---- sum_up.c -------------------------------------------------------------------------
+ */
+
+/* All images of one kind; loaded. */
+struct batch {
+    struct sn_recorded *v; /* in the record */
+    uint32_t n;
+    uint64_t cpu_ns;
+};
+
+struct run_kind {
+    const char *name;    /* of its files */
+    const char *nothing; /* what is said where there are no samples */
+    /* One line and more, as `say` prints them. */
+    void (*head)(const struct batch *b);
+    /* Of one image, for the line that names its file. */
+    void (*size)(const struct sn_recorded *p, char *buf, size_t size);
+    /* What each of many processes said of itself says nothing of them all. */
+    void (*comment)(struct sn_profile *p, const struct batch *b);
+    /* What used most. */
+    bool (*tables)(struct sn_profile *p, const struct batch *b, struct sn_buf *out,
+                   struct sn_error *e);
+};
+
+extern const struct run_kind run_kinds[SN_SPOOL_KINDS]; /* name NULL: not delivered */
 
 #endif

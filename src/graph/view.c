@@ -23,6 +23,22 @@ static const char *all_types(struct sn_profile *p)
     return b.data != NULL ? b.data : "";
 }
 
+/* How a profile is made that has such a type; "" if any. */
+static const char *how_recorded(const char *type)
+{
+    static const struct {
+        const char *prefix, *how;
+    } rows[] = {{"leaked_", "; sonde run --mem=exact records that"},
+                {"temporary_", "; sonde run --mem=exact records that"},
+                {"peak_", "; sonde run --mem records that"},
+                {"inuse_", "; sonde run --mem records that"},
+                {"alloc_", "; sonde run --mem records that"}};
+    for (size_t i = 0; i < SN_COUNT(rows); i++)
+        if (strncmp(type, rows[i].prefix, strlen(rows[i].prefix)) == 0)
+            return rows[i].how;
+    return "";
+}
+
 static bool choose_value(struct sn_view *v, struct sn_error *e)
 {
     struct sn_profile *p = v->p;
@@ -49,8 +65,8 @@ static bool choose_value(struct sn_view *v, struct sn_error *e)
         if (strcmp(type_name(p, v->value), want) == 0 ||
             strcmp(type_name(p, v->value), plain) == 0)
             return true;
-    return sn_fail(e, NULL, -1, "sample_index \"%s\" must be one of: [%s]", want,
-                   all_types(p));
+    return sn_fail(e, NULL, -1, "sample_index \"%s\" must be one of: [%s]%s", want,
+                   all_types(p), how_recorded(want));
 }
 
 int64_t sn_view_weight(const struct sn_view *v, uint32_t sample, int64_t *divisor)

@@ -289,6 +289,23 @@ struct sn_profile *sn_spool_read_now(const void *data, size_t len, const char *w
  * that has the spool mapped. Signal-safe. */
 void sn_spool_mark_peak(struct sn_spool_header *h);
 
+struct sn_heap_amount {
+    uint64_t objects, bytes;
+};
+
+/* What a heap's spool comes to, beside its profile. */
+struct sn_heap_sums {
+    struct sn_heap_amount alloc, inuse, peak, leaked;
+    uint64_t frees;
+    uint64_t truncated; /* blocks whose stack is not complete */
+};
+
+/* The same; *sums (may be NULL) is zeros where the spool is of another kind. */
+struct sn_profile *sn_spool_read_heap(const void *data, size_t len, const char *where,
+                                      struct sn_heap_sums *sums, struct sn_error *e);
+/* Why it is not known what leaked, by the header's word for it; NULL: it is. */
+const char *sn_spool_leaks_unknown(uint32_t leaks);
+
 /* Single stacks of a spool, for who refers to its entries: the heap dump. */
 struct sn_spool_stacks;
 

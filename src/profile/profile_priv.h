@@ -46,6 +46,7 @@ struct sn_spool_kind_reader {
     bool (*add_types)(struct sn_spool_reader *r);
     bool (*add_entry)(struct sn_spool_reader *r, const struct sn_spool_entry *x);
     void (*add_comments)(struct sn_spool_reader *r);
+    void (*sum)(const struct sn_spool_reader *r, struct sn_heap_sums *sums); /* or NULL */
 };
 extern const struct sn_spool_kind_reader sn_spool_cpu_reader, sn_spool_heap_reader,
     sn_spool_custom_reader;

@@ -319,9 +319,12 @@ static bool open_reader(struct sn_spool_reader *r, size_t len)
 }
 
 static struct sn_profile *read_spool(const void *data, size_t len, bool goes_on,
-                                     const char *where, struct sn_error *e)
+                                     const char *where, struct sn_heap_sums *sums,
+                                     struct sn_error *e)
 {
     struct sn_spool_reader r = {.h = data, .data = data, .goes_on = goes_on};
+    if (sums != NULL)
+        *sums = (struct sn_heap_sums){0};
     if (!header_good(r.h, len, where, e))
         return NULL;
     r.p = sn_profile_new();
@@ -331,6 +334,8 @@ static struct sn_profile *read_spool(const void *data, size_t len, bool goes_on,
         if (kinds[r.h->kind]->add_types(&r) && read_modules(&r) && read_entries(&r)) {
             add_comments(&r);
             add_times(&r);
+            if (sums != NULL && kinds[r.h->kind]->sum != NULL)
+                kinds[r.h->kind]->sum(&r, sums);
         }
     }
     if (r.locations != NULL && sn_profile_check(r.p, where, e))
@@ -343,13 +348,19 @@ static struct sn_profile *read_spool(const void *data, size_t len, bool goes_on,
 struct sn_profile *sn_spool_read(const void *data, size_t len, const char *where,
                                  struct sn_error *e)
 {
-    return read_spool(data, len, false, where, e);
+    return read_spool(data, len, false, where, NULL, e);
 }
 
 struct sn_profile *sn_spool_read_now(const void *data, size_t len, const char *where,
                                      struct sn_error *e)
 {
-    return read_spool(data, len, true, where, e);
+    return read_spool(data, len, true, where, NULL, e);
+}
+
+struct sn_profile *sn_spool_read_heap(const void *data, size_t len, const char *where,
+                                      struct sn_heap_sums *sums, struct sn_error *e)
+{
+    return read_spool(data, len, false, where, sums, e);
 }
 
 /* ---- single stacks

@@ -15,12 +15,8 @@ enum { ALLOC, INUSE, PEAK, TEMPORARY, LEAKED, FAMILIES };
 static const char *const families[FAMILIES] = {"alloc", "inuse", "peak", "temporary",
                                                "leaked"};
 
-struct amount {
-    uint64_t objects, bytes;
-};
-
 struct sn_spool_sums {
-    struct amount families[FAMILIES];
+    struct sn_heap_amount families[FAMILIES];
     uint64_t frees, truncated[16]; /* objects */
 };
 
@@ -53,16 +49,16 @@ static bool add_types(struct sn_spool_reader *r)
     return r->sums != NULL;
 }
 
-static struct amount amount_at(const struct sn_spool_entry *x, unsigned i)
+static struct sn_heap_amount amount_at(const struct sn_spool_entry *x, unsigned i)
 {
-    return (struct amount){sn_spool_value(x, i), sn_spool_value(x, i + 1)};
+    return (struct sn_heap_amount){sn_spool_value(x, i), sn_spool_value(x, i + 1)};
 }
 
 /* a - b; it may be counting while we read. */
-static struct amount less(struct amount a, struct amount b)
+static struct sn_heap_amount less(struct sn_heap_amount a, struct sn_heap_amount b)
 {
-    return (struct amount){a.objects > b.objects ? a.objects - b.objects : 0,
-                           a.bytes > b.bytes ? a.bytes - b.bytes : 0};
+    return (struct sn_heap_amount){a.objects > b.objects ? a.objects - b.objects : 0,
+                                   a.bytes > b.bytes ? a.bytes - b.bytes : 0};
 }
 
 static int64_t unscaled(uint64_t value, uint32_t scale)
@@ -71,7 +67,7 @@ static int64_t unscaled(uint64_t value, uint32_t scale)
 }
 
 static bool add_sample(struct sn_spool_reader *r, const struct sn_spool_entry *x,
-                       const struct amount *amounts, int64_t block_bytes,
+                       const struct sn_heap_amount *amounts, int64_t block_bytes,
                        int64_t lifetime_ns)
 {
     struct sn_profile *p = r->p;
@@ -98,13 +94,14 @@ static bool add_sample(struct sn_spool_reader *r, const struct sn_spool_entry *x
 static bool add_freed(struct sn_spool_reader *r, const struct sn_spool_entry *x,
                       int64_t block_bytes)
 {
-    struct amount temporary = amount_at(x, SN_HEAP_TEMPORARY_OBJECTS);
+    struct sn_heap_amount temporary = amount_at(x, SN_HEAP_TEMPORARY_OBJECTS);
     int64_t from_ns = 0;
     for (unsigned i = 0; i < SN_HEAP_DECADES; i++) {
-        struct amount v[FAMILIES] = {[ALLOC] = amount_at(x, SN_HEAP_LIFETIMES + 2 * i)};
+        struct sn_heap_amount v[FAMILIES] = {[ALLOC] =
+                                                 amount_at(x, SN_HEAP_LIFETIMES + 2 * i)};
         if (v[ALLOC].objects > 0 || v[ALLOC].bytes > 0) { /* or a part of a mapping */
             v[TEMPORARY] = temporary;
-            temporary = (struct amount){0};
+            temporary = (struct sn_heap_amount){0};
             if (!add_sample(r, x, v, block_bytes, from_ns))
                 return false;
         }
@@ -113,18 +110,18 @@ static bool add_freed(struct sn_spool_reader *r, const struct sn_spool_entry *x,
     return true;
 }
 
-static struct amount all_freed(const struct sn_spool_entry *x)
+static struct sn_heap_amount all_freed(const struct sn_spool_entry *x)
 {
-    struct amount all = {0};
+    struct sn_heap_amount all = {0};
     for (unsigned i = 0; i < SN_HEAP_DECADES; i++) {
-        struct amount some = amount_at(x, SN_HEAP_LIFETIMES + 2 * i);
+        struct sn_heap_amount some = amount_at(x, SN_HEAP_LIFETIMES + 2 * i);
         all.objects += some.objects;
         all.bytes += some.bytes;
     }
     return all;
 }
 
-static void sum(struct amount *to, struct amount a)
+static void sum(struct sn_heap_amount *to, struct sn_heap_amount a)
 {
     to->objects += a.objects;
     to->bytes += a.bytes;
@@ -133,12 +130,12 @@ static void sum(struct amount *to, struct amount a)
 static bool add_entry(struct sn_spool_reader *r, const struct sn_spool_entry *x)
 {
     struct sn_spool_sums *all = r->sums;
-    struct amount v[FAMILIES] = {[ALLOC] = amount_at(x, SN_HEAP_ALLOC_OBJECTS)};
+    struct sn_heap_amount v[FAMILIES] = {[ALLOC] = amount_at(x, SN_HEAP_ALLOC_OBJECTS)};
     if (v[ALLOC].objects == 0 || v[ALLOC].objects > INT64_MAX ||
         v[ALLOC].bytes > INT64_MAX)
         return true; /* published, not yet counted; or nonsense */
     int64_t block_bytes = (int64_t)(v[ALLOC].bytes / v[ALLOC].objects);
-    struct amount freed = amount_at(x, SN_HEAP_FREE_OBJECTS);
+    struct sn_heap_amount freed = amount_at(x, SN_HEAP_FREE_OBJECTS);
     v[INUSE] = less(v[ALLOC], freed);
     v[PEAK] = sn_spool_value(x, SN_HEAP_EPOCH) == r->h->peak_epoch
                   ? amount_at(x, SN_HEAP_PEAK_OBJECTS)
@@ -177,7 +174,8 @@ void sn_spool_mark_peak(struct sn_spool_header *h)
  */
 
 static const char *const unknown_leaks[] = {
-    [SN_LEAKS_NOT_ASKED] = "it was not looked for",
+    [SN_LEAKS_NOT_ASKED] =
+        "it is looked for when a recording ends, which this one did not",
     [SN_LEAKS_IN_ALLOCATOR] = "the program ended inside its allocator",
     [SN_LEAKS_NO_MEMORY] = "there was no memory to look for it",
 };
@@ -187,26 +185,33 @@ static unsigned long long shown(const struct sn_spool_reader *r, uint64_t value)
     return (unsigned long long)unscaled(value, r->h->scale);
 }
 
+const char *sn_spool_leaks_unknown(uint32_t leaks)
+{
+    if (leaks == SN_LEAKS_KNOWN)
+        return NULL;
+    return unknown_leaks[leaks < SN_COUNT(unknown_leaks) ? leaks : SN_LEAKS_NOT_ASKED];
+}
+
 static void add_leaks(struct sn_spool_reader *r)
 {
-    struct amount leaked = r->sums->families[LEAKED], live = r->sums->families[INUSE];
-    struct amount reachable = less(live, leaked);
-    uint32_t why = r->h->leaks;
-    if (why == SN_LEAKS_KNOWN)
+    struct sn_heap_amount leaked = r->sums->families[LEAKED],
+                          live = r->sums->families[INUSE];
+    struct sn_heap_amount reachable = less(live, leaked);
+    const char *unknown = sn_spool_leaks_unknown(r->h->leaks);
+    if (unknown == NULL)
         sn_spool_comment(r,
                          "leaked: %llu bytes in %llu blocks, still reachable: %llu bytes "
                          "in %llu blocks",
                          shown(r, leaked.bytes), shown(r, leaked.objects),
                          shown(r, reachable.bytes), shown(r, reachable.objects));
     else
-        sn_spool_comment(r, "leaked: not known, %s",
-                         unknown_leaks[why < SN_COUNT(unknown_leaks) ? why : 0]);
+        sn_spool_comment(r, "leaked: not known, %s", unknown);
 }
 
 static void add_comments(struct sn_spool_reader *r)
 {
     const struct sn_spool_header *h = r->h;
-    const struct amount *all = r->sums->families;
+    const struct sn_heap_amount *all = r->sums->families;
     if (is_exact(r))
         sn_spool_comment(r, "heap: exact");
     else
@@ -226,10 +231,28 @@ static void add_comments(struct sn_spool_reader *r)
     sn_spool_comment_cut(r, r->sums->truncated);
 }
 
+static struct sn_heap_amount whole(const struct sn_spool_reader *r, int family)
+{
+    struct sn_heap_amount a = r->sums->families[family];
+    return (struct sn_heap_amount){shown(r, a.objects), shown(r, a.bytes)};
+}
+
+static void sum_up(const struct sn_spool_reader *r, struct sn_heap_sums *sums)
+{
+    *sums = (struct sn_heap_sums){.alloc = whole(r, ALLOC),
+                                  .inuse = whole(r, INUSE),
+                                  .peak = whole(r, PEAK),
+                                  .leaked = whole(r, LEAKED),
+                                  .frees = shown(r, r->sums->frees)};
+    for (size_t i = 1; i < SN_COUNT(r->sums->truncated); i++) /* 0 is complete */
+        sums->truncated += r->sums->truncated[i];
+}
+
 const struct sn_spool_kind_reader sn_spool_heap_reader = {
     .max_period = UINT32_MAX,
     .n_values_good = n_values_good,
     .add_types = add_types,
     .add_entry = add_entry,
     .add_comments = add_comments,
+    .sum = sum_up,
 };

@@ -1,5 +1,5 @@
 /*
- * collect.c: the spools in the recording's directory, one an image.
+ * collect.c: the spools in the recording's directory, one for each kind of an image.
  *
  * The spools were written by our own library, but by a process that may have gone wild:
  * nothing in them is trusted, and a string is only read up to its field's end.
@@ -48,50 +48,68 @@ static const struct sn_spool_header *open_spool(const char *path, struct spool *
 /* ---- images ---------------------------------------------------------------------------
  */
 
-static void describe(struct sn_recorded *p, const struct sn_spool_header *h)
+static void describe_cpu(struct sn_recorded *p, const struct sn_spool_header *h)
 {
-    char exe[SN_SPOOL_PATH];
-    snprintf(exe, sizeof exe, "%.*s", (int)sizeof h->exe - 1, h->exe);
-    const char *slash = strrchr(exe, '/');
-    snprintf(p->name, sizeof p->name, "%.63s", slash != NULL ? slash + 1 : exe);
     snprintf(p->clock, sizeof p->clock, "%.*s", (int)sizeof h->clock - 1, h->clock);
-    p->pid = h->pid;
-    p->period_ns = h->period;
-    p->start_mono_ns = h->start_mono_ns;
-    p->samples = h->samples;
-    p->ticks = h->ticks;
+    p->size = p->samples = h->samples;
     p->lost = h->dropped[SN_DROP_FULL] + h->dropped[SN_DROP_MISSED];
     p->blind = h->dropped[SN_DROP_THREADS];
     for (size_t i = 1; i < SN_COUNT(h->truncated); i++) /* 0 is complete */
         p->truncated += h->truncated[i];
 }
 
+static void describe_heap(struct sn_recorded *p, const struct sn_spool_header *h)
+{
+    p->size = h->peak_bytes / (h->scale > 0 ? h->scale : 1);
+    p->exact = h->n_values == SN_HEAP_VALUES;
+    p->leaks_unknown = sn_spool_leaks_unknown(h->leaks);
+    p->lost = h->dropped[SN_DROP_FULL] + h->dropped[SN_DROP_NESTED];
+}
+
+static void describe(struct sn_recorded *p, const struct sn_spool_header *h)
+{
+    char exe[SN_SPOOL_PATH];
+    snprintf(exe, sizeof exe, "%.*s", (int)sizeof h->exe - 1, h->exe);
+    const char *slash = strrchr(exe, '/');
+    snprintf(p->name, sizeof p->name, "%.63s", slash != NULL ? slash + 1 : exe);
+    p->kind = (enum sn_spool_kind)h->kind;
+    p->pid = h->pid;
+    p->period = h->period;
+    p->start_mono_ns = h->start_mono_ns;
+    if (p->kind == SN_SPOOL_HEAP)
+        describe_heap(p, h);
+    else
+        describe_cpu(p, h);
+}
+
 static bool add_spool(struct sn_record *r, const char *path, struct sn_error *e)
 {
     struct spool s;
-    struct sn_recorded *image = NULL;
     const struct sn_spool_header *h = open_spool(path, &s, e);
     if (h == NULL)
         return true; /* told in *e; the others may be good */
-    bool wanted = h->samples > 0 || h->pid == (uint32_t)r->child;
-    if (wanted)
-        image = SN_PUSH(r->arena, r->images, r->n_images, r->cap_images);
+    struct sn_recorded *image = SN_PUSH(r->arena, r->images, r->n_images, r->cap_images);
     if (image != NULL) {
         image->spool = path;
         describe(image, h);
     }
     r->in_use |= h->state == 1 && kill((pid_t)h->pid, 0) == 0;
     munmap(s.data, s.len);
-    return image != NULL || !wanted || sn_fail(e, NULL, -1, "out of memory");
+    return image != NULL || sn_fail(e, NULL, -1, "out of memory");
 }
 
-struct sn_profile *sn_recorded_load(const struct sn_recorded *image, struct sn_error *e)
+struct sn_profile *sn_recorded_load(struct sn_recorded *image, struct sn_error *e)
 {
     struct spool s;
     if (open_spool(image->spool, &s, e) == NULL)
         return NULL;
-    struct sn_profile *p = sn_spool_read(s.data, s.len, image->spool, e);
+    struct sn_profile *p =
+        sn_spool_read_heap(s.data, s.len, image->spool, &image->sums, e);
     munmap(s.data, s.len);
+    if (p != NULL)
+        image->duration_ns = (uint64_t)p->duration_ns;
+    if (p != NULL && image->kind == SN_SPOOL_HEAP)
+        image->truncated = image->sums.truncated;
     return p;
 }
 
@@ -103,58 +121,93 @@ static int compare(uint64_t a, uint64_t b)
     return (a > b) - (a < b);
 }
 
-/* Processes together, each with its last image first. */
+/* Kinds apart, processes together, each with its last image first. */
 static int by_process(const void *a, const void *b)
 {
     const struct sn_recorded *x = a, *y = b;
-    int order = compare(x->pid, y->pid);
+    int order = compare(x->kind, y->kind);
+    if (order == 0)
+        order = compare(x->pid, y->pid);
     return order != 0 ? order : compare(y->start_mono_ns, x->start_mono_ns);
 }
 
-static int by_samples(const void *a, const void *b)
+static int by_size(const void *a, const void *b)
 {
     const struct sn_recorded *x = a, *y = b;
-    int order = compare(y->samples, x->samples);
+    int order = compare(y->size, x->size);
     return order != 0 ? order : by_process(a, b);
 }
 
-/* Number the images of each process. */
-static void number_images(struct sn_recorded *v, uint32_t n)
+/* How many from v on are of one kind; of one process. */
+static uint32_t same_kind(const struct sn_recorded *v, uint32_t n)
 {
-    for (uint32_t i = 0, j; i < n; i = j) {
-        for (j = i + 1; j < n && v[j].pid == v[i].pid; j++)
-            continue;
-        for (uint32_t k = i + 1; k < j; k++)
-            v[k].image = j - k;
-    }
+    uint32_t i = 1;
+    while (i < n && v[i].kind == v[0].kind)
+        i++;
+    return i;
 }
 
-/* Without samples only the main process's last image is of interest. */
-static uint32_t drop_empty(struct sn_recorded *v, uint32_t n)
+static uint32_t same_process(const struct sn_recorded *v, uint32_t n)
+{
+    uint32_t i = 1;
+    while (i < n && v[i].kind == v[0].kind && v[i].pid == v[0].pid)
+        i++;
+    return i;
+}
+
+static void number_images(struct sn_recorded *v, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += same_process(v + i, n - i))
+        for (uint32_t k = 1, all = same_process(v + i, n - i); k < all; k++)
+            v[i + k].image = all - k;
+}
+
+/* Empty, only the main process's last image is of interest. */
+static uint32_t drop_empty(struct sn_recorded *v, uint32_t n, uint32_t main_pid)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < n; i++)
-        if (v[i].samples > 0 || v[i].image == 0)
+        if (v[i].size > 0 || (v[i].image == 0 && v[i].pid == main_pid))
             v[kept++] = v[i];
     return kept;
 }
 
-static void put_in_order(struct sn_record *r)
+/* Those of the main process stay in order, and move to the front. */
+static void order_kind(struct sn_recorded *v, uint32_t n, uint32_t main_pid)
 {
-    struct sn_recorded *v = r->images, moved;
-    uint32_t n = r->n_images, ours = 0;
-    if (n == 0)
-        return;
-    qsort(v, n, sizeof *v, by_process);
-    number_images(v, n);
-    r->n_images = n = drop_empty(v, n);
+    uint32_t ours = 0;
     for (uint32_t i = 0; i < n; i++)
-        if (v[i].pid == (uint32_t)r->child) { /* stays in order, moves to the front */
-            moved = v[i];
+        if (v[i].pid == main_pid) {
+            struct sn_recorded moved = v[i];
             memmove(v + ours + 1, v + ours, (i - ours) * sizeof *v);
             v[ours++] = moved;
         }
-    qsort(v + ours, n - ours, sizeof *v, by_samples);
+    qsort(v + ours, n - ours, sizeof *v, by_size);
+}
+
+static void put_in_order(struct sn_record *r)
+{
+    struct sn_recorded *v = r->images;
+    uint32_t main_pid = (uint32_t)r->child;
+    if (r->n_images == 0)
+        return;
+    qsort(v, r->n_images, sizeof *v, by_process);
+    number_images(v, r->n_images);
+    r->n_images = drop_empty(v, r->n_images, main_pid);
+    for (uint32_t i = 0, n; i < r->n_images; i += n) {
+        n = same_kind(v + i, r->n_images - i);
+        order_kind(v + i, n, main_pid);
+    }
+}
+
+struct sn_recorded *sn_record_images(const struct sn_record *r, enum sn_spool_kind kind,
+                                     uint32_t *n)
+{
+    uint32_t i = 0;
+    while (i < r->n_images && r->images[i].kind != kind)
+        i++;
+    *n = i < r->n_images ? same_kind(r->images + i, r->n_images - i) : 0;
+    return r->images + i;
 }
 
 /* ---- the directory --------------------------------------------------------------------
@@ -180,8 +233,7 @@ static bool add_all(struct sn_record *r, DIR *dir, struct sn_error *e)
     return true;
 }
 
-bool sn_record_collect(struct sn_record *r, struct sn_recorded **v, uint32_t *n,
-                       struct sn_error *e)
+bool sn_record_collect(struct sn_record *r, struct sn_error *e)
 {
     DIR *dir = opendir(r->dir);
     if (dir == NULL)
@@ -189,8 +241,6 @@ bool sn_record_collect(struct sn_record *r, struct sn_recorded **v, uint32_t *n,
     bool good = add_all(r, dir, e);
     closedir(dir);
     put_in_order(r);
-    *v = r->images;
-    *n = r->n_images;
     return good;
 }
 

@@ -1,12 +1,13 @@
 /*
  * record: runs a program under libsonde and gathers what it and its children left.
  *
- *     find program, library -> sn_record_new -> sn_record_run -> sn_record_collect ->
- * free
+ *     find program, library -> sn_record_new -> sn_record_run -> sn_record_collect
+ *         -> sn_record_images, sn_recorded_load -> sn_record_free
  *
- * The library counts stacks in one spool file a process image, in a directory of this
- * recording. What kills the process leaves its spool, so collecting is the same for a
- * program that returned from main and for one that was killed. One thread; no globals.
+ * The library counts stacks in a spool file for each kind and process image, in a
+ * directory of this recording. What kills the process leaves its spool, so collecting is
+ * the same for a program that returned from main and for one that was killed. One thread;
+ * no globals.
  */
 #ifndef SN_RECORD_H
 #define SN_RECORD_H
@@ -25,21 +26,33 @@ struct sn_record_plan {
     const char *program; /* path; argv[0] may be another word */
     char *const *argv;   /* NULL-terminated */
     const char *library; /* path of libsonde.so */
+    bool cpu, mem;       /* what is recorded */
     unsigned cpu_hz;     /* 0: the library's default */
+    unsigned mem_rate;   /* bytes; 0: the library's default */
+    bool mem_exact;
 };
 
-/* One program image that was recorded: a process has one more after each exec. */
+/* One kind of one program image: a process has one more after each exec. */
 struct sn_recorded {
+    enum sn_spool_kind kind;
     uint32_t pid;
     unsigned image; /* 0: the last of its process; the earlier ones count from 1 */
-    char name[64], clock[32];
-    uint64_t period_ns, start_mono_ns;
-    uint64_t samples;
-    uint64_t ticks;     /* periods of CPU that passed: what samples should be */
-    uint64_t lost;      /* ticks that brought no sample */
-    uint64_t blind;     /* threads that had no clock */
-    uint64_t truncated; /* samples whose stack is not complete */
+    char name[64];
+    uint64_t period; /* nanoseconds, or bytes */
+    uint64_t start_mono_ns;
+    uint64_t size;      /* what they are ordered by: samples, or bytes at the peak */
+    uint64_t lost;      /* ticks that brought no sample; blocks not recorded */
+    uint64_t truncated; /* samples or blocks whose stack is not complete */
     const char *spool;  /* path */
+
+    char clock[32]; /* of CPU time */
+    uint64_t samples;
+    uint64_t blind; /* threads that had no clock */
+
+    bool exact;                /* of a heap */
+    const char *leaks_unknown; /* why; NULL: they are known. Only if exact. */
+    struct sn_heap_sums sums;  /* after sn_recorded_load, as is its `truncated` */
+    uint64_t duration_ns;      /* likewise */
 };
 
 struct sn_record; /* one recording: a directory of spools */
@@ -62,15 +75,16 @@ bool sn_record_run(struct sn_record *r, const struct sn_record_plan *plan, int *
                    uint64_t *cpu_ns, struct sn_error *e);
 
 /*
- * Look at every spool: *v (in the record), *n of them: the images of the main process
- * first, the last one before the others, then by samples. What has no samples is left
- * out, but for that first one. A file that is no spool is skipped; the first such error
- * is left in *e. False: out of memory, or the directory cannot be read.
+ * Look at every spool. A file that is no spool is skipped; the first such error is left
+ * in *e. False: out of memory, or the directory cannot be read.
  */
-bool sn_record_collect(struct sn_record *r, struct sn_recorded **v, uint32_t *n,
-                       struct sn_error *e);
+bool sn_record_collect(struct sn_record *r, struct sn_error *e);
+/* *n images of a kind (in the record): those of the main process first, the last one
+ * before the others, then by size. What is empty is left out, but for that first one. */
+struct sn_recorded *sn_record_images(const struct sn_record *r, enum sn_spool_kind kind,
+                                     uint32_t *n);
 /* What one image recorded; owned by the caller. NULL on error. */
-struct sn_profile *sn_recorded_load(const struct sn_recorded *image, struct sn_error *e);
+struct sn_profile *sn_recorded_load(struct sn_recorded *image, struct sn_error *e);
 uint32_t sn_record_main_pid(const struct sn_record *r);
 /* After collecting: does a process still write in the directory? */
 bool sn_record_in_use(const struct sn_record *r);

@@ -83,16 +83,31 @@ static bool append_env(struct sn_record *r, const char *name, const char *separa
     return both != NULL && setenv(name, both, 1) == 0;
 }
 
+/* SONDE's keys. */
+static char *keys_of(struct sn_record *r, const struct sn_record_plan *plan)
+{
+    struct sn_buf keys = {.arena = r->arena};
+    if (plan->cpu)
+        sn_buf_puts(&keys, "cpu");
+    if (plan->cpu && plan->cpu_hz > 0)
+        sn_buf_printf(&keys, "=%u", plan->cpu_hz);
+    if (plan->mem)
+        sn_buf_puts(&keys, plan->cpu ? ",mem" : "mem");
+    if (plan->mem && plan->mem_exact)
+        sn_buf_puts(&keys, "=exact");
+    else if (plan->mem && plan->mem_rate > 0)
+        sn_buf_printf(&keys, "=%u", plan->mem_rate);
+    sn_buf_printf(&keys, ",path=%s,quiet,spool", r->dir);
+    return keys.failed ? NULL : keys.data;
+}
+
 static bool set_environment(struct sn_record *r, const struct sn_record_plan *plan,
                             struct sn_error *e)
 {
-    char rate[24] = "";
     const char *library = preloadable(r, plan->library, e);
     if (library == NULL)
         return false;
-    if (plan->cpu_hz > 0)
-        snprintf(rate, sizeof rate, "=%u", plan->cpu_hz);
-    char *keys = sn_arena_printf(r->arena, "cpu%s,path=%s,quiet,spool", rate, r->dir);
+    const char *keys = keys_of(r, plan);
     return (keys != NULL && append_env(r, "SONDE", ",", keys) &&
             append_env(r, "LD_PRELOAD", ":", library)) ||
            sn_fail(e, NULL, -1, "out of memory");

@@ -69,6 +69,13 @@ struct sn_report_format {
                   struct sn_buf *out, struct sn_error *e);
 };
 
+/* sites.c: the n largest sites of a kind of blocks: bytes, blocks, and where they were
+ * allocated, "leaf file.c:12 < caller file.c:30 < ...". Changes nothing in p, which has
+ * its names. */
+bool sn_report_sites(struct sn_profile *p, const char *bytes_type,
+                     const char *objects_type, uint32_t n, struct sn_buf *out,
+                     struct sn_error *e);
+
 extern const struct sn_report_format sn_report_formats[];
 extern const size_t sn_report_formats_count;
 const struct sn_report_format *sn_report_format_find(const char *name);
