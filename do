@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 export DEBIAN_FRONTEND=noninteractive
 
 usage="usage: ./do build              build/sonde, build/libsonde.so
-       ./do demo               profile examples/example1.c and draw its call graph
+       ./do demo               profile examples/example1.c and draw its call graphs
        ./do test               every test, plain and under the sanitizers
        ./do lint               formatting, rooms, static analysis
        ./do fuzz [TARGET [S]]  fuzz one target, or each, for S seconds (60)
@@ -73,10 +73,13 @@ demo() {
     cd build/demo
     ./example1
     ../sonde --pdf ./example1 cpu.pprof > callgraph.pdf
+    ../sonde --pdf ./example1 mem.pprof > mem.pdf
+    ../sonde top ./example1 mem.pprof
+    echo
     ../sonde top ./example1 cpu.pprof
     echo
-    echo "the profile: $PWD/cpu.pprof"
-    echo "its picture: $PWD/callgraph.pdf"
+    echo "where its time goes:   $PWD/cpu.pprof, drawn in $PWD/callgraph.pdf"
+    echo "where its memory goes: $PWD/mem.pprof, drawn in $PWD/mem.pdf"
 }
 
 lint() {

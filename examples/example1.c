@@ -1,11 +1,12 @@
 /*
- * example1.c: a small text index, profiled. It makes up a page of prose, counts its words
- * in a hash table, sorts them, and compares the chapters by the words they share (a
- * matrix product): two seconds of ordinary work, deep enough for a call graph worth
- * looking at.
+ * example1.c: a small text index, profiled. It makes up chapters of prose, counts their
+ * words in a hash table and keeps where each stands, sorts them, and compares the
+ * chapters by the words they share (a matrix product): two seconds of ordinary work, deep
+ * enough for call graphs worth looking at, of its time and of its memory.
  *
  *     cc -g -O2 example1.c -lsonde -o example1 && ./example1
  *     sonde --pdf ./example1 cpu.pprof > callgraph.pdf
+ *     sonde --pdf ./example1 mem.pprof > mem.pdf
  *     sonde top ./example1 cpu.pprof
  */
 #include <sonde.h>
@@ -28,6 +29,8 @@ struct word {
     char text[16];
     unsigned count[CHAPTERS];
     unsigned total;
+    uint32_t *places; /* where it stands, chapters one after the other */
+    size_t n_places, cap_places;
 };
 
 static struct word *table[SLOTS];
@@ -107,14 +110,26 @@ STEP struct word *find_word(const char *text, size_t len)
     return table[i];
 }
 
+STEP void add_place(struct word *w, uint32_t place)
+{
+    if (w->n_places == w->cap_places) {
+        w->cap_places = w->cap_places > 0 ? 2 * w->cap_places : 4;
+        w->places = realloc(w->places, w->cap_places * sizeof *w->places);
+        if (w->places == NULL)
+            abort();
+    }
+    w->places[w->n_places++] = place;
+}
+
 STEP void count_words(const char *prose, unsigned chapter)
 {
-    while (*prose != '\0') {
+    for (uint32_t place = chapter * WORDS; *prose != '\0'; place++) {
         size_t len = strcspn(prose, " .");
         if (len > 0) {
             struct word *w = find_word(prose, len);
             w->count[chapter]++;
             w->total++;
+            add_place(w, place);
         }
         prose += len + 1;
     }
@@ -122,6 +137,8 @@ STEP void count_words(const char *prose, unsigned chapter)
 
 STEP void index_chapters(void)
 {
+    for (size_t i = 0; i < n_words; i++)
+        words[i]->n_places = 0; /* of the round before */
     for (unsigned i = 0; i < CHAPTERS; i++) {
         char *prose = make_chapter();
         count_words(prose, i);
@@ -182,8 +199,12 @@ STEP void compare_chapters(void)
 
 int main(void)
 {
-    struct sonde *profile = sonde_start(
-        &(struct sonde_config){.cpu_profile = true, .profile_path = ".", .cpu_hz = 500});
+    struct sonde *profile = sonde_start(&(struct sonde_config){.cpu_profile = true,
+                                                               .mem_profile = true,
+                                                               .profile_path = ".",
+                                                               .no_shutdown_hook = true,
+                                                               .cpu_hz = 500,
+                                                               .mem_rate = 16384});
     if (profile == NULL) {
         fprintf(stderr, "example1: %s\n", sonde_error());
         return 1;
