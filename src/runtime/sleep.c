@@ -245,9 +245,11 @@ void sn_wait_end(bool begun)
 
 /* `call`, and again as long as only we have ended it; `next` says how then. */
 #define CALL(result, call, next)                                                         \
-    do                                                                                   \
-        (result) = call;                                                                 \
-    while ((result) == -1 && errno == EINTR && sn_wait_was_cut() && ((void)(next), true))
+    int before = errno; /* a success leaves it alone */                                  \
+    while (((result) = call) == -1 && errno == EINTR && sn_wait_was_cut()) {             \
+        errno = before;                                                                  \
+        (void)(next);                                                                    \
+    }
 
 #define FUNCTION(type, name, parameters, ...)                                            \
     SN_PUBLIC type name parameters; /* those of _FORTIFY_SOURCE are in no header */      \
@@ -314,10 +316,12 @@ SN_PUBLIC unsigned sleep(unsigned s)
     bool begun = sn_wait_begin();
     struct timespec length = {.tv_sec = (time_t)s};
     uint64_t end_ns = sn_wait_end_ns(&length);
+    int before = errno;
     unsigned left = REAL(sleep)(s);
     while (left > 0 && sn_wait_was_cut() && end_ns != 0) {
         const struct timespec *t = sn_wait_rest(&length, end_ns, &length);
         struct timespec rest = {0};
+        errno = before;
         left = REAL(nanosleep)(t, &rest) == 0 ? 0 : (unsigned)rest.tv_sec + 1;
     }
     sn_wait_end(begun);
