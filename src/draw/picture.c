@@ -260,8 +260,11 @@ static void paint_curve(const struct sn_painting *p, const struct sn_canvas *c,
     double half = size * 0.4;
     tip[0] = end[0];
     tip[1] = end[1];
-    end[0] -= dx * size * 0.9;
-    end[1] -= dy * size * 0.9;
+    for (unsigned k = 0; k < 2; k++) { /* or a short curve would turn back */
+        double back = (k == 0 ? dx : dy) * size * 0.9;
+        end[k] -= back;
+        before[k] -= back;
+    }
     double left[2] = {tip[0] - dx * size - dy * half, tip[1] - dy * size + dx * half};
     double right[2] = {tip[0] - dx * size + dy * half, tip[1] - dy * size - dx * half};
     c->curve(c->self, v, l->n_points, e->pen_width, e->color, e->dotted);
