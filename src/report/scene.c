@@ -137,7 +137,8 @@ static void sort_tags(struct tags t, bool flat)
         qsort_r(t.v, t.n, sizeof *t.v, by_weight, flat ? &flat : NULL);
 }
 
-/* Copies of a node's label tags, or of the numbers that belong to one (0: to none). */
+/* Copies of a node's label tags, or of the numbers that belong to one (0: to none;
+ * SN_NONE: to whichever). */
 static struct tags tags_of(struct painter *x, const struct sn_node *n, bool numbers,
                            uint32_t label)
 {
@@ -150,7 +151,7 @@ static struct tags tags_of(struct painter *x, const struct sn_node *n, bool numb
     for (uint32_t i = n->tags; t.v != NULL && i != SN_NONE; i = g->tags[i].next) {
         const struct sn_tag *tag = &g->tags[i];
         if (!tag->gone && (tag->unit != NULL) == numbers &&
-            (!numbers || tag->label == label))
+            (!numbers || label == SN_NONE || tag->label == label))
             t.v[t.n++] = *tag;
     }
     return t;
@@ -286,7 +287,8 @@ static bool add_tags(struct painter *x, const struct sn_node *n, uint32_t box)
             t->name, weight, false);
         add_numbers(x, tags_of(x, n, true, t->label), tag, flat);
     }
-    return add_numbers(x, tags_of(x, n, true, 0), box, flat) || any;
+    uint32_t whose = x->hide_labels ? SN_NONE : 0; /* sizes stay */
+    return add_numbers(x, tags_of(x, n, true, whose), box, flat) || any;
 }
 
 static void add_node(struct painter *x, uint32_t index, uint32_t number)
