@@ -110,6 +110,8 @@ static struct heap heap_of(const struct batch *b)
         add(&all.sums.alloc, s->alloc);
         add(&all.sums.peak, s->peak);
         all.sums.frees += s->frees;
+        if (p->leaks_unknown != NULL && p->image > 0)
+            continue; /* what an exec replaced leaked nothing */
         if (p->leaks_unknown != NULL) {
             all.unknown++;
             all.why = p->leaks_unknown;
