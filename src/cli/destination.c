@@ -19,10 +19,25 @@ static bool can_write_beside(const char *path, struct sn_error *e)
            sn_fail(e, path, -1, "cannot be written: %s", strerror(errno));
 }
 
+static bool is_dir(const char *output)
+{
+    struct stat st;
+    return output[strlen(output) - 1] == '/' ||
+           (stat(output, &st) == 0 && S_ISDIR(st.st_mode));
+}
+
+bool destination_fits(const struct run_request *r, struct sn_error *e)
+{
+    return !r->cpu || !r->mem || r->output == NULL || is_dir(r->output) ||
+           sn_fail(e, r->output, -1,
+                   "is one file, and CPU time and heap are two profiles; give a "
+                   "directory: -o %s/",
+                   r->output);
+}
+
 bool destination_choose(const struct run_request *r, struct destination *d,
                         struct sn_error *e)
 {
-    struct stat st;
     const char *output = r->output;
     size_t n = output != NULL ? strlen(output) : 0;
     *d = (struct destination){0};
@@ -31,12 +46,7 @@ bool destination_choose(const struct run_request *r, struct destination *d,
     if (n >= sizeof d->path)
         return sn_fail(e, output, -1, "name too long");
     memcpy(d->path, output, n + 1);
-    d->is_dir = output[n - 1] == '/' || (stat(output, &st) == 0 && S_ISDIR(st.st_mode));
-    if (r->cpu && r->mem && !d->is_dir)
-        return sn_fail(e, output, -1,
-                       "is one file, and CPU time and heap are two profiles; give a "
-                       "directory: -o %s/",
-                       output);
+    d->is_dir = is_dir(output);
     return d->is_dir ? sn_mkdirs(output, e) : can_write_beside(output, e);
 }
 

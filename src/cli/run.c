@@ -208,6 +208,8 @@ int run_main(const struct command *self, int argc, char **argv)
         return say_usage(self->name, &e);
     }
     r.cpu |= !r.mem;
+    if (!destination_fits(&r, &e))
+        return say_usage(self->name, &e);
     argv[n] = NULL; /* args_parse moved the words to the front */
     return record_program(&r, argv);
 }

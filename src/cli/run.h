@@ -24,6 +24,8 @@ struct destination {
     bool held; /* made empty, so that two recordings do not choose the same name */
 };
 
+/* Can `output` hold all that is recorded? */
+bool destination_fits(const struct run_request *r, struct sn_error *e);
 /* Where `output` (may be NULL) is; refused now rather than when an hour is recorded. */
 bool destination_choose(const struct run_request *r, struct destination *d,
                         struct sn_error *e);
