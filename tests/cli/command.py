@@ -112,6 +112,89 @@ def test_inputs():
     ok("thirty" in less and "0.40s" not in less, "--base subtracts")
 
 
+def heap(name="mem", settings="mem=exact", blocks="1000"):
+    """The profile of a program that leaks `blocks` times 100 bytes."""
+    directory = scratch()
+    source = f"{directory}/leaky.c"
+    with open(source, "w") as file:
+        file.write("""#include <stdlib.h>
+void *keep[10];
+__attribute__((noinline)) void leak(int n) { while (n--) { void *volatile p = malloc(100); (void)p; } }
+__attribute__((noinline)) void hold(void) { for (int i = 0; i < 10; i++) keep[i] = malloc(10000); }
+__attribute__((noinline)) void waste(void) { for (int i = 0; i < 500; i++) free(malloc(2000)); }
+__attribute__((noinline)) void pass(void) { free(malloc(1000000)); }
+__attribute__((noinline)) void scrub(void) { volatile char x[8192]; for (int i = 0; i < 8192; i++) x[i] = 0; }
+int main(int n, char **v) { (void)n; leak(atoi(v[1])); hold(); pass(); waste(); scrub(); return 0; }
+""")
+    subprocess.run(["cc", "-g", "-O1", "-fno-builtin", "-o", f"{directory}/leaky", source],
+                   check=True)
+    preload([f"{directory}/leaky", blocks], settings, directory)
+    return f"{directory}/{name}.pprof"
+
+
+def row(text, function):
+    """Its flat value in a top."""
+    found = [line.split()[0] for line in text.splitlines() if line.split()[5:6] == [function]]
+    return found[0] if found else None
+
+
+def test_heap_types():
+    profile = heap()
+    rows = [(["--leaked"], "leaked_space", "leak", "97.66kB"), (["--peak"], "peak_space", "pass", "976.56kB"),
+            (["--temporary"], "temporary_space", "waste", "976.56kB"),
+            (["--inuse"], "inuse_space", "hold", "97.66kB"), (["--alloc"], "alloc_space", "waste", "976.56kB"),
+            ([], "inuse_space", "leak", "97.66kB"), (["--objects"], "inuse_objects", "leak", "1000"),
+            (["--leaked", "--objects"], "leaked_objects", "leak", "1000"),
+            (["--objects", "--alloc"], "alloc_objects", "waste", "500"),
+            (["--temporary", "--objects"], "temporary_objects", "waste", "500"),
+            (["--peak", "--objects"], "peak_objects", "hold", "10")]
+    for words, name, function, want in rows:
+        status, out, err = call("top", *words, "--trim=false", "--unit=kb" if "kB" in want else "--flat", profile)
+        ok(status == 0 and f"Type: {name}\n" in out and row(out, function) == want,
+           f"top {' '.join(words)}: {name}, {function} {row(out, function)} {err.strip()}")
+    leaked = call("top", "--leaked", profile)[1]
+    equal((row(leaked, "hold"), row(leaked, "pass")), (None, None), "only the leak is leaked")
+    for flag in ["inuse_space", "inuse_objects", "alloc_space", "alloc_objects"]:
+        words = ["--" + flag.split("_")[0]] + (["--objects"] if "objects" in flag else [])
+        equal(call("-top", f"-{flag}", profile)[1], call("top", *words, profile)[1],
+              f"pprof's -{flag} is {' '.join(words)}")
+    drawn = call("svg", "--leaked", profile)[1]
+    ok("100B" in drawn and "thread:" not in drawn, "drawn with sizes, not with what all share")
+    ok(call("-dot", "-leaked", profile)[1].startswith("digraph"), "-dot -leaked")
+
+
+def test_heap_types_missing():
+    sampled = heap(settings="mem=1")
+    rows = [(sampled, "--leaked", "--mem=exact"), (sampled, "--temporary", "--mem=exact"),
+            (sampled, "--leaked", "peak_space"), (made(), "--peak", "samples cpu"),
+            (made(), "--inuse", "sonde run --mem"), (made(), "--objects", "samples cpu")]
+    for profile, flag, word in rows:
+        status, out, err = call("top", flag, profile)
+        ok((status, out) == (1, "") and word in err, f"{flag}: {err.strip()}")
+    for words in [["--leaked", "--peak"], ["--leaked", "--sample_index=1"], ["--sample_index=1", "--leaked"],
+                  ["--objects", "--sample_index=1"]]:
+        status, out, err = call("top", *words, sampled)
+        ok(status == 2 and "exclude" in err, f"{' '.join(words)}: {err.splitlines()[0]}")
+    equal(call("-top", "-alloc_space", "-leaked", sampled)[0], 2, "-alloc_space -leaked exclude each other")
+    equal(call("top", "--leaked=false", sampled)[0], 0, "--leaked=false")
+
+
+def test_heap_difference():
+    """What came between two heaps."""
+    before, after = heap(blocks="1000"), heap(blocks="3000")
+    for words, want in [(["--leaked"], "195.31kB"), (["--inuse"], "195.31kB"),
+                        (["--leaked", "--objects"], "2000"), (["--peak"], "195.31kB")]:
+        out = call("top", *words, f"--base={before}", after)[1]
+        equal((row(out, "leak"), row(out, "hold")), (want, None), f"--base {' '.join(words)}")
+    out = call("top", "--inuse", f"--diff_base={before}", after)[1]
+    ok(row(out, "leak") == "195.31kB" and "100%" in out and "of 195.31kB total" in out,
+       "--diff_base: percentages of the base, which is as large as the difference")
+    out = call("top", "--inuse", f"--base={after}", before)[1]
+    equal(row(out, "leak"), "-195.31kB", "the other way round")
+    status, out, err = call("top", f"--base={made()}", after)
+    ok(status == 1 and out == "" and err, f"a heap minus CPU time: {err.strip()}")
+
+
 def test_output_file():
     profile, path = made(), f"{scratch()}/out"
     want = call("top", profile)[1]

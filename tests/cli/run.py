@@ -2,6 +2,7 @@
 """`sonde run`: the program is alone with its terminal, and its profile is where it should be."""
 
 import glob
+import re
 import sys
 import time
 from tool import *
@@ -57,6 +58,115 @@ def test_first_look():
     ok(1 <= len(rows) <= 10, f"at most ten of it ({len(rows)})")
     ok("_PyEval" in sonde("top", f"{directory}/cpu.pprof"), "the file has names")
     equal(run("-q", *burn())[2], "", "-q: no word")
+
+
+HEAD = r"sonde: peaks?(, together)? \d[\d.]*[kMG]?B in \d+ blocks?%s, \d+ allocations " \
+       r"\(\d[\d.]*[kMG]? a second\), %s, 0 lost, \d+ truncated"
+AMOUNT = r"\d[\d.]*[kM]?B in \d+ blocks?"
+LEAKED = rf", leaked {AMOUNT} \(still reachable {AMOUNT}\)"
+
+
+def is_exact_head(line):
+    ok(re.fullmatch(HEAD % (LEAKED, "exact"), line), line)
+
+
+def test_heap_of_programs():
+    """Real programs do what they do without us."""
+    text = "".join(f"{i * i}\n" for i in range(20000))
+    table = "create table t(a, b); insert into t values (1, 'x'), (2, 'y');\n" \
+            "with recursive c(x) as (select 1 union all select x + 1 from c where x < 2000)\n" \
+            "select sum(x), count(*) from c; select * from t order by b desc;\n"
+    rows = [(["xz", "-2", "-c", "-T1"], text), (["sqlite3", ":memory:"], table),
+            ([PYTHON, "-c", "import json\nprint(json.dumps({str(i): i for i in range(3000)}))"], "")]
+    for command, given in rows:
+        if shutil.which(command[0]) is None:
+            skip(f"{command[0]} under --mem", "it is not installed")
+            continue
+        plain = subprocess.run(command, input=given.encode(), capture_output=True)
+        for kind in ["--mem=exact", "--mem"]:
+            directory = scratch()
+            done = subprocess.run([str(SONDE), "run", kind, *command], input=given.encode(),
+                                  capture_output=True, cwd=directory)
+            equal((done.returncode, done.stdout), (plain.returncode, plain.stdout),
+                  f"{command[0]} under {kind}: the same output")
+            head = done.stderr.decode().splitlines()[0]
+            if kind == "--mem=exact":
+                is_exact_head(head)
+            else:
+                ok(re.fullmatch(HEAD % ("", r"sampled every 512kB \(estimates\)"), head), head)
+            equal(files(directory), ["mem.pprof"], "one file")
+
+
+LEAK = """
+#include <stdlib.h>
+void *keep;
+__attribute__((noinline)) void spill(int n) { while (n-- > 0) { void *volatile p = malloc(100); (void)p; } }
+__attribute__((noinline)) void scrub(void) { volatile char room[8192]; for (int i = 0; i < 8192; i++) room[i] = 0; }
+int main(int n, char **v) { keep = malloc(4096); spill(1000); scrub();
+    for (int i = 0; i < 1000; i++) free(malloc(5000));
+    if (n > 1) abort();
+    return 0; }
+"""
+
+
+def built(text):
+    directory = scratch()
+    with open(f"{directory}/made.c", "w") as file:
+        file.write(text)
+    subprocess.run(["cc", "-g", "-O1", "-fno-builtin", "-o", f"{directory}/made", file.name], check=True)
+    return f"{directory}/made"
+
+
+def test_heap_first_look():
+    leaky = built(LEAK)
+    status, out, err, directory = run("--mem=exact", leaky)
+    equal((status, out, files(directory)), (0, "", ["mem.pprof"]), "a heap")
+    is_exact_head(err.splitlines()[0])
+    for word in ["leaked 97.66kB in 1000 blocks (still reachable 4kB in 1 block)", "2001 allocations",
+                 "in 1002 blocks"]:
+        ok(word in err, word)
+    peak, leaked = err.split("Leaked (leaked_space):")
+    ok("At the peak (peak_space):" in peak and "flat%" in peak, "the top of the peak")
+    ok("spill made.c" in leaked and "1000" in leaked, "the sites of what leaked")
+    err = run("--mem=exact", leaky, "abort")[2]
+    ok("what leaked is not known: " in err, err.splitlines()[1])
+    ok("leaked" not in run("--mem", leaky)[2], "sampled: nothing is said of leaks")
+    err = run("--mem=exact", "sh", "-c", f"exec {leaky}")[2]
+    ok("not known" not in err and "leaked 97.66kB" in err, "what ran before an exec leaked nothing")
+    equal(run("-q", "--mem=1", leaky)[2], "", "-q: no word")
+    ok("every 1B" in run("--mem=1", leaky)[2], "--mem=1: each block")
+
+
+def test_both_kinds():
+    directory = run("-q", "--cpu=1000", "--mem=exact", *burn())[3]
+    equal(files(directory), ["cpu.pprof", "mem.pprof"], "--cpu --mem: two files")
+    err = run("--cpu=1000", "--mem=exact", *burn(), directory=directory)[2]
+    equal(files(directory), ["cpu.2.pprof", "cpu.pprof", "mem.2.pprof", "mem.pprof"], "again")
+    ok(0 <= err.index("samples in") < err.index("sonde: peak"), "cpu is told first")
+    both = files(run("-q", "--cpu", "--mem", "-o", "d/", *burn(0.05))[3])
+    ok([re.sub(r"\d+", "N", f) for f in both] == ["d/cpu.N.pprof", "d/mem.N.pprof"], f"-o d/: {both}")
+    status, out, err, directory = run("--cpu", "--mem", "-o", "f", "echo", "ran")
+    ok((status, out, files(directory)) == (2, "", []) and "-o f/" in err, err.splitlines()[0])
+    equal(files(run("-q", "--mem", "-o", "f", "true")[3]), ["f"], "one kind: -o FILE")
+    for value in ["0", "fast", "-1", "5000000000"]:
+        status, out, err, _ = run(f"--mem={value}", "true")
+        ok(status == 2 and "--mem" in err, f"--mem={value}: {err.splitlines()[0]}")
+
+
+def test_heap_of_children():
+    script = "import subprocess, sys\n" \
+             "subprocess.run([sys.executable, '-c', 'x = bytes(5000000)'])"
+    status, _, err, directory = run("--mem=exact", PYTHON, "-c", script)
+    names = files(directory)
+    ok(len(names) == 2 and names[0] == "mem.pprof" and names[1][10:].isdigit(), f"{names}")
+    ok("peaks, together" in err and all(name in err for name in names), err.splitlines()[0])
+    merged = run("--mem=exact", "--merge", PYTHON, "-c", script)[3]
+    equal(files(merged), ["mem.pprof"], "--merge: one file")
+    ok("merged: 2 programs" in sonde("comments", f"{merged}/mem.pprof"), "... of both")
+    directory = run("-q", "--cpu", "--mem=exact", "sh", "-c", f"exec {PYTHON} -c '{BURN % 0.1}'")[3]
+    ok({"cpu.pprof", "mem.pprof"} <= set(files(directory)), "exec: the last has the plain names")
+    ok("_PyObject" in sonde("top", "--sample_index=alloc_space", f"{directory}/mem.pprof"),
+       "... and its heap")
 
 
 def test_no_samples():
