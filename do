@@ -74,7 +74,7 @@ demo() {
     ./example1
     ../sonde --pdf ./example1 cpu.pprof > callgraph.pdf
     ../sonde --pdf ./example1 mem.pprof > mem.pdf
-    ../sonde top ./example1 mem.pprof
+    ../sonde top --peak ./example1 mem.pprof
     echo
     ../sonde top ./example1 cpu.pprof
     echo

@@ -1,13 +1,14 @@
 /*
- * example1.c: a small text index, profiled. It makes up chapters of prose, counts their
- * words in a hash table and keeps where each stands, sorts them, and compares the
- * chapters by the words they share (a matrix product): two seconds of ordinary work, deep
- * enough for call graphs worth looking at, of its time and of its memory.
+ * example1.c: a small text index, profiled: its CPU time and its heap. It makes up a
+ * library of prose, indexes where each word stands, sorts the words, compares the
+ * chapters by the words they share (a matrix product), and prints what surrounds the
+ * commonest words: two seconds of ordinary work, with call graphs worth looking at.
  *
  *     cc -g -O2 example1.c -lsonde -o example1 && ./example1
  *     sonde --pdf ./example1 cpu.pprof > callgraph.pdf
  *     sonde --pdf ./example1 mem.pprof > mem.pdf
  *     sonde top ./example1 cpu.pprof
+ *     sonde top --peak ./example1 mem.pprof
  */
 #include <sonde.h>
 
@@ -20,6 +21,7 @@
 #define WORDS    40000 /* in a chapter */
 #define SLOTS    65536 /* of the hash table; a power of two */
 #define TOPICS   320   /* words that chapters are compared by */
+#define COMMON   100   /* words whose surroundings are printed */
 
 /* Without this the compiler would melt these small functions into one. Sonde shows
  * inlined calls too; the picture is only easier to read with boxes of their own. */
@@ -29,14 +31,25 @@ struct word {
     char text[16];
     unsigned count[CHAPTERS];
     unsigned total;
-    uint32_t *places; /* where it stands, chapters one after the other */
-    size_t n_places, cap_places;
+    const char **places; /* where it stands in the prose: total of them, room for more */
+    size_t room;
 };
 
+static char *library[CHAPTERS];
 static struct word *table[SLOTS];
 static struct word **words;
-static size_t n_words;
+static size_t n_words, words_room;
 static double topics[CHAPTERS][TOPICS], likeness[CHAPTERS][CHAPTERS];
+
+/* An array that grows by half when it is full. */
+STEP void *grow(void *array, size_t *room, size_t size)
+{
+    *room = *room < 8 ? 8 : *room + *room / 2;
+    array = realloc(array, *room * size);
+    if (array == NULL)
+        abort();
+    return array;
+}
 
 /* ---- prose
  * ------------------------------------------------------------------------------ */
@@ -64,8 +77,8 @@ STEP void make_word(char *text)
 
 STEP char *make_chapter(void)
 {
-    char *prose = malloc(WORDS * 16 + 1), *end = prose;
-    if (prose == NULL)
+    char *draft = malloc(WORDS * 16 + 1), *end = draft;
+    if (draft == NULL)
         abort();
     for (unsigned i = 0; i < WORDS; i++) {
         make_word(end);
@@ -73,7 +86,17 @@ STEP char *make_chapter(void)
         *end++ = i % 11 == 10 ? '.' : ' ';
     }
     *end = '\0';
+    char *prose = strdup(draft); /* no longer than it must be */
+    if (prose == NULL)
+        abort();
+    free(draft);
     return prose;
+}
+
+STEP void make_library(void)
+{
+    for (unsigned i = 0; i < CHAPTERS; i++)
+        library[i] = make_chapter();
 }
 
 /* ---- the index
@@ -87,63 +110,74 @@ STEP uint32_t hash(const char *text, size_t len)
     return h;
 }
 
-STEP struct word *new_word(const char *text, size_t len)
+STEP struct word *new_word(const char *text)
 {
     struct word *w = calloc(1, sizeof *w);
     if (w == NULL)
         abort();
-    memcpy(w->text, text, len);
-    words = realloc(words, (n_words + 1) * sizeof *words);
-    if (words == NULL)
-        abort();
+    strcpy(w->text, text);
+    if (n_words == words_room)
+        words = grow(words, &words_room, sizeof *words);
     return words[n_words++] = w;
 }
 
 STEP struct word *find_word(const char *text, size_t len)
 {
     uint32_t i = hash(text, len) % SLOTS;
-    while (table[i] != NULL &&
-           (strncmp(table[i]->text, text, len) != 0 || table[i]->text[len] != '\0'))
+    while (table[i] != NULL && strcmp(table[i]->text, text) != 0)
         i = (i + 1) % SLOTS;
     if (table[i] == NULL)
-        table[i] = new_word(text, len);
+        table[i] = new_word(text);
     return table[i];
 }
 
-STEP void add_place(struct word *w, uint32_t place)
+/* A copy of the word, for as long as it is looked up. */
+STEP struct word *look_up(const char *prose, size_t len)
 {
-    if (w->n_places == w->cap_places) {
-        w->cap_places = w->cap_places > 0 ? 2 * w->cap_places : 4;
-        w->places = realloc(w->places, w->cap_places * sizeof *w->places);
-        if (w->places == NULL)
-            abort();
-    }
-    w->places[w->n_places++] = place;
+    char *text = strndup(prose, len);
+    if (text == NULL)
+        abort();
+    struct word *w = find_word(text, len);
+    free(text);
+    return w;
 }
 
-STEP void count_words(const char *prose, unsigned chapter)
+STEP void add_place(struct word *w, const char *place)
 {
-    for (uint32_t place = chapter * WORDS; *prose != '\0'; place++) {
+    if (w->total == w->room)
+        w->places = grow(w->places, &w->room, sizeof *w->places);
+    w->places[w->total++] = place;
+}
+
+STEP void index_chapter(const char *prose, unsigned chapter)
+{
+    while (*prose != '\0') {
         size_t len = strcspn(prose, " .");
         if (len > 0) {
-            struct word *w = find_word(prose, len);
+            struct word *w = look_up(prose, len);
             w->count[chapter]++;
-            w->total++;
-            add_place(w, place);
+            add_place(w, prose);
         }
         prose += len + 1;
     }
 }
 
-STEP void index_chapters(void)
+STEP void forget_places(void)
 {
-    for (size_t i = 0; i < n_words; i++)
-        words[i]->n_places = 0; /* of the round before */
-    for (unsigned i = 0; i < CHAPTERS; i++) {
-        char *prose = make_chapter();
-        count_words(prose, i);
-        free(prose);
+    for (size_t i = 0; i < n_words; i++) {
+        free(words[i]->places);
+        words[i]->places = NULL;
+        words[i]->total = 0;
+        words[i]->room = 0;
+        memset(words[i]->count, 0, sizeof words[i]->count);
     }
+}
+
+STEP void index_library(void)
+{
+    forget_places();
+    for (unsigned i = 0; i < CHAPTERS; i++)
+        index_chapter(library[i], i);
 }
 
 /* ---- the order
@@ -197,25 +231,68 @@ STEP void compare_chapters(void)
                 likeness[a][b] = dot_product(topics[a], topics[b]);
 }
 
+/* ---- the concordance
+ * ------------------------------------------------------------------------ */
+
+/* Some words around a place. */
+STEP char *cut_line(const char *place)
+{
+    char *line = strndup(place, 40);
+    if (line == NULL)
+        abort();
+    return line;
+}
+
+STEP int by_line(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* How many different lines; all of them are in memory for a while: the heap's peak. */
+STEP size_t print_concordance(void)
+{
+    char **lines = NULL;
+    size_t n = 0, room = 0, different = 0;
+    for (size_t i = 0; i < COMMON && i < n_words; i++)
+        for (unsigned k = 0; k < words[i]->total; k++) {
+            if (n == room)
+                lines = grow(lines, &room, sizeof *lines);
+            lines[n++] = cut_line(words[i]->places[k]);
+        }
+    qsort(lines, n, sizeof *lines, by_line);
+    for (size_t i = 0; i < n; i++)
+        different += i == 0 || strcmp(lines[i], lines[i - 1]) != 0;
+    for (size_t i = 0; i < n; i++)
+        free(lines[i]);
+    free(lines);
+    return different;
+}
+
 int main(void)
 {
-    struct sonde *profile = sonde_start(&(struct sonde_config){.cpu_profile = true,
-                                                               .mem_profile = true,
-                                                               .profile_path = ".",
-                                                               .no_shutdown_hook = true,
-                                                               .cpu_hz = 500,
-                                                               .mem_rate = 16384});
+    struct sonde *profile = sonde_start(&(struct sonde_config){
+        .cpu_profile = true,
+        .mem_profile = true,
+        .profile_path = ".",
+        .no_shutdown_hook = true,
+        .cpu_hz = 500,
+        .mem_rate = 65536, /* a sample in 64 kB: this is a small heap */
+    });
     if (profile == NULL) {
         fprintf(stderr, "example1: %s\n", sonde_error());
         return 1;
     }
-    for (int round = 0; round < 13; round++) {
-        index_chapters();
+    printf("indexing %d chapters of %d words\n", CHAPTERS, WORDS);
+    make_library();
+    for (int round = 0; round < 9; round++) {
+        index_library();
         sort_words();
         compare_chapters();
     }
+    size_t lines = print_concordance();
     printf("%zu words; the commonest is \"%s\", %u times; the first two chapters are "
-           "%.4f alike\n",
-           n_words, words[0]->text, words[0]->total, likeness[0][1] / likeness[0][0]);
-    return sonde_stop(profile) != 0;
+           "%.4f alike; %zu lines around common words\n",
+           n_words, words[0]->text, words[0]->total, likeness[0][1] / likeness[0][0],
+           lines);
+    return sonde_stop(profile) != 0; /* the library and its index are still in use */
 }
