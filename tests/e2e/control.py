@@ -259,7 +259,7 @@ def test_storm():
             n += 1
         equal((run.end(), run.process.returncode), ("well", 0), f"{n} signals and looks")
         files = glob.glob(f"{run.directory}/mem.*.pprof")
-        ok(len(files) >= 2, f"... {len(files)} files")
+        ok(len(files) >= 1, f"... {len(files)} files")  # a signal on top of our work writes none
         for path in files:
             Profile(path)
 
