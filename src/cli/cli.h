@@ -117,7 +117,7 @@ struct flags {
 /* For the verbs; with `pprof` also the formats and old spellings. */
 void flags_fill(struct flags *f, bool pprof);
 /* Only what shapes and filters a report, for a command that makes one (whose `to` begins
- * with a request): two tables and the end, which is returned. */
+ * with a request): three tables and the end, which is returned. */
 struct flag_table *flags_fill_shaping(struct flag_table *t);
 void request_init(struct request *r);
 /* After the flags: which value of the samples they ask for. */

@@ -222,12 +222,13 @@ int heap_main(const struct command *self, int argc, char **argv)
 {
     struct sn_error e = {.offset = -1};
     struct heap_request r = {0};
-    struct flag_table tables[4] = {heap_flags[0]};
+    struct flag_table tables[6] = {heap_flags[0]};
     char *end = NULL;
     int n;
     request_init(&r.report);
     flags_fill_shaping(tables + 1);
-    if (!args_parse(tables, &r, false, argv, argc, &n, &e))
+    if (!args_parse(tables, &r, false, argv, argc, &n, &e) ||
+        !request_choose_type(&r.report, &e))
         return say_usage(self->name, &e);
     if (r.report.help) {
         help_command(self, stdout);
