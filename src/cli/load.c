@@ -104,7 +104,8 @@ static struct sn_profile *merge(struct sn_profile **v, size_t n, struct sn_error
 {
     if (n == 1)
         return v[0];
-    struct sn_profile *merged = sn_profile_merge(v, n, e);
+    struct sn_profile *merged =
+        sn_profile_common_types(v, n, e) ? sn_profile_merge(v, n, e) : NULL;
     free_all(v, n);
     return merged;
 }
@@ -171,13 +172,17 @@ static void normalize(struct sn_profile *p, const struct sn_profile *base)
 struct sn_profile *load_difference(const struct request *r, struct sn_profile *p,
                                    struct sn_profile *base, struct sn_error *e)
 {
+    struct sn_profile *both[] = {p, base};
+    if (!sn_profile_common_types(both, 2, e)) {
+        free_all(both, 2);
+        return NULL;
+    }
     if (r->options.normalize)
         normalize(p, base);
     if (r->diff_base)
         mark_as_base(base);
     for (uint32_t i = 0; i < base->n_values; i++)
         base->values[i] = (int64_t)(0 - (uint64_t)base->values[i]);
-    struct sn_profile *both[] = {p, base};
     if (!sn_arena_failed(base->arena))
         return merge(both, 2, e);
     free_all(both, 2);

@@ -424,9 +424,11 @@ struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
     struct merger m = {.out = sn_profile_new(), .scratch = sn_arena_new()};
     bool good = m.out != NULL && m.scratch != NULL && open_tables(&m);
     for (size_t i = 0; good && i < n; i++)
-        good = compatible(v[0], v[i])
-                   ? merge_one(&m, v[i])
-                   : sn_fail(e, NULL, -1, "profile %zu has other sample types", i + 1);
+        good =
+            compatible(v[0], v[i])
+                ? merge_one(&m, v[i])
+                : sn_fail(e, NULL, -1,
+                          "profile %zu has other sample types, or another period", i + 1);
     sn_arena_free(m.scratch);
     if (good && sn_profile_check(m.out, NULL, e))
         return m.out;

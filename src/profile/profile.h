@@ -100,6 +100,8 @@ struct sn_profile *sn_profile_decode(const void *data, size_t len, const char *w
 void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out);
 /* All indices in range, values present, at least one sample type. */
 bool sn_profile_check(const struct sn_profile *p, const char *where, struct sn_error *e);
+/* Leave, in place, only the sample types that all n have, in the order of the first. */
+bool sn_profile_common_types(struct sn_profile *const *v, size_t n, struct sn_error *e);
 /* Merge n profiles of the same sample types (as pprof's profile.Merge: samples of equal
  * stack and labels are summed, mappings matched by build id or file across load
  * addresses). The result is new; the inputs are untouched. */

@@ -1,0 +1,105 @@
+/*
+ * types.c: profiles of different sample types, made fit to be merged: what they have in
+ * common is kept, in the order of the first, as google/pprof does it
+ * (profile.CompatibilizeSampleTypes). An exact heap so compares with a sampled one.
+ */
+#include "profile_priv.h"
+
+static const char *type_name(const struct sn_profile *p, uint32_t i)
+{
+    return sn_profile_str(p, p->types[i].type);
+}
+
+static uint32_t find_type(const struct sn_profile *p, const char *name)
+{
+    uint32_t i = 0;
+    while (i < p->n_types && strcmp(type_name(p, i), name) != 0)
+        i++;
+    return i < p->n_types ? i : SN_NONE;
+}
+
+static bool all_have(struct sn_profile *const *v, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (find_type(v[i], name) == SN_NONE)
+            return false;
+    return true;
+}
+
+/* "samples, cpu" */
+static const char *list_types(const struct sn_profile *p)
+{
+    struct sn_buf b = {.arena = p->arena};
+    for (uint32_t i = 0; i < p->n_types; i++)
+        sn_buf_printf(&b, "%s%s", i > 0 ? ", " : "", type_name(p, i));
+    return b.data != NULL ? b.data : "none";
+}
+
+static bool fail(struct sn_profile *const *v, size_t n, struct sn_error *e)
+{
+    size_t other = 1;
+    for (size_t i = 1; i < n; i++) /* one that has nothing of the first's, if any */
+        for (uint32_t t = 0; t < v[0]->n_types; t++)
+            if (find_type(v[i], type_name(v[0], t)) == SN_NONE)
+                other = i;
+    return sn_fail(e, NULL, -1,
+                   "the profiles have no sample type in common: the first has %s; "
+                   "profile %zu has %s",
+                   list_types(v[0]), other + 1, list_types(v[other]));
+}
+
+static bool is_same(const struct sn_profile *p, const uint32_t *from, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (from[i] != i)
+            return false;
+    return p->n_types == n;
+}
+
+/* Value i of each sample becomes what value from[i] was. */
+static bool reorder(struct sn_profile *p, const uint32_t *from, uint32_t n)
+{
+    if (is_same(p, from, n))
+        return true;
+    struct sn_value_type *types = sn_arena_alloc(p->arena, n * sizeof *types);
+    int64_t *values = sn_arena_alloc(p->arena, (size_t)p->n_samples * n * sizeof *values);
+    if (types == NULL || values == NULL)
+        return false;
+    bool has_default = false;
+    for (uint32_t i = 0; i < n; i++) {
+        types[i] = p->types[from[i]];
+        has_default |= types[i].type == p->default_sample_type;
+        for (uint32_t s = 0; s < p->n_samples; s++)
+            values[(size_t)s * n + i] = p->values[(size_t)s * p->n_types + from[i]];
+    }
+    if (!has_default)
+        p->default_sample_type = types[0].type;
+    p->types = types;
+    p->values = values;
+    p->n_types = p->cap_types = n;
+    p->n_values = p->cap_values = p->n_samples * n;
+    return true;
+}
+
+bool sn_profile_common_types(struct sn_profile *const *v, size_t n, struct sn_error *e)
+{
+    const struct sn_profile *first = v[0];
+    const char **common =
+        sn_arena_alloc(first->arena, (first->n_types + 1) * sizeof *common);
+    uint32_t *from = sn_arena_alloc(first->arena, (first->n_types + 1) * sizeof *from);
+    uint32_t kept = 0;
+    if (common == NULL || from == NULL)
+        return sn_fail(e, NULL, -1, "out of memory");
+    for (uint32_t i = 0; i < first->n_types; i++)
+        if (all_have(v, n, type_name(first, i)))
+            common[kept++] = type_name(first, i);
+    if (kept == 0)
+        return fail(v, n, e);
+    for (size_t i = 0; i < n; i++) {
+        for (uint32_t t = 0; t < kept; t++)
+            from[t] = find_type(v[i], common[t]);
+        if (!reorder(v[i], from, kept))
+            return sn_fail(e, NULL, -1, "out of memory");
+    }
+    return true;
+}
