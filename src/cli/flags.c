@@ -255,6 +255,9 @@ static const struct flag shaping[] = {
     SWITCH("relative_percentages", "percentages of what the filters leave"),
     SWITCH("drop_negative", "leave out what is below zero in a comparison"),
     SWITCH("compact_labels", "a short head"),
+    SWITCH(
+        "histogram",
+        "tags: sizes and times in order, with bars ('sonde tags' does so; =false not)"),
     SWITCH("intel_syntax", "Intel's assembler syntax"),
     OPTION("source_path", "PATH", "where sources are looked for"),
     OPTION("trim_path", "PATH", "what is cut from the front of source names"),

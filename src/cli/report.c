@@ -31,6 +31,7 @@ int report_main(const struct command *self, int argc, char **argv)
     struct flags flags;
     int n;
     request_init(&r);
+    r.options.histogram = true;
     flags_fill(&flags, false);
     r.format = format_find(self->name);
     if (!args_parse(flags.tables, &r, false, argv, argc, &n, &e) ||

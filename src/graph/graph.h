@@ -36,6 +36,7 @@ struct sn_options {
     const char *tag_focus, *tag_ignore, *tag_show, *tag_hide, *tag_root, *tag_leaf;
     const char *source_path, *trim_path, *title;
     const char *add_comment;
+    bool histogram;   /* in tags: sizes and times by powers, in order, with bars */
     bool pprof_boxes; /* in pictures: labels that all samples share, and names broken
                          within their arguments, as pprof does */
     /* Told what may be a mistake ("Focus expression matched no samples"); may be NULL. */

@@ -32,6 +32,7 @@ static const struct option {
     {"mean", BOOL, AT(mean), 0},
     {"intel_syntax", BOOL, AT(intel_syntax), 0},
     {"normalize", BOOL, AT(normalize), 0},
+    {"histogram", BOOL, AT(histogram), 0},
     {"nodecount", INT, AT(node_count), 0},
     {"nodefraction", REAL, AT(node_fraction), 0},
     {"edgefraction", REAL, AT(edge_fraction), 0},

@@ -1,9 +1,18 @@
-/* tags.c: the labels: each key with its values and what they weigh. */
+/*
+ * tags.c: the labels: each key with its values and what they weigh, as pprof prints them;
+ * or, as histograms, sizes and times put together by powers, in their order, with bars.
+ */
 #include "report_priv.h"
+
+#include <stdio.h>
+
+#define BAR 40 /* characters, of the heaviest */
 
 struct value {
     uint32_t key, text; /* string ids */
     int64_t weight;
+    bool in_order; /* by `low` */
+    double low;
 };
 
 struct tally {
@@ -14,20 +23,78 @@ struct tally {
     struct sn_map *index; /* key << 32 | text */
 };
 
-static void add(struct tally *t, uint32_t key, uint32_t text, int64_t weight)
+static void add(struct tally *t, struct value v)
 {
-    uint32_t *known = sn_map_put(t->index, (uint64_t)key << 32 | text);
+    uint32_t *known = sn_map_put(t->index, (uint64_t)v.key << 32 | v.text);
     if (known == NULL)
         return;
     if (*known == SN_NONE) {
         struct value *x = SN_PUSH(t->arena, t->values, t->n_values, t->cap_values);
         if (x == NULL)
             return;
-        *x = (struct value){key, text, 0};
+        *x = v;
         *known = t->n_values - 1;
+        return;
     }
-    t->values[*known].weight += weight;
+    t->values[*known].weight += v.weight;
 }
+
+/* ---- histograms -----------------------------------------------------------------------
+ */
+
+/* Twofold sizes, tenfold times; the last of these is open, as libsonde's lifetimes are.
+ */
+static const struct family {
+    const char *unit;
+    double first, step, last; /* the first begins at 0 */
+} sizes = {"bytes", 8, 2, 0x1p60}, times = {"nanoseconds", 1e3, 10, 1e11};
+
+static const char *range_text(const struct family *f, double low, double high, char *buf,
+                              size_t size)
+{
+    char from[64], to[64];
+    sn_unit_label((int64_t)low, f->unit, "auto", from, sizeof from);
+    sn_unit_label((int64_t)high, f->unit, "auto", to, sizeof to);
+    if (low == 0)
+        snprintf(buf, size, "below %s", to);
+    else if (low >= f->last)
+        snprintf(buf, size, "%s and more", from);
+    else
+        snprintf(buf, size, "%s to %s", from, to);
+    return buf;
+}
+
+/* The bar in which this number is. False: it is neither a size nor a time. */
+static bool put_in_order(const struct tally *t, const struct sn_label *l, struct value *v)
+{
+    const char *unit = sn_view_label_unit(t->v, l->key);
+    char buf[160];
+    double ratio;
+    const struct family *f = &sizes;
+    if (!sn_unit_compatible(unit, f->unit, &ratio))
+        f = &times;
+    if (!sn_unit_compatible(unit, f->unit, &ratio))
+        return false;
+    double x = (double)l->num * ratio, high = f->first;
+    while (x >= high && high <= f->last) {
+        v->low = high;
+        high *= f->step;
+    }
+    v->in_order = true;
+    range_text(f, v->low, high, buf, sizeof buf);
+    v->text = sn_strtab_add(t->v->p->strings, buf);
+    return true;
+}
+
+static void put_bar(int64_t weight, int64_t heaviest, struct sn_buf *out)
+{
+    int n = (int)((double)sn_abs(weight) / (double)heaviest * BAR + 0.5);
+    for (int i = 0; i < n || i == 0; i++)
+        sn_buf_putc(out, weight < 0 ? '-' : '#');
+}
+
+/* ---- counting -------------------------------------------------------------------------
+ */
 
 static void add_sample(struct tally *t, const struct sn_sample *s, int64_t weight)
 {
@@ -35,15 +102,15 @@ static void add_sample(struct tally *t, const struct sn_sample *s, int64_t weigh
     char number[64];
     for (uint32_t i = 0; i < s->n_labels; i++) {
         const struct sn_label *l = &p->labels[s->label0 + i];
-        uint32_t text = l->str;
-        if (text == 0 && l->num == 0 && l->num_unit == 0)
+        struct value v = {.key = l->key, .text = l->str, .weight = weight};
+        if (l->str == 0 && l->num == 0 && l->num_unit == 0)
             continue;
-        if (text == 0) {
+        if (l->str == 0 && !(t->v->o.histogram && put_in_order(t, l, &v))) {
             sn_unit_label(l->num, sn_view_label_unit(t->v, l->key), t->v->out_unit,
                           number, sizeof number);
-            text = sn_strtab_add(p->strings, number);
+            v.text = sn_strtab_add(p->strings, number);
         }
-        add(t, l->key, text, weight);
+        add(t, v);
     }
 }
 
@@ -54,6 +121,8 @@ static int by_key_and_weight(const void *a, const void *b, void *profile)
     int64_t wx = sn_abs(x->weight), wy = sn_abs(y->weight);
     if (x->key != y->key)
         return strcmp(sn_profile_str(p, x->key), sn_profile_str(p, y->key));
+    if (x->in_order && y->in_order)
+        return (x->low > y->low) - (x->low < y->low);
     if (x->weight != y->weight && wx != wy)
         return wx > wy ? -1 : 1;
     return strcmp(sn_profile_str(p, x->text), sn_profile_str(p, y->text));
@@ -86,35 +155,64 @@ static const char *weight_cell(struct tally *t, int64_t weight)
 }
 
 /* Columns are as wide as their widest cell and one blank; cells stand at the right. */
+struct columns {
+    size_t key, weight, text;
+    int64_t sum, heaviest;
+};
+
+static struct columns measure(struct tally *t, const char *key, const struct value *x,
+                              uint32_t n)
+{
+    struct columns c = {.key = width_of(key) + 1};
+    for (uint32_t i = 0; i < n; i++) {
+        const char *cell = weight_cell(t, x[i].weight);
+        size_t weight = cell != NULL ? width_of(cell) : 0,
+               text = width_of(sn_profile_str(t->v->p, x[i].text));
+        c.weight = weight > c.weight ? weight : c.weight;
+        c.text = text > c.text ? text : c.text;
+        c.sum += x[i].weight;
+        if (sn_abs(x[i].weight) > c.heaviest)
+            c.heaviest = sn_abs(x[i].weight);
+    }
+    return c;
+}
+
+static void put_value(struct tally *t, const struct value *x, const struct columns *c,
+                      struct sn_buf *out)
+{
+    const char *text = sn_profile_str(t->v->p, x->text);
+    if (x->in_order && x->weight == 0)
+        return;
+    put_right(out, "", c->key);
+    put_right(out, weight_cell(t, x->weight), c->weight + 1);
+    sn_buf_printf(out, " %s", text);
+    if (x->in_order) {
+        put_right(out, "  ", c->text + 2 - width_of(text));
+        put_bar(x->weight, c->heaviest, out);
+    }
+    sn_buf_putc(out, '\n');
+}
+
 static void put_key(struct tally *t, const struct value *x, uint32_t n,
                     struct sn_buf *out)
 {
-    const struct sn_profile *p = t->v->p;
     char sum_text[64], total_text[64], percent[32];
-    const char *key = sn_arena_printf(t->arena, "%s:", sn_profile_str(p, x->key));
-    size_t wide = 0;
-    int64_t sum = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const char *cell = weight_cell(t, x[i].weight);
-        size_t w = cell != NULL ? width_of(cell) : 0;
-        wide = w > wide ? w : wide;
-        sum += x[i].weight;
-    }
+    const char *key = sn_arena_printf(t->arena, "%s:", sn_profile_str(t->v->p, x->key));
+    if (key == NULL)
+        return;
+    struct columns c = measure(t, key, x, n);
     if (sn_arena_failed(t->arena))
         return;
-    put_right(out, key, width_of(key) + 1);
+    put_right(out, key, c.key);
     sn_buf_printf(out, " Total %s of %s",
-                  sn_view_value(t->v, sum, sum_text, sizeof sum_text),
+                  sn_view_value(t->v, c.sum, sum_text, sizeof sum_text),
                   sn_view_value(t->v, t->v->total, total_text, sizeof total_text));
     if (t->v->total > 0)
         sn_buf_printf(out, " (%s)",
-                      sn_unit_percent(sum, t->v->total, percent, sizeof percent));
+                      sn_unit_percent(c.sum, t->v->total, percent, sizeof percent));
     sn_buf_putc(out, '\n');
-    for (uint32_t i = 0; i < n; i++) {
-        put_right(out, "", width_of(key) + 1);
-        put_right(out, weight_cell(t, x[i].weight), wide + 1);
-        sn_buf_printf(out, " %s\n", sn_profile_str(p, x[i].text));
-    }
+    for (uint32_t i = 0; i < n; i++)
+        put_value(t, &x[i], &c, out);
     sn_buf_putc(out, '\n');
 }
 
