@@ -235,7 +235,8 @@ const struct run_kind run_kinds[SN_SPOOL_KINDS] = {
                       "no samples: it used too little CPU time for one; --cpu=1000 takes "
                       "more",
                       head_cpu, size_cpu, comment_cpu, tables_cpu},
-    [SN_SPOOL_HEAP] =
-        {"mem", "no samples: it allocated too little for one; --mem=exact takes all",
-         head_heap, size_heap, comment_heap, tables_heap},
+    [SN_SPOOL_HEAP] = {"mem",
+                       "no samples: it allocated nothing, or too little for one "
+                       "(--mem=exact takes all)",
+                       head_heap, size_heap, comment_heap, tables_heap},
 };
