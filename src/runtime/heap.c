@@ -314,7 +314,8 @@ count_gone(struct sn_spool_entry *x, uint64_t objects, uint64_t bytes, uint64_t 
 {
     struct sn_spool_header *h = sn_heap_table.header;
     lock(x);
-    settle_peak(x);
+    __atomic_fetch_sub(&h->live_bytes, bytes, __ATOMIC_RELAXED);
+    settle_peak(x); /* at once: a rise in between would be without the block */
     add(x, SN_HEAP_FREE_OBJECTS, objects, bytes);
     if (exact) {
         uint64_t age = (now_ticks() - born) & (UINT64_MAX >> 8);
@@ -323,7 +324,6 @@ count_gone(struct sn_spool_entry *x, uint64_t objects, uint64_t bytes, uint64_t 
             add(x, SN_HEAP_TEMPORARY_OBJECTS, objects, bytes);
     }
     unlock(x);
-    __atomic_fetch_sub(&h->live_bytes, bytes, __ATOMIC_RELAXED);
 }
 
 static void count_freed(const struct sn_block *b, bool temporary)
@@ -340,8 +340,10 @@ count_come(struct sn_spool_entry *x, uint64_t objects, uint64_t bytes)
     lock(x);
     settle_peak(x);
     add(x, SN_HEAP_ALLOC_OBJECTS, objects, bytes);
+    /* At once: another thread's rise between the two would count the block here only. */
+    uint64_t live = __atomic_add_fetch(&h->live_bytes, bytes, __ATOMIC_RELAXED);
     unlock(x);
-    raise_peak(h, __atomic_add_fetch(&h->live_bytes, bytes, __ATOMIC_RELAXED));
+    raise_peak(h, live);
 }
 
 static void count_allocated(struct sn_spool_entry *x, uint64_t size)
