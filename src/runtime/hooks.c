@@ -350,10 +350,10 @@ SN_PUBLIC int sigwaitinfo(const sigset_t *set, siginfo_t *info)
 {
     sigset_t copy;
     bool begun = sn_wait_begin();
-    int result;
-    do
-        result = REAL(sigwaitinfo)(without_ours(set, &copy), info);
-    while (result < 0 && errno == EINTR && sn_wait_was_cut());
+    int result, before = errno;
+    while ((result = REAL(sigwaitinfo)(without_ours(set, &copy), info)) < 0 &&
+           errno == EINTR && sn_wait_was_cut())
+        errno = before;
     sn_wait_end(begun);
     return result;
 }
@@ -365,11 +365,12 @@ SN_PUBLIC int sigtimedwait(const sigset_t *set, siginfo_t *info,
     bool begun = sn_wait_begin();
     uint64_t end_ns = sn_wait_end_ns(timeout);
     struct timespec rest;
-    int result;
-    do {
-        result = REAL(sigtimedwait)(without_ours(set, &copy), info, timeout);
-    } while (result < 0 && errno == EINTR && sn_wait_was_cut() &&
-             (timeout = sn_wait_rest(timeout, end_ns, &rest), true));
+    int result, before = errno;
+    while ((result = REAL(sigtimedwait)(without_ours(set, &copy), info, timeout)) < 0 &&
+           errno == EINTR && sn_wait_was_cut()) {
+        timeout = sn_wait_rest(timeout, end_ns, &rest);
+        errno = before;
+    }
     sn_wait_end(begun);
     return result;
 }

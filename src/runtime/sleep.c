@@ -245,11 +245,13 @@ void sn_wait_end(bool begun)
 
 /* `call`, and again as long as only we have ended it; `next` says how then. */
 #define CALL(result, call, next)                                                         \
-    int before = errno; /* a success leaves it alone */                                  \
-    while (((result) = call) == -1 && errno == EINTR && sn_wait_was_cut()) {             \
-        errno = before;                                                                  \
-        (void)(next);                                                                    \
-    }
+    do {                                                                                 \
+        int before = errno;                                                              \
+        while (((result) = call) == -1 && errno == EINTR && sn_wait_was_cut()) {         \
+            (void)(next);                                                                \
+            errno = before;                                                              \
+        }                                                                                \
+    } while (0)
 
 #define FUNCTION(type, name, parameters, ...)                                            \
     SN_PUBLIC type name parameters; /* those of _FORTIFY_SOURCE are in no header */      \
