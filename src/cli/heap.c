@@ -137,10 +137,9 @@ static bool add_names(const struct sn_attached *a, struct sn_profile *p,
     for (uint32_t i = 0; i < p->n_mappings; i++) {
         names[i] = p->mappings[i].file;
         const char *path = sn_profile_str(p, names[i]);
-        char *inside =
-            a->foreign && *path == '/'
-                ? sn_arena_printf(p->arena, "/proc/%d/root%s", (int)a->pid, path)
-                : NULL;
+        char *inside = a->foreign && *path == '/'
+                           ? sn_arena_printf(p->arena, "%s/root%s", a->proc, path)
+                           : NULL;
         if (inside != NULL)
             p->mappings[i].file = sn_strtab_add(p->strings, inside);
     }

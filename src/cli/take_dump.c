@@ -34,7 +34,7 @@ static bool refuse_silent(const struct sn_attached *a, struct sn_error *e)
 {
     char where[64];
     snprintf(where, sizeof where, "process %d", (int)a->pid);
-    const char *why = "each of its threads blocks the signal by which it is asked, or it "
+    const char *why = "its main thread blocks the signal by which it is asked, or "
                       "handles that itself";
     if (is_stopped(a))
         why = "it is stopped; continue it (kill -CONT) and try again";

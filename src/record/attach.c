@@ -11,6 +11,7 @@
  */
 #include "record/record.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -108,17 +109,17 @@ static void look_at(char *line, struct found *f)
     f->gone = gone;
 }
 
-static bool read_maps(pid_t pid, struct found *f, struct sn_error *e)
+static bool read_maps(const struct sn_attached *a, struct found *f, struct sn_error *e)
 {
-    char path[64], where[64], *line = NULL;
+    char path[sizeof a->proc + 8], where[64], *line = NULL;
     size_t room = 0;
-    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
-    snprintf(where, sizeof where, "process %d", (int)pid);
+    snprintf(path, sizeof path, "%s/maps", a->proc);
+    snprintf(where, sizeof where, "process %d", (int)a->pid);
     FILE *maps = fopen(path, "re");
     if (maps == NULL && (errno == EACCES || errno == EPERM))
-        return refuse_other(pid, e);
+        return refuse_other(a->pid, e);
     if (maps == NULL)
-        return sn_fail(e, where, -1,
+        return sn_fail(e, where, -1, "%s",
                        errno == ENOENT || errno == ESRCH ? "there is no such process"
                                                          : strerror(errno));
     while (getline(&line, &room, maps) > 0)
@@ -126,7 +127,26 @@ static bool read_maps(pid_t pid, struct found *f, struct sn_error *e)
     bool good = ferror(maps) == 0;
     free(line);
     fclose(maps);
-    return good || refuse_other(pid, e);
+    return good || refuse_other(a->pid, e);
+}
+
+/* Where the main thread has ended, the kernel shows memory and root only with others. */
+static bool find_spool(struct sn_attached *a, struct found *f, struct sn_error *e)
+{
+    char path[64];
+    snprintf(a->proc, sizeof a->proc, "/proc/%d", (int)a->pid);
+    if (!read_maps(a, f, e))
+        return false;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)a->pid);
+    DIR *tasks = opendir(path);
+    for (struct dirent *d; tasks != NULL && !f->any && (d = readdir(tasks)) != NULL;) {
+        snprintf(a->proc, sizeof a->proc, "%s/%.20s", path, d->d_name);
+        if (d->d_name[0] != '.')
+            read_maps(a, f, NULL);
+    }
+    if (tasks != NULL)
+        closedir(tasks);
+    return true;
 }
 
 /* Why there is no spool, and what would make one. */
@@ -163,7 +183,7 @@ static int open_inside(const struct sn_attached *a, const char *path, int flags)
     int fd = (int)syscall(SYS_openat2, a->root, path + 1, &how, sizeof how);
     if (fd >= 0 || errno != ENOSYS) /* before Linux 5.6, and under old sandboxes */
         return fd;
-    snprintf(whole, sizeof whole, "/proc/%d/root%s", (int)a->pid, path);
+    snprintf(whole, sizeof whole, "%s/root%s", a->proc, path);
     return open(whole, flags | O_CLOEXEC | O_NOFOLLOW);
 }
 
@@ -197,14 +217,14 @@ static bool has_our_root(const struct sn_attached *a)
 bool sn_attach(pid_t pid, struct sn_attached *a, struct sn_error *e)
 {
     struct found f = {0};
-    char root[64];
+    char root[sizeof a->proc + 8];
     *a = (struct sn_attached){.pid = pid, .spool = -1, .root = -1};
     read_name(pid, a->name, sizeof a->name);
-    if (!read_maps(pid, &f, e))
+    if (!find_spool(a, &f, e))
         return false;
     if (f.spool[0] == '\0' || f.gone)
         return refuse_unrecorded(a, &f, e);
-    snprintf(root, sizeof root, "/proc/%d/root", (int)pid);
+    snprintf(root, sizeof root, "%s/root", a->proc);
     a->root = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (a->root < 0)
         return refuse_other(pid, e);

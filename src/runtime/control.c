@@ -10,8 +10,12 @@
  * sends nothing, or half of something, is never waited for. The answer goes to a stream
  * socket that came with the request, and is dropped where that is full.
  *
- * What asks a lot, as a heap dump, is done in the handler, by the thread that the kernel
- * chose; where that is at work in heap.c, when it leaves there. Pages and system calls
+ * The signal is the main thread's alone: of one that is the process's, the kernel may
+ * wake one thread and let another take it, and the first sees its wait end without a
+ * handler.
+ *
+ * What asks a lot, as a heap dump, is done in the handler; where the thread is at work in
+ * heap.c, when it leaves there. Pages and system calls
  * only, never malloc. The socket's descriptor is one of those that close.c guards.
  */
 #include "runtime/runtime.h"
@@ -243,7 +247,7 @@ static bool bind_to(int fd, const char *path)
 static bool listen_at(int fd, const char *path)
 {
     const int on = 1;
-    struct f_owner_ex owner = {F_OWNER_PID, getpid()};
+    struct f_owner_ex owner = {F_OWNER_TID, getpid()};
     return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0 &&
            fchmod(fd, 0600) == 0 && fcntl(fd, F_SETOWN_EX, &owner) == 0 &&
            fcntl(fd, F_SETSIG, SN_CONTROL_SIGNAL) == 0 &&
@@ -319,6 +323,14 @@ void sn_control_resume(void)
 {
     if (sn_control_enabled())
         open_socket();
+}
+
+void sn_control_thread_ends(void)
+{
+    struct f_owner_ex owner = {F_OWNER_PID, getpid()};
+    int fd = atomic_load(&control_fd);
+    if (fd >= 0 && sn_thread_id() == getpid()) /* the process goes on without it */
+        fcntl(fd, F_SETOWN_EX, &owner);
 }
 
 void sn_control_drop(void)

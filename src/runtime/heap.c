@@ -94,6 +94,7 @@ static void on_thread_end(void *thread)
 {
     struct sn_heap_thread *t = thread;
     char name[24];
+    sn_control_thread_ends();
     if (++t->ends < PTHREAD_DESTRUCTOR_ITERATIONS) {
         pthread_setspecific(end_key, t);
         return;

@@ -514,7 +514,8 @@ void sn_control_stop(void);
 /* Around exec, whose new program must not get our signal. */
 void sn_control_pause(void);
 void sn_control_resume(void);
-void sn_control_drop(void);    /* in a fork's child: the parent's */
+void sn_control_drop(void); /* in a fork's child: the parent's */
+void sn_control_thread_ends(void);
 bool sn_control_enabled(void); /* may a signal of this or of now.c come? */
 int sn_control_fd(unsigned first, unsigned last); /* as sn_clock_fd */
 /* What came while the calling thread was at work in heap.c; signal-safe. */

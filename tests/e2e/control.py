@@ -4,6 +4,7 @@ It answers however it waits, and notices nothing; whoever asks badly does no har
 
 from harness import *
 import array
+import contextlib
 import glob
 import re
 import socket
@@ -250,7 +251,7 @@ def test_storm():
             run.process.send_signal(signal.SIGUSR2)
             if n % 20 == 0:
                 ask("heap", "-q", "-o", "x", run.pid)
-            time.sleep(0.01)
+            time.sleep(0.03)
             n += 1
         equal((run.end(), run.process.returncode), ("well", 0), f"{n} signals and looks")
         files = glob.glob(f"{run.directory}/mem.*.pprof")
@@ -265,21 +266,31 @@ def test_storm():
 def check_asked(run, how):
     """A look, and a dump, which the program writes itself."""
     run.asleep()
-    time.sleep(0.3)
-    begin = time.monotonic()
     status, _, err = ask("heap", "-q", "-o", "x.pprof", run.pid)
     dumped, _, more = ask("heapdump", "-o", "x.dump", run.pid)
     ok((status, dumped) == (0, 0), f"{how}: answers {err}{more if dumped else ''}")
-    return time.monotonic() - begin
+
+
+def check_timed(hows, settings):
+    """Some at once: each takes two seconds."""
+    with contextlib.ExitStack() as stack:
+        runs = {how: stack.enter_context(waiting(how, settings)) for how in hows}
+        for how, run in runs.items():
+            check_asked(run, f"{how}, {settings}")
+        for how, run in runs.items():
+            said = run.end()
+            found = re.fullmatch(rf"{how}: {TIMED[how]}, (\d+) ms, 0 signals", said)
+            ok(found and 1990 <= int(found[1]) < 2900, f"... and notices nothing: {said}")
 
 
 def test_waits_with_a_time():
-    for how, want in TIMED.items():
-        with waiting(how) as run:
-            check_asked(run, how)
-            said = run.end()
-            found = re.fullmatch(rf"{how}: {want}, (\d+) ms, 0 signals", said)
-            ok(found and 1990 <= int(found[1]) < 2900, f"... and notices nothing: {said}")
+    hows = list(TIMED)
+    for i in range(0, len(hows), 4):
+        check_timed(hows[i:i + 4], "mem=exact,quiet")
+
+
+def test_with_clocks():
+    check_timed(["poll", "nanosleep", "sem_timedwait"], "cpu=1000,mem=exact,quiet")
 
 
 def test_waits_without():
@@ -294,12 +305,35 @@ def test_waits_without():
                f"... until its own signal: {said}")
 
 
-def test_with_clocks():
-    for how in ["poll", "nanosleep", "sem_timedwait"]:
-        with waiting(how, "cpu=1000,mem=exact,quiet") as run:
-            check_asked(run, f"{how} under a CPU clock")
-            said = run.end()
-            ok(f"{how}: {TIMED[how]}," in said, f"... and notices nothing: {said}")
+def test_asked_without_end():
+    """Hundreds of requests a second: whatever it does meanwhile goes as it should."""
+    plain = subprocess.run(program("polite"), capture_output=True, text=True).stdout.splitlines()
+    for settings in ["mem=exact,quiet", "cpu=1000,mem,quiet"]:
+        directory = scratch()
+        environment = dict(os.environ, LD_PRELOAD=str(LIBRARY), SONDE=f"{settings},path={directory}")
+        child = subprocess.Popen(program("polite"), env=environment, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+        answers = 0
+        while child.poll() is None:
+            try:
+                answers += speak(f"{directory}/mem.sock", b"stat", 1).startswith(b"ok ")
+            except OSError:  # it has not begun, or is at its end
+                pass
+            time.sleep(0.002)
+        out, err = child.communicate()
+        equal((child.returncode, err), (0, ""), f"{settings}: {answers} answers")
+        for want, got in zip(plain, out.splitlines()):
+            equal(got, want, f"... {want[4:]}")
+        ok(answers > 50, "... many")
+
+
+def test_main_thread_ends():
+    with waiting("main_ends") as run:
+        time.sleep(0.3)
+        status, _, err = ask("heap", "-q", "-o", "x.pprof", run.pid)
+        dumped, _, more = ask("heapdump", "-o", "x.dump", run.pid)
+        equal((status, dumped), (0, 0), f"the main thread has ended: {err}{more}")
+        equal(run.end(), "main_ends: 0", "... and the others notice nothing")
 
 
 def test_stopped():

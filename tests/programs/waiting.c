@@ -4,6 +4,8 @@
  * HOW: what has a time, for two seconds; what has none, until SIGUSR1, which it handles.
  * Then "HOW: RESULT ERRNO, N ms, M signals".
  *
+ * waiting main_ends: the main thread ends, and the program goes on for two seconds.
+ *
  * waiting obey: does what its standard input says, a word a line, each answered by
  * "done": "alloc N" keeps N blocks of 1000 bytes, "free" gives all back, "write PATH"
  * asks for the heap's profile, "exec" becomes cat. "keep N" is alloc from another place.
@@ -248,6 +250,24 @@ static const struct way {
     {"recv", do_recv},
 };
 
+/* The main thread ends; another goes on for two seconds. */
+static void *go_on(void *unused)
+{
+    sleep(1);
+    long result = poll(NULL, 0, 1000);
+    printf("main_ends: %ld\n", result);
+    exit(0);
+    return unused;
+}
+
+static void end_main(void)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, go_on, NULL);
+    puts("ready");
+    pthread_exit(NULL);
+}
+
 static long ms_now(void)
 {
     struct timespec t;
@@ -320,6 +340,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; argc == 2 && i < sizeof ways / sizeof *ways; i++)
         if (strcmp(argv[1], ways[i].name) == 0)
             return wait_in(&ways[i]);
+    if (argc == 2 && strcmp(argv[1], "main_ends") == 0)
+        end_main();
     puts("ready");
     while (fgets(line, sizeof line, stdin) != NULL)
         obey(line);
