@@ -26,6 +26,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define TRIES 20 /* of a copy */
+
 /* ---- the process ----------------------------------------------------------------------
  */
 
@@ -207,11 +209,21 @@ static bool check_spool(struct sn_attached *a, const struct found *f, struct sn_
            sn_fail(e, f->spool, -1, "is no spool of a heap");
 }
 
-static bool has_our_root(const struct sn_attached *a)
+static bool same_file(const char *path, const struct stat *theirs)
 {
-    struct stat ours, theirs;
-    return stat("/", &ours) == 0 && fstat(a->root, &theirs) == 0 &&
-           ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+    struct stat ours;
+    return stat(path, &ours) == 0 && ours.st_dev == theirs->st_dev &&
+           ours.st_ino == theirs->st_ino;
+}
+
+/* Does a path lead it where it leads us? */
+static bool sees_our_files(const struct sn_attached *a)
+{
+    char path[sizeof a->proc + 8];
+    struct stat root, mounts;
+    snprintf(path, sizeof path, "%s/ns/mnt", a->proc);
+    return fstat(a->root, &root) == 0 && same_file("/", &root) &&
+           (stat(path, &mounts) != 0 || same_file("/proc/self/ns/mnt", &mounts));
 }
 
 bool sn_attach(pid_t pid, struct sn_attached *a, struct sn_error *e)
@@ -229,7 +241,7 @@ bool sn_attach(pid_t pid, struct sn_attached *a, struct sn_error *e)
     if (a->root < 0)
         return refuse_other(pid, e);
     snprintf(a->path, sizeof a->path, "%s", f.spool);
-    a->foreign = !has_our_root(a);
+    a->foreign = !sees_our_files(a);
     if (check_spool(a, &f, e))
         return true;
     sn_detach(a);
@@ -271,23 +283,43 @@ static bool copy(int fd, char *to, size_t len)
     return true;
 }
 
-struct sn_profile *sn_attached_read(const struct sn_attached *a, struct sn_error *e)
+/* What there is of it now. NULL: no memory, or it cannot be read. */
+static char *copy_now(const struct sn_attached *a, size_t *len, struct sn_error *e)
 {
     struct stat st;
-    struct sn_profile *p = NULL;
-    bool lives = sn_attached_lives(a);
     uint64_t used = __atomic_load_n(&a->header->used, __ATOMIC_ACQUIRE);
     size_t size = fstat(a->spool, &st) == 0 ? (size_t)st.st_size : 0;
-    size_t len = used < size ? SN_SPOOL_AT_ENTRIES + (size_t)used : size;
-    len = len < size ? len : size;
-    char *data = len > 0 ? sn_pages_map(len) : NULL;
+    *len = used < size ? SN_SPOOL_AT_ENTRIES + (size_t)used : size;
+    *len = *len < size ? *len : size;
+    char *data = *len > 0 ? sn_pages_map(*len) : NULL;
     if (data == NULL)
         sn_fail(e, a->path, -1, "out of memory");
-    else if (!copy(a->spool, data, len))
-        sn_fail(e, a->path, -1, "cannot read: %s", strerror(errno));
+    else if (copy(a->spool, data, *len))
+        return data;
     else
-        p = lives ? sn_spool_read_now(data, len, a->path, e)
-                  : sn_spool_read(data, len, a->path, e);
+        sn_fail(e, a->path, -1, "cannot read: %s", strerror(errno));
+    sn_pages_unmap(data, *len);
+    return NULL;
+}
+
+/* Of one epoch of the peak, unless there is a new one each time. */
+struct sn_profile *sn_attached_read(const struct sn_attached *a, struct sn_error *e)
+{
+    struct sn_profile *p = NULL;
+    bool lives = sn_attached_lives(a);
+    uint64_t before, *epoch = &a->header->peak_epoch;
+    char *data = NULL;
+    size_t len = 0;
+    for (unsigned i = 0; i < TRIES; i++) {
+        sn_pages_unmap(data, len);
+        before = __atomic_load_n(epoch, __ATOMIC_ACQUIRE);
+        if ((data = copy_now(a, &len, e)) == NULL)
+            return NULL;
+        if (__atomic_load_n(epoch, __ATOMIC_ACQUIRE) == before)
+            break;
+    }
+    p = lives ? sn_spool_read_now(data, len, a->path, e)
+              : sn_spool_read(data, len, a->path, e);
     sn_pages_unmap(data, len);
     return p;
 }

@@ -95,10 +95,10 @@ bool sn_record_in_use(const struct sn_record *r);
 struct sn_attached {
     pid_t pid;
     char name[32];
-    char proc[96];                  /* its directory under /proc */
-    char path[PATH_MAX + 32];       /* of its spool, as it sees it */
-    bool foreign;                   /* its root is not ours: it is in a container */
-    int root, spool;                /* descriptors */
+    char proc[96];            /* its directory under /proc */
+    char path[PATH_MAX + 32]; /* of its spool, as it sees it */
+    bool foreign;             /* it sees other files than we: it is in a container */
+    int root, spool;          /* descriptors */
     struct sn_spool_header *header; /* mapped shared */
 };
 

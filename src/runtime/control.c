@@ -143,9 +143,16 @@ static int unpack(struct msghdr *m, struct ucred *from)
     return first;
 }
 
-/* One message; false: there is none. Who it is from was checked by the mode of the
- * socket, at the time it was sent; and is again, for what was sent before we changed our
- * user. */
+#define UNKNOWN_UID 65534 /* of one who has none in our user namespace: its root */
+
+/* By the mode of the socket, nobody else could send; but we may have changed our user. */
+static bool may_ask(const struct ucred *from)
+{
+    return from->uid == geteuid() || from->uid == getuid() || from->uid == 0 ||
+           from->uid == UNKNOWN_UID;
+}
+
+/* One message; false: there is none. */
 static bool serve_one(int fd)
 {
     char request[PATH_MAX + 64];
@@ -161,7 +168,7 @@ static bool serve_one(int fd)
         return errno == EINTR;
     int to = unpack(&m, &from);
     request[n] = '\0';
-    if (to >= 0 && (from.uid == geteuid() || from.uid == getuid() || from.uid == 0)) {
+    if (to >= 0 && may_ask(&from)) {
         if (m.msg_flags & MSG_TRUNC)
             answer(to, "error the request is too long\n");
         else

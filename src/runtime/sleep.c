@@ -155,10 +155,27 @@ void sn_sleep_bind(void)
 /* Has a handler of ours ended a system call, which its caller has not heard of yet? */
 static __thread bool cut __attribute__((tls_model("initial-exec")));
 
+/* Does a handler of the program come as soon as ours is done? Then it is the program that
+ * interrupts: its handler must not be followed by a wait. */
+static bool program_is_next(const sigset_t *blocked)
+{
+    struct sigaction now;
+    sigset_t pending;
+    if (sigpending(&pending) != 0 || sigisemptyset(&pending))
+        return false;
+    for (int signal = 1; signal < NSIG; signal++)
+        if (sigismember(&pending, signal) == 1 && sigismember(blocked, signal) == 0 &&
+            sn_signal_own(signal) < 0 && sn_real_sigaction(signal, NULL, &now) == 0 &&
+            now.sa_handler != SIG_DFL && now.sa_handler != SIG_IGN)
+            return true;
+    return false;
+}
+
 /* Only where the program would go on right behind a system call. */
 void sn_wait_note(const void *context)
 {
-    const mcontext_t *m = &((const ucontext_t *)context)->uc_mcontext;
+    const ucontext_t *c = context;
+    const mcontext_t *m = &c->uc_mcontext;
 #if defined __x86_64__
     const unsigned char *next = (const void *)m->gregs[REG_RIP];
     bool syscall_before =
@@ -167,7 +184,7 @@ void sn_wait_note(const void *context)
     const uint32_t *next = (const void *)m->pc;
     bool syscall_before = m->regs[0] == (uint64_t)-EINTR && next[-1] == 0xd4000001;
 #endif
-    if (syscall_before)
+    if (syscall_before && !program_is_next(&c->uc_sigmask))
         cut = true;
 }
 

@@ -550,6 +550,35 @@ def test_long_path():
         equal(ask("heapdump", "-o", "x.dump", run.pid)[0], 0, "... is asked")
 
 
+def test_container():
+    """Its files, and the spool, lie where only it sees them."""
+    inside = scratch()
+    script = (f"mount -t tmpfs none {inside} && cp {program('waiting')[0]} {inside}/hidden && "
+              f"export LD_PRELOAD={LIBRARY} SONDE=mem=exact,quiet,path={inside}/out && "
+              f"exec {inside}/hidden")
+    plain = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "SONDE")}
+    if missing("unshare") or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        return skip("another mount namespace", "unshare does not work here")
+    child = subprocess.Popen(["unshare", "-m", "sh", "-c", script], env=plain, text=True,
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        equal(child.stdout.readline(), "ready\n", "in another mount namespace")
+        child.stdin.write("alloc 8\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        equal(os.listdir(inside), [], "... whose files are not seen here")
+        status, out, err = ask("heap", child.pid)
+        ok(status == 0 and "alloc_blocks" in out, f"... it is read, with names {err}")
+        directory = scratch()
+        status, _, err = ask("heapdump", "-o", "x.dump", child.pid, cwd=directory)
+        ok(status == 0 and "Total:" in sonde("heapdump", f"{directory}/x.dump"), f"... and dumped {err}")
+        equal(sorted(os.listdir(f"/proc/{child.pid}/root{inside}/out")), ["mem.sock", "mem.spool"],
+              "... and nothing is left there")
+    finally:
+        child.kill()
+        child.communicate()
+
+
 def test_refused():
     with subprocess.Popen(["sleep", "60"]) as plain:
         rows = [((), 2, "process"), (("x",), 2, "'x'"), (("1", "2"), 2, "one process"),

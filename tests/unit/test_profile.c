@@ -208,11 +208,55 @@ static void spool(void)
     sn_arena_free(a);
 }
 
+static int64_t peak_objects(const struct sn_spool_header *h, size_t len)
+{
+    struct sn_error e = {.offset = -1};
+    struct sn_profile *p = sn_spool_read_now(h, len, "s", &e);
+    int64_t value = p != NULL && p->n_samples == 1 ? p->values[4] : -1;
+    sn_profile_free(p);
+    return value;
+}
+
+/* A stack that once had ten blocks, and has three. */
+static void marking(void)
+{
+    struct sn_arena *a = sn_arena_new();
+    struct sn_error e = {.offset = -1};
+    size_t len;
+    struct sn_spool_header *h = blank_spool(a, &len);
+    h->kind = SN_SPOOL_HEAP;
+    h->n_values = SN_HEAP_SAMPLED_VALUES;
+    h->period = 1;
+    h->peak_epoch = 7;
+    h->peak_bytes = 1000;
+    h->live_bytes = 300;
+    struct sn_spool_entry *x = add_entry(h, 3);
+    const uint64_t values[] = {[SN_HEAP_ALLOC_OBJECTS] = 12, [SN_HEAP_ALLOC_BYTES] = 1200,
+                               [SN_HEAP_FREE_OBJECTS] = 9,   [SN_HEAP_FREE_BYTES] = 900,
+                               [SN_HEAP_PEAK_OBJECTS] = 10,  [SN_HEAP_PEAK_BYTES] = 1000,
+                               [SN_HEAP_EPOCH] = 7};
+    memcpy(x->values, values, sizeof values);
+    is_int(peak_objects(h, len), 10, "what it had at the peak");
+    sn_spool_mark_peak(h);
+    is_int(h->peak_bytes, 300, "marked: the peak is what is live");
+    is_int(peak_objects(h, len), 3, "... of each stack, too");
+    h->last_mono_ns = 0;
+    struct sn_profile *p = sn_spool_read_now(h, len, "s", &e);
+    ok(p != NULL && p->duration_ns > 45, "a program that goes on: until now");
+    bool killed = false;
+    for (uint32_t i = 0; p != NULL && i < p->n_comments; i++)
+        killed |= strstr(sn_profile_str(p, p->comments[i]), "killed") != NULL;
+    ok(!killed, "... and it was not killed");
+    sn_profile_free(p);
+    sn_arena_free(a);
+}
+
 int main(void)
 {
     round_trip();
     hostile();
     merging();
     spool();
+    marking();
     return done();
 }

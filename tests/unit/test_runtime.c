@@ -19,6 +19,10 @@ static void accepts(void)
     is_str(s.path, "out", "path");
     ok(parse("cpu", &s, &e) && s.cpu && s.cpu_hz == 0, "no rate: the default");
     ok(parse("", &s, &e) && !s.cpu, "empty: nothing asked");
+    ok(parse("mem,mem_signal=USR2", &s, &e) && s.mem_signal == SIGUSR2, "a signal");
+    ok(parse("mem_signal=sigusr1", &s, &e) && s.mem_signal == SIGUSR1,
+       "by its long name");
+    ok(parse("mem_signal=10", &s, &e) && s.mem_signal == 10, "by its number");
     ok(parse("cpu,,clock=timer", &s, &e) && s.clock == SN_CLOCK_TIMER, "a forced clock");
 }
 
@@ -27,10 +31,21 @@ static void refuses(void)
     static const struct {
         const char *text, *names;
     } rows[] = {
-        {"cpu=0", "'cpu'"},     {"cpu=10001", "'cpu'"},       {"cpu=12x", "'cpu'"},
-        {"cpu= 5", "'cpu'"},    {"cpu=+5", "'cpu'"},          {"path=", "'path'"},
-        {"quiet=1", "'quiet'"}, {"clock=sundial", "'clock'"}, {"cpus=100", "'cpus'"},
-        {"=3", "''"},           {"cpu,mem=-1", "'mem'"},
+        {"cpu=0", "'cpu'"},
+        {"cpu=10001", "'cpu'"},
+        {"cpu=12x", "'cpu'"},
+        {"cpu= 5", "'cpu'"},
+        {"cpu=+5", "'cpu'"},
+        {"path=", "'path'"},
+        {"quiet=1", "'quiet'"},
+        {"clock=sundial", "'clock'"},
+        {"cpus=100", "'cpus'"},
+        {"mem_signal=", "'mem_signal'"},
+        {"mem_signal=KILL", "'mem_signal'"},
+        {"mem_signal=0", "'mem_signal'"},
+        {"mem_signal=12x", "'mem_signal'"},
+        {"=3", "''"},
+        {"cpu,mem=-1", "'mem'"},
     };
     for (size_t i = 0; i < SN_COUNT(rows); i++) {
         struct sn_settings s;
