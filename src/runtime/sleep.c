@@ -68,7 +68,7 @@
 
 /* The same, for calls that wait for a socket with a timeout (SO_RCVTIMEO, SO_SNDTIMEO).
  */
-#define SOCKET_WAITS(X)                                                                  \
+#define RECEIVING_WAITS(X)                                                               \
     X(ssize_t, read, (int fd, void *to, size_t n), (fd, to, n))                          \
     X(ssize_t, __read_chk, (int fd, void *to, size_t n, size_t size), (fd, to, n, size)) \
     X(ssize_t, readv, (int fd, const struct iovec *v, int n), (fd, v, n))                \
@@ -90,8 +90,10 @@
     X(int, accept, (int fd, __SOCKADDR_ARG from, socklen_t *restrict len),               \
       (fd, from, len))                                                                   \
     X(int, accept4, (int fd, __SOCKADDR_ARG from, socklen_t *restrict len, int flags),   \
-      (fd, from, len, flags))                                                            \
-    X(int, connect, (int fd, __CONST_SOCKADDR_ARG to, socklen_t len), (fd, to, len))     \
+      (fd, from, len, flags))
+#define CONNECTING_WAITS(X)                                                              \
+    X(int, connect, (int fd, __CONST_SOCKADDR_ARG to, socklen_t len), (fd, to, len))
+#define SENDING_WAITS(X)                                                                 \
     X(ssize_t, write, (int fd, const void *from, size_t n), (fd, from, n))               \
     X(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))               \
     X(ssize_t, send, (int fd, const void *from, size_t n, int flags),                    \
@@ -130,7 +132,10 @@
 #define ALL(X)                                                                           \
     WAITS(X)                                                                             \
     MS_WAITS(X)                                                                          \
-    TIMED_WAITS(X) SLEEPS(X) SOCKET_WAITS(X) MASKED_WAITS(X) MASKED_MS_WAITS(X)
+    TIMED_WAITS(X)                                                                       \
+    SLEEPS(X)                                                                            \
+    RECEIVING_WAITS(X)                                                                   \
+    SENDING_WAITS(X) CONNECTING_WAITS(X) MASKED_WAITS(X) MASKED_MS_WAITS(X)
 static struct {
     ALL(DECLARE)
     int (*sigsuspend)(const sigset_t *mask);
@@ -278,11 +283,9 @@ void sn_wait_end(bool begun)
         return result;                                                                   \
     }
 
-#define WAIT_IF(condition, type, name, parameters, arguments)                            \
-    FUNCTION(type, name, parameters, bool begun = (condition) && sn_wait_begin();        \
-             type result; CALL(result, REAL(name) arguments, 0); sn_wait_end(begun);)
-#define WAIT(...)        WAIT_IF(true, __VA_ARGS__)
-#define SOCKET_WAIT(...) WAIT_IF(atomic_load(&timeouts), __VA_ARGS__)
+#define WAIT(type, name, parameters, arguments)                                          \
+    FUNCTION(type, name, parameters, bool begun = sn_wait_begin(); type result;          \
+             CALL(result, REAL(name) arguments, 0); sn_wait_end(begun);)
 #define MS_WAIT(type, name, parameters, arguments)                                       \
     FUNCTION(type, name, parameters, bool begun = sn_wait_begin();                       \
              uint64_t end_ns = end_of_ms(ms); type result;                               \
@@ -296,7 +299,39 @@ void sn_wait_end(bool begun)
 WAITS(WAIT)
 MS_WAITS(MS_WAIT)
 TIMED_WAITS(TIMED_WAIT)
-SOCKET_WAITS(SOCKET_WAIT)
+
+/* When a call at a socket began; 0: it need not be known. */
+static uint64_t socket_begin_ns(bool guarded)
+{
+    return guarded && sn_control_enabled() ? sn_clock_ns(CLOCK_MONOTONIC) : 0;
+}
+
+/* Has the socket's own time passed? What is left cannot be told to the call, so that it
+ * may take twice as long, but not for ever where many ask. */
+static bool socket_time_is_up(int fd, int option, uint64_t begin_ns)
+{
+    struct timeval limit = {0};
+    socklen_t len = sizeof limit;
+    if (begin_ns == 0 || getsockopt(fd, SOL_SOCKET, option, &limit, &len) != 0 ||
+        (limit.tv_sec == 0 && limit.tv_usec == 0))
+        return false;
+    return sn_clock_ns(CLOCK_MONOTONIC) - begin_ns >=
+           (uint64_t)limit.tv_sec * 1000000000u + (uint64_t)limit.tv_usec * 1000u;
+}
+
+#define SOCKET_WAIT(option, late, type, name, parameters, arguments)                     \
+    FUNCTION(type, name, parameters, bool guarded = atomic_load(&timeouts);              \
+             bool begun = guarded && sn_wait_begin();                                    \
+             uint64_t begin_ns = socket_begin_ns(guarded); type result; bool up = false; \
+             CALL(result, up ? -1 : REAL(name) arguments,                                \
+                  up = socket_time_is_up(fd, option, begin_ns));                         \
+             if (up) errno = late; sn_wait_end(begun);)
+#define RECEIVING_WAIT(...)  SOCKET_WAIT(SO_RCVTIMEO, EAGAIN, __VA_ARGS__)
+#define SENDING_WAIT(...)    SOCKET_WAIT(SO_SNDTIMEO, EAGAIN, __VA_ARGS__)
+#define CONNECTING_WAIT(...) SOCKET_WAIT(SO_SNDTIMEO, EINPROGRESS, __VA_ARGS__)
+RECEIVING_WAITS(RECEIVING_WAIT)
+SENDING_WAITS(SENDING_WAIT)
+CONNECTING_WAITS(CONNECTING_WAIT)
 
 SN_PUBLIC int clock_nanosleep(clockid_t clock, int flags, const struct timespec *t,
                               struct timespec *left)

@@ -313,8 +313,10 @@ def test_asked_without_end():
         environment = dict(os.environ, LD_PRELOAD=str(LIBRARY), SONDE=f"{settings},path={directory}")
         child = subprocess.Popen(program("polite"), env=environment, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, text=True)
-        answers = 0
+        answers, end = 0, time.monotonic() + 60
         while child.poll() is None:
+            if time.monotonic() > end:
+                child.kill()
             try:
                 answers += speak(f"{directory}/mem.sock", b"stat", 1).startswith(b"ok ")
             except OSError:  # it has not begun, or is at its end
