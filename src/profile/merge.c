@@ -144,8 +144,8 @@ static bool same_location(const struct sn_profile *p, uint32_t i, const void *ke
     const struct sn_location *a = key, *b = &p->locations[i];
     return a->mapping == b->mapping && a->address == b->address &&
            a->folded == b->folded && a->n_lines == b->n_lines &&
-           memcmp(p->lines + a->line0, p->lines + b->line0,
-                  a->n_lines * sizeof *p->lines) == 0;
+           (a->n_lines == 0 || memcmp(p->lines + a->line0, p->lines + b->line0,
+                                      a->n_lines * sizeof *p->lines) == 0);
 }
 
 static bool add_lines(struct merger *m, struct sn_location *x, uint64_t *hash)
