@@ -167,6 +167,9 @@ struct sn_file { /* a file read whole (mapped when it can be, else read) */
 /* "-" is standard input. `limit` bytes at most (0: none). */
 bool sn_file_open(const char *path, size_t limit, struct sn_file *f, struct sn_error *e);
 void sn_file_close(struct sn_file *f);
+/* The first line of a short file, as those of /proc and /sys, cut to `size`; "" if it
+ * cannot be read. Signal-safe. */
+void sn_file_line(const char *path, char *line, size_t size);
 /* Written to a temporary beside `path`, then renamed: whole or not at all. A path that is
  * no regular file (/dev/stdout, a pipe) is written straight. */
 bool sn_file_write(const char *path, const void *data, size_t len, struct sn_error *e);

@@ -64,6 +64,16 @@ void sn_file_close(struct sn_file *f)
     *f = (struct sn_file){0};
 }
 
+void sn_file_line(const char *path, char *line, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, line, size - 1);
+    if (fd >= 0)
+        close(fd);
+    line[n > 0 ? n : 0] = '\0';
+    line[strcspn(line, "\n")] = '\0';
+}
+
 static bool write_all(int fd, const char *path, const char *p, size_t len,
                       struct sn_error *e)
 {

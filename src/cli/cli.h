@@ -135,6 +135,7 @@ struct sn_profile *load_difference(const struct request *r, struct sn_profile *p
 /* Read pprof's words for --symbolize; *skip: no symbols are wanted. */
 bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
                struct sn_error *e);
+bool load_mode_good(const char *mode, struct sn_error *e);
 /* What is said of modules whose names were not found. */
 enum telling { TELL_NOTHING, TELL_MODULES, TELL_ATTEMPTS };
 /* Functions and lines, from the binaries; with progress. `binary` may be NULL. */
@@ -142,6 +143,9 @@ bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
                   enum telling telling, struct sn_error *e);
 /* Is that an ELF file, and so no profile? */
 bool load_is_binary(const char *path);
+/* The first of STEM.pprof, STEM.2.pprof, ... that is free; made, so that two who do this
+ * at once do not choose the same. */
+bool output_hold(const char *stem, char *path, size_t size, struct sn_error *e);
 /* Before the work: a terminal gets nothing binary. */
 bool output_check(const char *path, bool binary, struct sn_error *e);
 /* Whole into `path`, or to standard output if that is NULL or "-". */

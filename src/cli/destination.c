@@ -2,7 +2,6 @@
 #include "run.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,17 +53,7 @@ bool destination_hold(struct destination *d, const char *kind, struct sn_error *
 {
     if (d->path[0] != '\0')
         return true;
-    for (unsigned n = 1; n < 10000; n++) {
-        snprintf(d->path, sizeof d->path, n == 1 ? "%s.pprof" : "%s.%u.pprof", kind, n);
-        int fd = open(d->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0)
-            close(fd);
-        d->held = fd >= 0;
-        if (fd >= 0 || errno != EEXIST)
-            return fd >= 0 || sn_fail(e, d->path, -1, "cannot create: %s; give -o FILE",
-                                      strerror(errno));
-    }
-    return sn_fail(e, d->path, -1, "too many of them; give -o FILE");
+    return d->held = output_hold(kind, d->path, sizeof d->path, e);
 }
 
 void destination_release(const struct destination *d)

@@ -8,7 +8,6 @@
 #include "record/record.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -153,32 +152,14 @@ static bool add_names(const struct sn_attached *a, struct sn_profile *p,
 /* ---- what comes of it -----------------------------------------------------------------
  */
 
-/* mem.PID.pprof, or the first of mem.PID.2.pprof, ... that is free. Made, so that two do
- * not choose the same. */
-static bool choose_name(pid_t pid, char *path, size_t size, struct sn_error *e)
-{
-    for (unsigned n = 1; n < 10000; n++) {
-        char which[16] = "";
-        if (n > 1)
-            snprintf(which, sizeof which, ".%u", n);
-        snprintf(path, size, "mem.%d%s.pprof", (int)pid, which);
-        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0)
-            close(fd);
-        if (fd >= 0 || errno != EEXIST)
-            return fd >= 0 || sn_fail(e, path, -1, "cannot create: %s; give -o FILE",
-                                      strerror(errno));
-    }
-    return sn_fail(e, path, -1, "too many of them; give -o FILE");
-}
-
 static bool write_file(const struct sn_attached *a, const struct sn_profile *p,
                        const char *output, struct sn_error *e)
 {
     struct sn_buf out = {.arena = p->arena};
-    char chosen[64] = "";
+    char stem[32], chosen[64] = "";
+    snprintf(stem, sizeof stem, "mem.%d", (int)a->pid);
     if (!output_profile(p, &out, e) ||
-        (output == NULL && !choose_name(a->pid, chosen, sizeof chosen, e)))
+        (output == NULL && !output_hold(stem, chosen, sizeof chosen, e)))
         return false;
     bool good = output_write(output != NULL ? output : chosen, &out, e);
     if (!good && output == NULL)

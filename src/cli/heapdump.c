@@ -217,11 +217,9 @@ static bool set_output(void *to, const char *name, const char *value, struct sn_
 static bool set_symbolize(void *to, const char *name, const char *value,
                           struct sn_error *e)
 {
-    struct sn_symbolize_options unused = {0};
-    bool skip;
     (void)name;
     ((struct heap_request *)to)->symbolize = value;
-    return load_mode(value, &unused, &skip, e);
+    return load_mode_good(value, e);
 }
 
 static bool set_verbose(void *to, const char *name, const char *value, struct sn_error *e)

@@ -281,6 +281,13 @@ bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
     return true;
 }
 
+bool load_mode_good(const char *mode, struct sn_error *e)
+{
+    struct sn_symbolize_options unused = {0};
+    bool skip = false;
+    return load_mode(mode, &unused, &skip, e);
+}
+
 /* PPROF_BINARY_PATH, cut at its colons into `room`; default $HOME/pprof/binaries. */
 static const char *const *search_path(struct sn_arena *a, const char *dirs[MAX_DIRS + 1])
 {

@@ -3,6 +3,7 @@
 #include "wire/wire.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 static bool write_stdout(const struct sn_buf *b, struct sn_error *e)
@@ -47,4 +48,18 @@ bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_er
     if (plain.failed)
         return sn_fail(e, NULL, -1, "out of memory");
     return sn_gzip_deflate(plain.data, plain.len, out, e);
+}
+
+bool output_hold(const char *stem, char *path, size_t size, struct sn_error *e)
+{
+    for (unsigned n = 1; n < 10000; n++) {
+        snprintf(path, size, n == 1 ? "%s.pprof" : "%s.%u.pprof", stem, n);
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0)
+            close(fd);
+        if (fd >= 0 || errno != EEXIST)
+            return fd >= 0 || sn_fail(e, path, -1, "cannot create: %s; give -o FILE",
+                                      strerror(errno));
+    }
+    return sn_fail(e, path, -1, "too many of them; give -o FILE");
 }

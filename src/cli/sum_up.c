@@ -5,19 +5,6 @@
 #define ROWS  10
 #define SITES 5
 
-static void SN_PRINTF(2, 3) comment(struct sn_profile *p, const char *fmt, ...)
-{
-    char text[160];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    uint32_t id = sn_strtab_add(p->strings, text);
-    uint32_t *c = SN_PUSH(p->arena, p->comments, p->n_comments, p->cap_comments);
-    if (c != NULL)
-        *c = id;
-}
-
 /* All images as one. */
 static struct sn_recorded total(const struct batch *b)
 {
@@ -71,11 +58,11 @@ static void comment_cpu(struct sn_profile *p, const struct batch *b)
 {
     struct sn_recorded all = total(b);
     p->n_comments = 0;
-    comment(p, "clock: %s, %llu Hz", all.clock, rate_hz(&all));
-    comment(p, "samples: %llu, lost: %llu, truncated: %llu",
-            (unsigned long long)all.samples, (unsigned long long)all.lost,
-            (unsigned long long)all.truncated);
-    comment(p, "merged: %u programs", b->n);
+    sn_profile_comment(p, "clock: %s, %llu Hz", all.clock, rate_hz(&all));
+    sn_profile_comment(p, "samples: %llu, lost: %llu, truncated: %llu",
+                       (unsigned long long)all.samples, (unsigned long long)all.lost,
+                       (unsigned long long)all.truncated);
+    sn_profile_comment(p, "merged: %u programs", b->n);
 }
 
 static bool tables_cpu(struct sn_profile *p, const struct batch *b, struct sn_buf *out,
@@ -197,18 +184,21 @@ static void comment_heap(struct sn_profile *p, const struct batch *b)
     struct heap all = heap_of(b);
     p->n_comments = 0;
     if (b->v[0].exact)
-        comment(p, "heap: exact");
+        sn_profile_comment(p, "heap: exact");
     else
-        comment(p, "heap: sampled every %llu bytes", (unsigned long long)b->v[0].period);
-    comment(p, "allocations: %llu, frees: %llu, peaks: %llu bytes in %llu blocks",
-            (unsigned long long)all.sums.alloc.objects,
-            (unsigned long long)all.sums.frees, (unsigned long long)all.sums.peak.bytes,
-            (unsigned long long)all.sums.peak.objects);
+        sn_profile_comment(p, "heap: sampled every %llu bytes",
+                           (unsigned long long)b->v[0].period);
+    sn_profile_comment(
+        p, "allocations: %llu, frees: %llu, peaks: %llu bytes in %llu blocks",
+        (unsigned long long)all.sums.alloc.objects, (unsigned long long)all.sums.frees,
+        (unsigned long long)all.sums.peak.bytes,
+        (unsigned long long)all.sums.peak.objects);
     if (b->v[0].exact)
-        comment(p, "leaked: %llu bytes in %llu blocks; not known of %u programs",
-                (unsigned long long)all.sums.leaked.bytes,
-                (unsigned long long)all.sums.leaked.objects, all.unknown);
-    comment(p, "merged: %u programs", b->n);
+        sn_profile_comment(p,
+                           "leaked: %llu bytes in %llu blocks; not known of %u programs",
+                           (unsigned long long)all.sums.leaked.bytes,
+                           (unsigned long long)all.sums.leaked.objects, all.unknown);
+    sn_profile_comment(p, "merged: %u programs", b->n);
 }
 
 /* The sites first: the other table leaves lines out of the profile. */

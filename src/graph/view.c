@@ -244,11 +244,7 @@ static bool add_comment(struct sn_view *v)
     struct sn_profile *p = v->p;
     if (v->o.add_comment == NULL || *v->o.add_comment == '\0')
         return true;
-    uint32_t id = sn_strtab_add(p->strings, v->o.add_comment);
-    uint32_t *c = SN_PUSH(p->arena, p->comments, p->n_comments, p->cap_comments);
-    if (c != NULL)
-        *c = id;
-    return c != NULL;
+    return sn_profile_comment(p, "%s", v->o.add_comment);
 }
 
 static bool describe(struct sn_view *v, struct sn_error *e)

@@ -40,6 +40,20 @@ static const char *check_names(const struct sn_profile *p)
     return NULL;
 }
 
+bool sn_profile_comment(struct sn_profile *p, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    struct sn_buf line = {.arena = p->arena};
+    sn_buf_vprintf(&line, fmt, ap);
+    va_end(ap);
+    uint32_t id = line.failed ? 0 : sn_strtab_add(p->strings, line.data);
+    uint32_t *c = SN_PUSH(p->arena, p->comments, p->n_comments, p->cap_comments);
+    if (c != NULL)
+        *c = id;
+    return c != NULL && !line.failed;
+}
+
 static const char *check_samples(const struct sn_profile *p)
 {
     if ((uint64_t)p->n_values != (uint64_t)p->n_samples * p->n_types)

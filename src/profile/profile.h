@@ -91,6 +91,9 @@ static inline const char *sn_profile_str(const struct sn_profile *p, uint32_t id
     return sn_strtab_get(p->strings, id);
 }
 
+/* Append a comment. False: out of memory, which the arena then says too. */
+bool sn_profile_comment(struct sn_profile *p, const char *fmt, ...) SN_PRINTF(2, 3);
+
 /* Decode an uncompressed message. Whatever it returns has passed sn_profile_check.
  * `where` names the file in errors. NULL on error. Locations, functions and mappings that
  * are not referenced are kept; ids in the file become indices in file order. */
@@ -269,6 +272,12 @@ static inline uint64_t *sn_spool_pcs(const struct sn_spool_header *h,
 #define SN_SPOOL_AT_ENTRIES (SN_SPOOL_AT_BUCKETS + SN_SPOOL_BUCKETS * sizeof(uint32_t))
 
 bool sn_spool_is(const void *data, size_t len);
+/* Does the path end as a spool's does? */
+static inline bool sn_spool_is_name(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 6 && strcmp(path + n - 6, ".spool") == 0;
+}
 /*
  * Turn a spool (trusting nothing in it: every offset and count is checked, chains are
  * bounded) into a profile; labels thread (name) and thread_id; comments that say clock,

@@ -63,7 +63,6 @@ struct sn_sample *sn_spool_add_sample(struct sn_spool_reader *r,
                                       const struct sn_spool_entry *x, const int64_t *v);
 /* To the sample that was added last. */
 bool sn_spool_add_label(struct sn_profile *p, struct sn_label label);
-void sn_spool_comment(struct sn_spool_reader *r, const char *fmt, ...) SN_PRINTF(2, 3);
 /* "why: n", unless n is 0. */
 void sn_spool_comment_loss(struct sn_spool_reader *r, const char *why, uint64_t n);
 void sn_spool_comment_cut(struct sn_spool_reader *r, const uint64_t *truncated);

@@ -227,24 +227,10 @@ static bool read_entries(struct sn_spool_reader *r)
 /* ---- what is said of the whole
  * ---------------------------------------------------------------- */
 
-void sn_spool_comment(struct sn_spool_reader *r, const char *fmt, ...)
-{
-    struct sn_profile *p = r->p;
-    char line[256];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(line, sizeof line, fmt, ap);
-    va_end(ap);
-    uint32_t id = sn_strtab_add(p->strings, line);
-    uint32_t *c = SN_PUSH(p->arena, p->comments, p->n_comments, p->cap_comments);
-    if (c != NULL)
-        *c = id;
-}
-
 void sn_spool_comment_loss(struct sn_spool_reader *r, const char *why, uint64_t n)
 {
     if (n > 0)
-        sn_spool_comment(r, "%s: %llu", why, (unsigned long long)n);
+        sn_profile_comment(r->p, "%s: %llu", why, (unsigned long long)n);
 }
 
 void sn_spool_comment_cut(struct sn_spool_reader *r, const uint64_t *truncated)
@@ -270,9 +256,10 @@ static void add_comments(struct sn_spool_reader *r)
     kinds[r->h->kind]->add_comments(r);
     sn_spool_comment_loss(r, "entries that could not be read", r->skipped);
     if (r->goes_on)
-        sn_spool_comment(r, "written while the program ran");
+        sn_profile_comment(r->p, "written while the program ran");
     else if (r->h->state != 2)
-        sn_spool_comment(r, "the program was killed or replaced while it was recorded");
+        sn_profile_comment(r->p,
+                           "the program was killed or replaced while it was recorded");
 }
 
 static uint64_t now_ns(void)

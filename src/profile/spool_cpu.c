@@ -28,14 +28,14 @@ static bool add_entry(struct sn_spool_reader *r, const struct sn_spool_entry *x)
 static void add_comments(struct sn_spool_reader *r)
 {
     const struct sn_spool_header *h = r->h;
-    sn_spool_comment(r, "clock: %.*s, %llu Hz", (int)sizeof h->clock - 1, h->clock,
-                     (unsigned long long)(1000000000u / h->period));
+    sn_profile_comment(r->p, "clock: %.*s, %llu Hz", (int)sizeof h->clock - 1, h->clock,
+                       (unsigned long long)(1000000000u / h->period));
     uint64_t lost = h->dropped[SN_DROP_FULL] + h->dropped[SN_DROP_MISSED], cut = 0;
     for (size_t i = 1; i < SN_COUNT(h->truncated); i++)
         cut += h->truncated[i];
-    sn_spool_comment(r, "samples: %llu, lost: %llu, truncated: %llu",
-                     (unsigned long long)h->samples, (unsigned long long)lost,
-                     (unsigned long long)cut);
+    sn_profile_comment(r->p, "samples: %llu, lost: %llu, truncated: %llu",
+                       (unsigned long long)h->samples, (unsigned long long)lost,
+                       (unsigned long long)cut);
     sn_spool_comment_loss(r, "lost, the spool was full", h->dropped[SN_DROP_FULL]);
     sn_spool_comment_loss(r,
                           "lost, the thread's signal was blocked or had no room on its "

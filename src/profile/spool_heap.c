@@ -199,13 +199,14 @@ static void add_leaks(struct sn_spool_reader *r)
     struct sn_heap_amount reachable = less(live, leaked);
     const char *unknown = sn_spool_leaks_unknown(r->h->leaks);
     if (unknown == NULL)
-        sn_spool_comment(r,
-                         "leaked: %llu bytes in %llu blocks, still reachable: %llu bytes "
-                         "in %llu blocks",
-                         shown(r, leaked.bytes), shown(r, leaked.objects),
-                         shown(r, reachable.bytes), shown(r, reachable.objects));
+        sn_profile_comment(
+            r->p,
+            "leaked: %llu bytes in %llu blocks, still reachable: %llu bytes "
+            "in %llu blocks",
+            shown(r, leaked.bytes), shown(r, leaked.objects), shown(r, reachable.bytes),
+            shown(r, reachable.objects));
     else
-        sn_spool_comment(r, "leaked: not known, %s", unknown);
+        sn_profile_comment(r->p, "leaked: not known, %s", unknown);
 }
 
 static void add_comments(struct sn_spool_reader *r)
@@ -213,15 +214,16 @@ static void add_comments(struct sn_spool_reader *r)
     const struct sn_spool_header *h = r->h;
     const struct sn_heap_amount *all = r->sums->families;
     if (is_exact(r))
-        sn_spool_comment(r, "heap: exact");
+        sn_profile_comment(r->p, "heap: exact");
     else
-        sn_spool_comment(r, "heap: sampled every %llu bytes",
-                         (unsigned long long)h->period);
+        sn_profile_comment(r->p, "heap: sampled every %llu bytes",
+                           (unsigned long long)h->period);
     if (h->mappings != 0)
-        sn_spool_comment(r, "mappings are counted as blocks");
-    sn_spool_comment(r, "allocations: %llu, frees: %llu, peak: %llu bytes in %llu blocks",
-                     shown(r, all[ALLOC].objects), shown(r, r->sums->frees),
-                     shown(r, all[PEAK].bytes), shown(r, all[PEAK].objects));
+        sn_profile_comment(r->p, "mappings are counted as blocks");
+    sn_profile_comment(r->p,
+                       "allocations: %llu, frees: %llu, peak: %llu bytes in %llu blocks",
+                       shown(r, all[ALLOC].objects), shown(r, r->sums->frees),
+                       shown(r, all[PEAK].bytes), shown(r, all[PEAK].objects));
     if (is_exact(r))
         add_leaks(r);
     sn_spool_comment_loss(r, "blocks not recorded, the spool was full",

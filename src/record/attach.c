@@ -35,12 +35,7 @@ static void read_name(pid_t pid, char *name, size_t size)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, name, size - 1);
-    if (fd >= 0)
-        close(fd);
-    name[n > 0 ? n : 0] = '\0';
-    name[strcspn(name, "\n")] = '\0';
+    sn_file_line(path, name, size);
 }
 
 static bool refuse_other(pid_t pid, struct sn_error *e)
@@ -100,7 +95,7 @@ static void look_at(char *line, struct found *f)
         path[strlen(path) - strlen(deleted)] = '\0';
     const char *base = strrchr(path, '/') + 1;
     f->library |= strncmp(base, "libsonde.so", 11) == 0;
-    if (permissions[3] != 's' || !ends_in(base, ".spool"))
+    if (permissions[3] != 's' || !sn_spool_is_name(base))
         return;
     f->cpu |= strncmp(base, "cpu.", 4) == 0;
     if (strncmp(base, "mem.", 4) != 0 || strlen(path) >= sizeof f->spool)

@@ -213,16 +213,10 @@ struct sn_recorded *sn_record_images(const struct sn_record *r, enum sn_spool_ki
 /* ---- the directory --------------------------------------------------------------------
  */
 
-static bool is_spool_name(const char *name)
-{
-    size_t n = strlen(name);
-    return n > 6 && strcmp(name + n - 6, ".spool") == 0;
-}
-
 static bool add_all(struct sn_record *r, DIR *dir, struct sn_error *e)
 {
     for (struct dirent *d; (d = readdir(dir)) != NULL;) {
-        if (!is_spool_name(d->d_name))
+        if (!sn_spool_is_name(d->d_name))
             continue;
         char *path = sn_arena_printf(r->arena, "%s/%s", r->dir, d->d_name);
         if (path == NULL)

@@ -132,13 +132,9 @@ static __attribute__((noinline)) int dump(int fd)
     return w.error;
 }
 
-bool sn_heap_dump(const char *path, struct sn_error *e)
+static bool dump_to(const char *path, struct sn_error *e)
 {
     char temporary[PATH_MAX];
-    if (!sn_recording_here() || !sn_heap_is_exact())
-        return sn_fail(e, NULL, -1,
-                       "only a program that records its heap exactly (mem=exact) knows "
-                       "all its blocks");
     if (snprintf(temporary, sizeof temporary, "%s.%d.tmp", path, (int)getpid()) >=
         (int)sizeof temporary)
         return sn_fail(e, path, -1, "name too long");
@@ -154,4 +150,17 @@ bool sn_heap_dump(const char *path, struct sn_error *e)
         return true;
     unlink(temporary);
     return sn_fail(e, path, -1, "cannot write the heap dump: %s", strerror(error));
+}
+
+bool sn_heap_dump(const char *path, struct sn_error *e)
+{
+    bool recorded = sn_recording_look();
+    bool good = recorded && sn_heap_is_exact()
+                    ? dump_to(path, e)
+                    : sn_fail(e, NULL, -1,
+                              "only a program that records its heap exactly (mem=exact) "
+                              "knows all its blocks");
+    if (recorded)
+        sn_recording_looked();
+    return good;
 }

@@ -11,8 +11,8 @@
  *
  * Invariants: a block is in live.c exactly while its allocation is counted and its end is
  * not; what is on the way (between `busy` and not) is one thread's. A signal's handler
- * may allocate and free on top of that: what it allocates is not recorded (and counted as
- * such), what it frees is freed when the work below is done.
+ * may allocate and free on top of that: what it allocates is known to be there but not
+ * counted (and told as such), what it frees is freed when the work below is done.
  *
  * The highest heap is kept a stack without ever going over all of them: each rise of the
  * whole to a new height begins an epoch, and an entry that changes first takes what it
@@ -23,7 +23,6 @@
 #include "runtime/runtime.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
@@ -282,13 +281,10 @@ static uint64_t now_ticks(void)
 
 static void learn_ticks(void)
 {
-    char name[16] = "";
-    int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
-                  O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && read(fd, name, sizeof name - 1) > 0)
-        ticks_steady = strncmp(name, "tsc", 3) == 0;
-    if (fd >= 0)
-        close(fd);
+    char name[16];
+    sn_file_line("/sys/devices/system/clocksource/clocksource0/current_clocksource", name,
+                 sizeof name);
+    ticks_steady = strcmp(name, "tsc") == 0;
     ns_per_tick = 1;
     if (!ticks_steady)
         return;

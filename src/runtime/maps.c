@@ -223,14 +223,9 @@ SN_PUBLIC void *sn_mmap(void *p, size_t size, int protection, int flags, int fd,
                         : real_mmap(p, size, protection, flags, fd, offset);
 }
 
+/* Offsets are of 64 bits either way. */
 SN_PUBLIC void *sn_mmap64(void *p, size_t size, int protection, int flags, int fd,
-                          off_t offset) __asm__("mmap64");
-SN_PUBLIC void *sn_mmap64(void *p, size_t size, int protection, int flags, int fd,
-                          off_t offset)
-{
-    return sn_heap_on() ? map(p, size, protection, flags, fd, offset, CALLER)
-                        : real_mmap(p, size, protection, flags, fd, offset);
-}
+                          off_t offset) __asm__("mmap64") __attribute__((alias("mmap")));
 
 SN_PUBLIC int munmap(void *p, size_t size)
 {

@@ -441,18 +441,12 @@ struct mapping {
     const char *name; /* "" if none */
 };
 
-static bool is_spool(const char *name)
-{
-    size_t n = strlen(name);
-    return n > 6 && strcmp(name + n - 6, ".spool") == 0;
-}
-
 static void scan_mapping(struct sn_reach *r, const struct mapping *m, uintptr_t frame,
                          bool behind_data)
 {
     uintptr_t lo = m->lo, sp = stack_in(r, frame, m->lo, m->hi);
     r->starts_only = false;
-    if (m->permissions[1] != 'w' || is_spool(m->name))
+    if (m->permissions[1] != 'w' || sn_spool_is_name(m->name))
         return;
     if (strcmp(m->name, "[heap]") == 0 && sn_heap_knows_all())
         return;

@@ -331,6 +331,8 @@ bool sn_recording_stop(bool dying, struct sn_error *e)
     if (!atomic_compare_exchange_strong(&recorded, &here, 0))
         return true;
     sn_control_stop();
+    if (!dying)
+        nobody_looks(); /* a dump holds the world: the heap's scan does not begin on it */
     for (size_t i = 0; i < SN_COUNT(engines); i++) /* the clock before the heap's scan */
         if (engines[i].table->header != NULL)
             engines[i].stop(dying);

@@ -22,12 +22,7 @@ void sn_thread_name(pid_t tid, char *name, size_t size)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/self/task/%d/comm", (int)tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, name, size - 1);
-    if (fd >= 0)
-        close(fd);
-    name[n > 0 ? n : 0] = '\0';
-    name[strcspn(name, "\n")] = '\0';
+    sn_file_line(path, name, size);
 }
 
 /* Not by opendir, which calls malloc: in a fork's child it may not be ready. */
