@@ -111,10 +111,13 @@ print(len(re.sub('1', 'one', json.dumps([{'k%d' % i: [i]} for i in range(3000)])
     leaks_of("python3, all by malloc", [PYTHON, "-c", script], PYTHONMALLOC="malloc")
     planted = """import ctypes
 libc = ctypes.CDLL(None)
-for _ in range(100): libc.malloc(1001)"""  # an int that is cut to 32 bits
+libc.malloc.restype = None
+for _ in range(100): libc.malloc(2001)"""
     run = leaks_of("python3, a hundred planted", [PYTHON, "-c", planted])
-    found = run.heap.total("leaked_objects", lambda _, labels: labels["bytes"] == 1001)
-    ok(98 <= found <= 100, f"python3: {found} of a hundred are found")
+    found = run.heap.total("leaked_objects", lambda _, labels: labels["bytes"] == 1 << 11)
+    # Python is not position independent: its heap lies where 32-bit numbers point, and where
+    # it lies is random. One such number in the whole program keeps a block alive.
+    ok(95 <= found <= 100, f"python3: {found} of a hundred are found")
 
 
 def serve_redis(prefix, env, directory):
