@@ -18,6 +18,9 @@
 extern "C" {
 #endif
 
+/* On which side of a block the fence stands: behind its end, or before its beginning. */
+enum sonde_efence { SONDE_EFENCE_OFF, SONDE_EFENCE_RIGHT, SONDE_EFENCE_LEFT };
+
 /*
  * Zero means the default for every field. A kind that this library cannot record is
  * refused (ENOTSUP), never ignored. Fields are only ever added, at the end; a program
@@ -46,6 +49,22 @@ struct sonde_config {
      * gets by mmap or mremap, other than PROT_NONE. Each is recorded, also where blocks
      * are sampled; one that munmap cuts in two is two. They are never leaked. */
     bool mem_mmap;
+
+    /* Tracers: lines of text as GODEBUG's of Go; libsonde(3) has their grammar. They can
+     * be combined, with one another and with profiles. */
+    unsigned schedtrace_ms;   /* a line on the scheduler so often; 0: none */
+    bool scheddetail;         /* with a line for each CPU and each thread */
+    bool allocfreetrace;      /* every allocation and free, with its stack */
+    enum sonde_efence efence; /* each block on pages of its own, beside one that faults */
+    unsigned gctrace;         /* 1: a line a collection; 2: in its phases */
+    bool gcdead;              /* what is dead is overwritten */
+    /* What free and realloc are given is checked: 1; -1: it is not; 2: and nothing may
+     * point to what was freed. 0: as 1 where the tracers know all blocks. */
+    int invalidptr;
+    bool scavenge; /* memory is given back to the system, and how much is told */
+    /* The lines are appended to this file, %p in its name stands for the process's id.
+     * NULL or "": they go to standard error. */
+    const char *trace_path;
 };
 
 struct sonde;

@@ -10,7 +10,7 @@ ALLOWED = {
     "profile": "wire base",
     "unwind": "base",
     "runtime": "unwind profile wire base",
-    "trace": "runtime unwind base",
+    "trace": "runtime unwind profile base",
     "formats": "profile wire base",
     "object": "base",
     "symbolize": "object profile base",

@@ -1,6 +1,7 @@
 /* run.c: `sonde run`: refuse what cannot be recorded, run the rest, end as it ended. */
 #include "run.h"
 #include "object/object.h"
+#include "runtime/runtime.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -65,11 +66,52 @@ static bool set_help(void *to, const char *name, const char *value, struct sn_er
     return args_bool(name, value, &((struct run_request *)to)->help, e);
 }
 
+/* The tracers: an option is the key of SONDE of the same name. */
+static bool set_tracer(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    struct tracer_keys *keys = &((struct run_request *)to)->tracers;
+    struct sn_settings checked = {0};
+    struct sn_error bad = {.offset = -1};
+    char key[PATH_MAX + 64];
+    bool on;
+    if (args_bool(name, value, &on, NULL) && strlen(value) > 1) /* of a switch */
+        value = on ? "" : "0";
+    snprintf(key, sizeof key, "%s%s%s", strcmp(name, "trace") == 0 ? "trace_path" : name,
+             *value != '\0' ? "=" : "", value);
+    if (strchr(value, ',') != NULL)
+        return sn_fail(e, NULL, -1, "option '--%s': no comma can be in '%s'", name,
+                       value);
+    if (!sn_settings_parse(&checked, key, &bad))
+        return sn_fail(e, NULL, -1, "option '--%s': %s", name, bad.what);
+    keys->any |= strcmp(value, "0") != 0 && strcmp(name, "trace") != 0;
+    size_t used = strlen(keys->text);
+    int n = snprintf(keys->text + used, sizeof keys->text - used, ",%s", key);
+    return n < (int)(sizeof keys->text - used) ||
+           sn_fail(e, NULL, -1, "option '--%s': too long", name);
+}
+
 static const struct flag flags[] = {
     {"cpu", FLAG_MAYBE, "HZ",
      "CPU time, HZ samples a second of each thread (100); the default", set_cpu},
     {"mem", FLAG_MAYBE, "RATE|exact",
      "the heap, a sample every RATE bytes (524288), or every block", set_mem},
+    {"schedtrace", FLAG_MAYBE, "MS", "a line on the scheduler every MS (1000)",
+     set_tracer},
+    {"scheddetail", FLAG_SWITCH, NULL, "... with a line for each CPU and thread",
+     set_tracer},
+    {"gctrace", FLAG_MAYBE, "N", "a line for each collection; 2: for each of its phases",
+     set_tracer},
+    {"scavenge", FLAG_SWITCH, NULL, "give memory back to the system, and tell how much",
+     set_tracer},
+    {"allocfreetrace", FLAG_SWITCH, NULL, "each allocation and free, with its stack",
+     set_tracer},
+    {"efence", FLAG_MAYBE, "left",
+     "stop at the first access beyond a block, or of a freed one", set_tracer},
+    {"invalidptr", FLAG_MAYBE, "N",
+     "stop at a bad free; 2: also find pointers to what is freed", set_tracer},
+    {"gcdead", FLAG_SWITCH, NULL, "overwrite what is dead", set_tracer},
+    {"trace", FLAG_VALUE, "FILE", "the tracers' lines go there, not to standard error",
+     set_tracer},
     {"output", FLAG_VALUE, "FILE|DIR", "where the profile goes (also -o)", set_output},
     {"o", FLAG_VALUE, "FILE|DIR", NULL, set_output},
     {"merge", FLAG_SWITCH, NULL, "all processes in one profile", set_merge},
@@ -154,7 +196,8 @@ static int record(struct sn_record *record, const struct sn_record_plan *plan,
         return say_error(e) << 8; /* as waitpid has it */
     h->main_pid = sn_record_main_pid(record);
     h->record = record;
-    bool good = sn_record_collect(record, &skipped) && run_deliver(h, r, e);
+    bool good = (!plan->cpu && !plan->mem) ||
+                (sn_record_collect(record, &skipped) && run_deliver(h, r, e));
     if (skipped.what[0] != '\0')
         say_error(&skipped);
     if (!good) {
@@ -181,6 +224,7 @@ static int record_program(const struct run_request *r, char **argv)
                                   .mem = r->mem,
                                   .cpu_hz = r->cpu_hz,
                                   .mem_rate = r->mem_rate,
+                                  .tracers = r->tracers.text,
                                   .mem_exact = r->mem_exact};
     struct sn_record *dir = NULL;
     if (!sn_record_find_program(argv[0], program, &e) || !can_record(program, &e) ||
@@ -207,7 +251,7 @@ int run_main(const struct command *self, int argc, char **argv)
         sn_fail(&e, NULL, -1, "run: give a program");
         return say_usage(self->name, &e);
     }
-    r.cpu |= !r.mem;
+    r.cpu |= !r.mem && !r.tracers.any;
     if (!destination_fits(&r, &e))
         return say_usage(self->name, &e);
     argv[n] = NULL; /* args_parse moved the words to the front */

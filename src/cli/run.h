@@ -11,6 +11,10 @@ struct run_request {
     unsigned cpu_hz, mem_rate; /* 0: the library's default */
     const char *output;
     bool merge, quiet, help;
+    struct tracer_keys { /* of SONDE, as "schedtrace=1000,efence" */
+        char text[2 * PATH_MAX];
+        bool any; /* is on */
+    } tracers;
 };
 
 /* ---- destination.c --------------------------------------------------------------------

@@ -30,6 +30,7 @@ struct sn_record_plan {
     unsigned cpu_hz;     /* 0: the library's default */
     unsigned mem_rate;   /* bytes; 0: the library's default */
     bool mem_exact;
+    const char *tracers; /* keys of SONDE for them, each behind a comma; "": none */
 };
 
 /* One kind of one program image: a process has one more after each exec. */

@@ -97,7 +97,7 @@ static char *keys_of(struct sn_record *r, const struct sn_record_plan *plan)
         sn_buf_puts(&keys, "=exact");
     else if (plan->mem && plan->mem_rate > 0)
         sn_buf_printf(&keys, "=%u", plan->mem_rate);
-    sn_buf_printf(&keys, ",path=%s,quiet,spool", r->dir);
+    sn_buf_printf(&keys, "%s,path=%s,quiet,spool", plan->tracers, r->dir);
     return keys.failed ? NULL : keys.data;
 }
 

@@ -48,8 +48,13 @@ static int own_fd(unsigned first, unsigned last)
 {
     if (last < (unsigned)atomic_load(&lowest_fd))
         return -1;
-    int clock = sn_clock_fd(first, last), control = sn_control_fd(first, last);
-    return clock < 0 || (control >= 0 && control < clock) ? control : clock;
+    const int each[] = {sn_clock_fd(first, last), sn_control_fd(first, last),
+                        sn_trace_fd(first, last)};
+    int lowest = -1;
+    for (size_t i = 0; i < SN_COUNT(each); i++)
+        if (each[i] >= 0 && (lowest < 0 || each[i] < lowest))
+            lowest = each[i];
+    return lowest;
 }
 
 SN_PUBLIC int close(int fd)

@@ -94,6 +94,86 @@ static bool set_spool(struct sn_settings *s, const char *value)
     return set_flag(&s->spool, value);
 }
 
+/* ---- Go's knobs: NAME, or NAME=N as in GODEBUG ----------------------------------------
+ */
+
+/* The number, `bare` where there is none; false: it is more than `most`, or no number. */
+static bool read_level(const char *value, unsigned bare, unsigned most, unsigned *level)
+{
+    char *end;
+    *level = bare;
+    if (*value == '\0')
+        return true;
+    unsigned long n = strtoul(value, &end, 10);
+    *level = (unsigned)n;
+    return isdigit((unsigned char)*value) && *end == '\0' && n <= most;
+}
+
+static bool set_switch(bool *on, const char *value)
+{
+    unsigned level;
+    bool good = read_level(value, 1, 1, &level);
+    *on = level == 1;
+    return good;
+}
+
+static bool set_schedtrace(struct sn_settings *s, const char *value)
+{
+    return read_level(value, 1000, SN_SCHEDTRACE_MS_MAX, &s->trace.schedtrace_ms);
+}
+
+static bool set_scheddetail(struct sn_settings *s, const char *value)
+{
+    return set_switch(&s->trace.scheddetail, value);
+}
+
+static bool set_allocfreetrace(struct sn_settings *s, const char *value)
+{
+    return set_switch(&s->trace.allocfreetrace, value);
+}
+
+static bool set_efence(struct sn_settings *s, const char *value)
+{
+    static const char *const sides[] = {"0", "right", "left"};
+    bool on = *value == '\0' || strcmp(value, "1") == 0;
+    s->trace.efence = SN_EFENCE_RIGHT;
+    for (size_t i = 0; !on && i < SN_COUNT(sides); i++)
+        if (strcmp(value, sides[i]) == 0) {
+            s->trace.efence = i;
+            on = true;
+        }
+    return on;
+}
+
+static bool set_gctrace(struct sn_settings *s, const char *value)
+{
+    return read_level(value, 1, 2, &s->trace.gctrace);
+}
+
+static bool set_gcdead(struct sn_settings *s, const char *value)
+{
+    return set_switch(&s->trace.gcdead, value);
+}
+
+static bool set_invalidptr(struct sn_settings *s, const char *value)
+{
+    unsigned level;
+    bool good = read_level(value, 1, 2, &level);
+    s->trace.invalidptr = SN_INVALIDPTR_OFF + level;
+    return good;
+}
+
+static bool set_scavenge(struct sn_settings *s, const char *value)
+{
+    return set_switch(&s->trace.scavenge, value);
+}
+
+static bool set_trace_path(struct sn_settings *s, const char *value)
+{
+    int n = snprintf(s->trace.path, sizeof s->trace.path, "%s", value);
+    return *value != '\0' && n < (int)sizeof s->trace.path;
+}
+
 const char *const sn_clock_names[] = {"perf", "perf-user", "timer"};
 
 static bool set_clock(struct sn_settings *s, const char *value)
@@ -119,6 +199,15 @@ static const struct {
     {"sigterm_hook", "no value", set_sigterm},
     {"spool", "no value", set_spool},
     {"clock", "perf, perf-user or timer", set_clock},
+    {"schedtrace", "milliseconds between two lines", set_schedtrace},
+    {"scheddetail", "0 or 1", set_scheddetail},
+    {"allocfreetrace", "0 or 1", set_allocfreetrace},
+    {"efence", "0, 1, right or left", set_efence},
+    {"gctrace", "0, 1 or 2", set_gctrace},
+    {"gcdead", "0 or 1", set_gcdead},
+    {"invalidptr", "0, 1 or 2", set_invalidptr},
+    {"scavenge", "0 or 1", set_scavenge},
+    {"trace_path", "a file's name", set_trace_path},
 };
 
 static bool set_key(struct sn_settings *s, const char *key, const char *value,

@@ -107,6 +107,12 @@ static bool is_watched(void)
     return sn_tick_enabled() || sn_heap_on() || thinks_blocked != 0;
 }
 
+int sn_real_thread(pthread_t *thread, const pthread_attr_t *attr,
+                   void *(*function)(void *))
+{
+    return REAL(pthread_create)(thread, attr, function, NULL);
+}
+
 SN_PUBLIC int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
                              void *(*function)(void *), void *argument)
 {

@@ -18,22 +18,20 @@
 #include <stdlib.h>
 
 #define REALS(X)                                                                         \
-    X(void *, malloc, (size_t))                                                          \
-    X(void *, calloc, (size_t, size_t))                                                  \
-    X(void *, realloc, (void *, size_t))                                                 \
-    X(void, free, (void *))                                                              \
-    X(int, posix_memalign, (void **, size_t, size_t))                                    \
-    X(void *, aligned_alloc, (size_t, size_t))                                           \
-    X(void *, memalign, (size_t, size_t))                                                \
-    X(void *, valloc, (size_t))                                                          \
-    X(void *, pvalloc, (size_t))                                                         \
-    X(size_t, malloc_usable_size, (void *))
+    X(malloc)                                                                            \
+    X(calloc)                                                                            \
+    X(realloc)                                                                           \
+    X(free)                                                                              \
+    X(posix_memalign)                                                                    \
+    X(aligned_alloc)                                                                     \
+    X(memalign)                                                                          \
+    X(valloc)                                                                            \
+    X(pvalloc)                                                                           \
+    X(malloc_usable_size)
 
-#define DECLARE(type, name, parameters) type(*name) parameters;
-static struct {
-    REALS(DECLARE)
-} real;
+static struct sn_allocator real; /* or what a tracer has put before it */
 
+#define ENTRY       SN_PUBLIC SN_MALLOC_ENTRY
 #define CALLER      __builtin_return_address(0)
 
 /* ---- before the real ones are known ---------------------------------------------------
@@ -70,7 +68,7 @@ static size_t first_size(const void *p)
 /* Looking them up may allocate: the functions below see to that. */
 void sn_malloc_bind(void)
 {
-#define BIND(type, name, parameters) *(void **)&real.name = dlsym(RTLD_NEXT, #name);
+#define BIND(name) *(void **)&real.name = dlsym(RTLD_NEXT, #name);
     REALS(BIND)
 }
 
@@ -161,6 +159,26 @@ void sn_real_free(void *p)
     real.free(p);
 }
 
+/* One by one: a call between two of them meets functions that know each other's blocks.
+ */
+void sn_malloc_replace(const struct sn_allocator *by, struct sn_allocator *old)
+{
+    (void)READY();
+    if (old != NULL)
+        *old = real;
+    if (by == NULL)
+        return;
+#define STORE(name) __atomic_store_n(&real.name, by->name, __ATOMIC_RELEASE);
+    REALS(STORE)
+}
+
+extern const char __start_sn_malloc[], __stop_sn_malloc[]; /* the linker's */
+
+bool sn_malloc_is_entry(uintptr_t pc)
+{
+    return pc >= (uintptr_t)__start_sn_malloc && pc < (uintptr_t)__stop_sn_malloc;
+}
+
 /* ---- the functions --------------------------------------------------------------------
  */
 
@@ -182,7 +200,7 @@ static inline void *told(void *p, size_t size, const void *caller)
     return p;
 }
 
-SN_PUBLIC void *malloc(size_t size)
+ENTRY void *malloc(size_t size)
 {
     if (at_rest())
         return real.malloc(size);
@@ -191,7 +209,7 @@ SN_PUBLIC void *malloc(size_t size)
     return told(real.malloc(size), size, CALLER);
 }
 
-SN_PUBLIC void *calloc(size_t n, size_t size)
+ENTRY void *calloc(size_t n, size_t size)
 {
     size_t all;
     if (at_rest())
@@ -205,7 +223,7 @@ SN_PUBLIC void *calloc(size_t n, size_t size)
     return told(real.calloc(n, size), all, CALLER);
 }
 
-SN_PUBLIC void free(void *p)
+ENTRY void free(void *p)
 {
     if (is_first(p))
         return;
@@ -223,7 +241,7 @@ SN_PUBLIC void free(void *p)
 }
 
 /* A block of `first`, or one that must not be freed now. */
-static void *copied(void *p, size_t old_size, size_t size)
+SN_MALLOC_ENTRY static void *copied(void *p, size_t old_size, size_t size)
 {
     void *fresh = READY() ? real.malloc(size) : first_alloc(size);
     if (fresh != NULL)
@@ -233,7 +251,7 @@ static void *copied(void *p, size_t old_size, size_t size)
     return fresh;
 }
 
-static void *resize(void *p, size_t size, const void *caller)
+SN_MALLOC_ENTRY static void *resize(void *p, size_t size, const void *caller)
 {
     struct sn_block aside = {0};
     if (is_first(p))
@@ -249,7 +267,7 @@ static void *resize(void *p, size_t size, const void *caller)
     return told(fresh, size, caller);
 }
 
-SN_PUBLIC void *realloc(void *p, size_t size)
+ENTRY void *realloc(void *p, size_t size)
 {
     if (at_rest() && !is_first(p))
         return real.realloc(p, size);
@@ -257,7 +275,7 @@ SN_PUBLIC void *realloc(void *p, size_t size)
 }
 
 /* By realloc, which is what the C library does, and would be told twice. */
-SN_PUBLIC void *reallocarray(void *p, size_t n, size_t size)
+ENTRY void *reallocarray(void *p, size_t n, size_t size)
 {
     size_t all;
     void *fresh = NULL;
@@ -270,7 +288,7 @@ SN_PUBLIC void *reallocarray(void *p, size_t n, size_t size)
     return fresh;
 }
 
-SN_PUBLIC int posix_memalign(void **p, size_t alignment, size_t size)
+ENTRY int posix_memalign(void **p, size_t alignment, size_t size)
 {
     if (!READY())
         return ENOMEM;
@@ -280,27 +298,27 @@ SN_PUBLIC int posix_memalign(void **p, size_t alignment, size_t size)
     return error;
 }
 
-SN_PUBLIC void *aligned_alloc(size_t alignment, size_t size)
+ENTRY void *aligned_alloc(size_t alignment, size_t size)
 {
     return READY() ? told(real.aligned_alloc(alignment, size), size, CALLER) : NULL;
 }
 
-SN_PUBLIC void *memalign(size_t alignment, size_t size)
+ENTRY void *memalign(size_t alignment, size_t size)
 {
     return READY() ? told(real.memalign(alignment, size), size, CALLER) : NULL;
 }
 
-SN_PUBLIC void *valloc(size_t size)
+ENTRY void *valloc(size_t size)
 {
     return READY() ? told(real.valloc(size), size, CALLER) : NULL;
 }
 
-SN_PUBLIC void *pvalloc(size_t size)
+ENTRY void *pvalloc(size_t size)
 {
     return READY() ? told(real.pvalloc(size), size, CALLER) : NULL;
 }
 
-SN_PUBLIC size_t malloc_usable_size(void *p)
+ENTRY size_t malloc_usable_size(void *p)
 {
     if (is_first(p))
         return first_size(p);

@@ -250,6 +250,13 @@ static void unhook_deadly(int signal)
         sn_real_sigaction(signal, &deadly, NULL);
 }
 
+static void stop_engines(bool dying)
+{
+    for (size_t i = 0; i < SN_COUNT(engines); i++) /* the clock before the heap's scan */
+        if (engines[i].table->header != NULL)
+            engines[i].stop(dying);
+}
+
 static bool start_engines(const struct sn_settings *s, struct sn_error *e)
 {
     for (size_t i = 0; i < SN_COUNT(engines); i++) {
@@ -263,6 +270,19 @@ static bool start_engines(const struct sn_settings *s, struct sn_error *e)
     return true;
 }
 
+static bool wants_files(const struct sn_settings *s)
+{
+    for (size_t i = 0; i < SN_COUNT(engines); i++)
+        if (engines[i].wanted(s))
+            return true;
+    return false;
+}
+
+bool sn_recording_wanted(const struct sn_settings *s)
+{
+    return wants_files(s) || sn_trace_wanted(s);
+}
+
 bool sn_recording_start(struct sn_settings *s, bool child, struct sn_error *e)
 {
     struct sn_unwind_hooks hooks = {.on_module = sn_table_module};
@@ -272,10 +292,16 @@ bool sn_recording_start(struct sn_settings *s, bool child, struct sn_error *e)
         s->mem_rate = SN_MEM_RATE;
     the_one.settings = *s;
     s = &the_one.settings;
-    if (!choose_directory(s, e) || !open_free_spools(child, e))
+    if (wants_files(s) && (!choose_directory(s, e) || !open_free_spools(child, e)))
         return false;
     sn_unwind_prepare(&hooks, e); /* forgets all modules: they are met for these spools */
     if (!start_engines(s, e)) {
+        drop_spools();
+        errno = ENOTSUP;
+        return false;
+    }
+    if (!sn_trace_start(s, e)) {
+        stop_engines(false);
         drop_spools();
         errno = ENOTSUP;
         return false;
@@ -333,9 +359,8 @@ bool sn_recording_stop(bool dying, struct sn_error *e)
     sn_control_stop();
     if (!dying)
         nobody_looks(); /* a dump holds the world: the heap's scan does not begin on it */
-    for (size_t i = 0; i < SN_COUNT(engines); i++) /* the clock before the heap's scan */
-        if (engines[i].table->header != NULL)
-            engines[i].stop(dying);
+    sn_trace_stop(dying);
+    stop_engines(dying);
     for (size_t i = 0; i < SN_COUNT(engines); i++) {
         struct sn_error bad = {.offset = -1};
         if (engines[i].table->header != NULL && !deliver(i, &bad)) {
@@ -343,7 +368,9 @@ bool sn_recording_stop(bool dying, struct sn_error *e)
             *e = bad;
         }
     }
-    sn_custom_write_all(the_one.settings.path, the_one.suffix, the_one.settings.quiet);
+    if (the_one.settings.path[0] != '\0')
+        sn_custom_write_all(the_one.settings.path, the_one.suffix,
+                            the_one.settings.quiet);
     if (dying)
         return good; /* a late tick may still look at the tables */
     unhook_deadly(SIGINT);

@@ -19,6 +19,7 @@
 #include "unwind/unwind.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/types.h>
@@ -45,7 +46,30 @@ enum sn_clock_kind {
 };
 extern const char *const sn_clock_names[]; /* "perf", "perf-user", "timer" */
 
+/* Go's GODEBUG, and in words of its own what that leaves to defaults. */
+struct sn_trace_settings {
+    unsigned schedtrace_ms; /* 0: off */
+    bool scheddetail;
+    bool allocfreetrace;
+    enum {
+        SN_EFENCE_OFF,
+        SN_EFENCE_RIGHT,
+        SN_EFENCE_LEFT
+    } efence;         /* where the fence is */
+    unsigned gctrace; /* 0: off; 2: each collection in its phases */
+    bool gcdead;
+    enum {
+        SN_INVALIDPTR_DEFAULT,
+        SN_INVALIDPTR_OFF,
+        SN_INVALIDPTR_ON,
+        SN_INVALIDPTR_SCAN
+    } invalidptr;
+    bool scavenge;
+    char path[PATH_MAX]; /* of the lines, %p in it the process; "": stderr */
+};
+
 struct sn_settings {
+    struct sn_trace_settings trace;
     bool cpu, mem, quiet, no_shutdown_hook, sigterm_hook;
     bool mem_exact;           /* every allocation, and what becomes of it */
     bool mem_mmap;            /* the program's own mappings, too */
@@ -58,9 +82,10 @@ struct sn_settings {
     char path[PATH_MAX];      /* directory; "": a fresh temporary one */
 };
 
-#define SN_HZ_DEFAULT 100
-#define SN_HZ_MAX     10000
-#define SN_MEM_RATE   524288
+#define SN_HZ_DEFAULT        100
+#define SN_HZ_MAX            10000
+#define SN_MEM_RATE          524288
+#define SN_SCHEDTRACE_MS_MAX 3600000
 
 /* Parse "cpu=997,path=out,quiet". False: *e names the key, nothing is to be recorded. */
 bool sn_settings_signal_good(int signal); /* may mem_signal be that? */
@@ -444,6 +469,26 @@ extern __thread struct sn_within_new {
 /* pcs[own] has called the allocator. If it did so for operator new: who called that. */
 size_t sn_new_frame_of(const uintptr_t *pcs, size_t n, size_t own);
 
+/* The allocator's functions: the real ones, or what stands before them. */
+struct sn_allocator {
+    void *(*malloc)(size_t size);
+    void *(*calloc)(size_t n, size_t size);
+    void *(*realloc)(void *p, size_t size);
+    void (*free)(void *p);
+    int (*posix_memalign)(void **p, size_t alignment, size_t size);
+    void *(*aligned_alloc)(size_t alignment, size_t size);
+    void *(*memalign)(size_t alignment, size_t size);
+    void *(*valloc)(size_t size);
+    void *(*pvalloc)(size_t size);
+    size_t (*malloc_usable_size)(void *p);
+};
+
+/* *old (may be NULL) is what is called now; `by` (NULL: no change) from now on. The calls
+ * under way may still reach the old ones. */
+void sn_malloc_replace(const struct sn_allocator *by, struct sn_allocator *old);
+/* Of what the program calls, and what stands before it: where their code lies. */
+#define SN_MALLOC_ENTRY __attribute__((noinline, section("sn_malloc")))
+bool sn_malloc_is_entry(uintptr_t pc);
 void sn_malloc_bind(void);
 /* False: the program has a malloc of its own, which is met first. */
 bool sn_malloc_is_ours(void);
@@ -474,6 +519,7 @@ void sn_custom_pages(void (*visit)(void *pages, size_t bytes, void *argument),
 
 /* Begin all that the settings want; paths are chosen and written back to them. With
  * `child`, in a fork's child: files of its own. False: *e, errno, and nothing is left. */
+bool sn_recording_wanted(const struct sn_settings *s); /* does it name anything? */
 bool sn_recording_start(struct sn_settings *s, bool child, struct sn_error *e);
 /* End it and write the profiles. Once; true where there is none. `dying`: no lock, no
  * malloc, the process is about to go. */
@@ -544,6 +590,17 @@ const struct timespec *sn_wait_rest(const struct timespec *length, uint64_t end_
 /* The same file under one of the last numbers there are; -1: none is free. */
 int sn_fd_move_high(int fd);
 
+/* ---- trace: the tracers, which stand behind this room (src/trace/trace.h)
+ * ------------------------------------------------------------------------- */
+
+bool sn_trace_wanted(const struct sn_settings *s); /* any of them */
+/* All that are wanted. False: *e, and none is left. */
+bool sn_trace_start(const struct sn_settings *s, struct sn_error *e);
+void sn_trace_stop(bool dying); /* as sn_clock_stop */
+void sn_trace_before_fork(void);
+void sn_trace_after_fork(bool child);           /* in the child they are stopped */
+int sn_trace_fd(unsigned first, unsigned last); /* as sn_clock_fd */
+
 /* ---- hooks.c
  * ---------------------------------------------------------------------------- */
 
@@ -551,6 +608,9 @@ void sn_sleep_bind(void); /* sleep.c's */
 void sn_close_bind(void); /* close.c's */
 /* Look the real functions up, while that is safe. False: there are none. */
 bool sn_hooks_bind(void);
+/* A thread of ours, which is neither sampled nor the program's. 0 or an error number. */
+int sn_real_thread(pthread_t *thread, const pthread_attr_t *attr,
+                   void *(*function)(void *));
 int sn_real_sigaction(int signal, const struct sigaction *action, struct sigaction *old);
 int sn_real_sigmask(int how, const sigset_t *set, sigset_t *old);
 

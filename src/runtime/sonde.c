@@ -51,6 +51,34 @@ static bool read_config(struct sonde_config *c, const struct sonde_config *given
     return true;
 }
 
+static bool read_trace_config(struct sn_trace_settings *t, const struct sonde_config *c)
+{
+    const char *path = c->trace_path != NULL ? c->trace_path : "";
+    if (c->schedtrace_ms > SN_SCHEDTRACE_MS_MAX)
+        return sn_fail(&last_error, "config", -1, "schedtrace_ms is %u, at most %d",
+                       c->schedtrace_ms, SN_SCHEDTRACE_MS_MAX);
+    if (c->gctrace > 2)
+        return sn_fail(&last_error, "config", -1, "gctrace is %u, at most 2", c->gctrace);
+    if (c->efence > SONDE_EFENCE_LEFT)
+        return sn_fail(&last_error, "config", -1, "efence is %d, which is no side",
+                       (int)c->efence);
+    if (c->invalidptr < -1 || c->invalidptr > 2)
+        return sn_fail(&last_error, "config", -1, "invalidptr is %d, not -1 to 2",
+                       c->invalidptr);
+    static const int levels[] = {SN_INVALIDPTR_OFF, SN_INVALIDPTR_DEFAULT,
+                                 SN_INVALIDPTR_ON, SN_INVALIDPTR_SCAN};
+    *t = (struct sn_trace_settings){.schedtrace_ms = c->schedtrace_ms,
+                                    .scheddetail = c->scheddetail,
+                                    .allocfreetrace = c->allocfreetrace,
+                                    .efence = (unsigned)c->efence,
+                                    .gctrace = c->gctrace,
+                                    .gcdead = c->gcdead,
+                                    .invalidptr = (unsigned)levels[c->invalidptr + 1],
+                                    .scavenge = c->scavenge};
+    return snprintf(t->path, sizeof t->path, "%s", path) < (int)sizeof t->path ||
+           sn_fail(&last_error, "config", -1, "trace_path is too long");
+}
+
 static struct sonde *start_as_told(const struct sonde_config *config)
 {
     struct sonde_config c;
@@ -80,10 +108,6 @@ static struct sonde *start_as_told(const struct sonde_config *config)
         sn_fail(&last_error, "config", -1, "block_profile cannot be recorded so far");
         return refuse(ENOTSUP);
     }
-    if (!c.cpu_profile && !c.mem_profile) {
-        sn_fail(&last_error, "config", -1, "it names nothing to record");
-        return refuse(EINVAL);
-    }
     *s = (struct sn_settings){.cpu = c.cpu_profile,
                               .mem = c.mem_profile,
                               .mem_exact = c.mem_exact,
@@ -98,6 +122,12 @@ static struct sonde *start_as_told(const struct sonde_config *config)
         snprintf(s->path, sizeof s->path, "%s", c.profile_path) >= (int)sizeof s->path) {
         sn_fail(&last_error, "config", -1, "profile_path is too long");
         return refuse(ENAMETOOLONG);
+    }
+    if (!read_trace_config(&s->trace, &c))
+        return refuse(EINVAL);
+    if (!sn_recording_wanted(s)) {
+        sn_fail(&last_error, "config", -1, "it names nothing to record");
+        return refuse(EINVAL);
     }
     current = &recordings[++n_recordings % SN_COUNT(recordings)];
     current->by_environment = false;
@@ -176,6 +206,7 @@ static void after_fork_in_child(void)
     sn_clock_after_fork(true);
     sn_heap_after_fork(true);
     sn_custom_after_fork();
+    sn_trace_after_fork(true);
     if (!sn_recording_drop())
         return;
     bool wanted = current->by_environment, started = false;
@@ -191,10 +222,12 @@ static void after_fork_in_parent(void)
 {
     sn_clock_after_fork(false);
     sn_heap_after_fork(false);
+    sn_trace_after_fork(false);
 }
 
 static void before_fork(void)
 {
+    sn_trace_before_fork();
     sn_heap_before_fork();
     sn_clock_before_fork();
 }
@@ -208,7 +241,8 @@ static void read_environment(void)
         return;
     struct sn_settings *s = &settings;
     if (!sn_settings_parse(s, wanted, &e) ||
-        (!s->cpu && !s->mem && !sn_fail(&e, "SONDE", -1, "it names nothing to record"))) {
+        (!sn_recording_wanted(s) &&
+         !sn_fail(&e, "SONDE", -1, "it names nothing to record"))) {
         sn_say("%s; not profiling", sn_error_text(&e, text, sizeof text));
         return;
     }

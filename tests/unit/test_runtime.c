@@ -26,6 +26,29 @@ static void accepts(void)
     ok(parse("cpu,,clock=timer", &s, &e) && s.clock == SN_CLOCK_TIMER, "a forced clock");
 }
 
+static void accepts_tracers(void)
+{
+    struct sn_settings s;
+    struct sn_error e;
+    ok(parse("schedtrace=1000,scheddetail=1", &s, &e), "Go's words");
+    is_int(s.trace.schedtrace_ms, 1000, "the period");
+    ok(s.trace.scheddetail, "and the detail");
+    ok(parse("schedtrace,gctrace=2", &s, &e) && s.trace.schedtrace_ms == 1000 &&
+           s.trace.gctrace == 2,
+       "a bare word, and a level");
+    ok(parse("efence", &s, &e) && s.trace.efence == SN_EFENCE_RIGHT, "a fence behind");
+    ok(parse("efence=left", &s, &e) && s.trace.efence == SN_EFENCE_LEFT, "or before");
+    ok(parse("efence=1,efence=0", &s, &e) && s.trace.efence == SN_EFENCE_OFF,
+       "the last word counts");
+    ok(parse("cpu", &s, &e) && s.trace.invalidptr == SN_INVALIDPTR_DEFAULT, "not said");
+    ok(parse("invalidptr=0", &s, &e) && s.trace.invalidptr == SN_INVALIDPTR_OFF, "off");
+    ok(parse("invalidptr", &s, &e) && s.trace.invalidptr == SN_INVALIDPTR_ON, "on");
+    ok(parse("gcdead=1,scavenge,allocfreetrace,trace_path=a.%p", &s, &e) &&
+           s.trace.gcdead && s.trace.scavenge && s.trace.allocfreetrace,
+       "switches");
+    is_str(s.trace.path, "a.%p", "their file");
+}
+
 static void refuses(void)
 {
     static const struct {
@@ -45,6 +68,11 @@ static void refuses(void)
         {"mem_signal=0", "'mem_signal'"},
         {"mem_signal=12x", "'mem_signal'"},
         {"=3", "''"},
+        {"schedtrace=1s", "'schedtrace'"},
+        {"efence=up", "'efence'"},
+        {"gctrace=3", "'gctrace'"},
+        {"gcdead=2", "'gcdead'"},
+        {"trace_path=", "'trace_path'"},
         {"cpu,mem=-1", "'mem'"},
     };
     for (size_t i = 0; i < SN_COUNT(rows); i++) {
@@ -58,6 +86,7 @@ static void refuses(void)
 int main(void)
 {
     accepts();
+    accepts_tracers();
     refuses();
     return done();
 }
