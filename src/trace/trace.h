@@ -7,7 +7,7 @@
  *     out.c       whole lines to stderr or to trace_path
  *     layers.c    what a tracer lays over the allocator
  *     monitor.c   a thread for what comes by the clock
- *     stack.c     who called the allocator
+ *     stack.c     who called the allocator; stacks.c keeps each once, and prints it
  *
  * As in runtime: pages of its own, never malloc; what an allocator's function or a
  * handler reaches takes no lock that the program could hold, and keeps errno.
@@ -90,6 +90,26 @@ void sn_layer_lay(enum sn_layer_rank rank, struct sn_layer *layer);
 /* The stack of who called the allocator, innermost first, without the frames that are
  * ours and C++'s operators. For a layer's functions. Signal-safe, keeps errno. */
 size_t sn_trace_stack(uintptr_t *pcs, size_t max, enum sn_unwind_end *end);
+
+/* ---- stacks.c -------------------------------------------------------------------------
+ */
+
+/* Once opened they stay. False: *e, no memory. Again does nothing. */
+bool sn_stacks_open(struct sn_error *e);
+/* The number of the allocator's caller's stack; 0: none, there is no room. */
+uint32_t sn_stacks_here(void);
+size_t sn_stacks_get(uint32_t id, uintptr_t *pcs, size_t max); /* innermost first */
+
+/* A report on its way; too large for a program's stack. What does not fit is cut. */
+struct sn_text {
+    char v[32768];
+    size_t n;
+};
+
+void sn_text_add(struct sn_text *t, const char *fmt, ...) SN_PRINTF(2, 3);
+void sn_text_add_frames(struct sn_text *t, const uintptr_t *pcs, size_t n);
+void sn_text_add_stack(struct sn_text *t, uint32_t id);
+void sn_text_send(struct sn_text *t); /* in one write; it is empty then */
 
 /* ---- monitor.c ------------------------------------------------------------------------
  */
