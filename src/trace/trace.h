@@ -22,7 +22,8 @@
 
 /* Each function but `wanted` and `start` may be NULL. */
 struct sn_tracer {
-    const char *name; /* its key */
+    const char *name;     /* its key */
+    bool needs_directory; /* start finds one in s->path */
     bool (*wanted)(const struct sn_settings *s);
     /* False: *e. May be called again after stop, and in a fork's child. */
     bool (*start)(const struct sn_settings *s, struct sn_error *e);
