@@ -63,6 +63,20 @@ static const struct command commands[] = {
                  "sonde tree --sample_index=retained_space heap.pprof\n",
      .run = heapdump_main,
      .flags = heapdump_flags},
+    {.name = "trace",
+     .synopsis = "[OPTION...] FILE",
+     .help = "every allocation and free of a program that was traced",
+     .details =
+         "The file is what SONDE=allocfreetrace=1 leaves: alloc.trace. Without an option\n"
+         "each event is printed, in order, with its stack.\n",
+     .examples = "sonde trace alloc.trace | less\n"
+                 "sonde trace --count --top=20 alloc.trace\n"
+                 "sonde trace --address=0x55d0c8a012a0 alloc.trace\n"
+                 "sonde trace --leaked --site='^parse_' alloc.trace\n"
+                 "sonde trace --size=4096- --from=1s --to=1.5s alloc.trace\n"
+                 "sonde trace --proto -o alloc.pprof alloc.trace\n",
+     .run = alloctrace_main,
+     .flags = alloctrace_flags},
     {.name = "pprof",
      .synopsis = "-REPORT [OPTION...] [BINARY] PROFILE...",
      .help = "the command line of 'go tool pprof'",

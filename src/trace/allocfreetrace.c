@@ -207,12 +207,15 @@ static void event(enum sn_alloctrace_kind kind, const void *p, size_t size)
     atomic_fetch_sub(mine, 1);
 }
 
+/* The layer's functions are entries: from malloc to here all calls are tail calls, so that
+ * theirs may be the only frames of ours that a stack shows. */
+
 static bool is_on(void)
 {
     return atomic_load_explicit(&gate.on, memory_order_relaxed);
 }
 
-static void *allocate(struct sn_layer *self, size_t size, size_t alignment, bool zeroed)
+SN_MALLOC_ENTRY static void *allocate(struct sn_layer *self, size_t size, size_t alignment, bool zeroed)
 {
     struct sn_layer *below = self->below;
     void *p = below->allocate(below, size, alignment, zeroed);
@@ -221,7 +224,7 @@ static void *allocate(struct sn_layer *self, size_t size, size_t alignment, bool
     return p;
 }
 
-static void release(struct sn_layer *self, void *p)
+SN_MALLOC_ENTRY static void release(struct sn_layer *self, void *p)
 {
     struct sn_layer *below = self->below;
     if (is_on())
@@ -231,17 +234,15 @@ static void release(struct sn_layer *self, void *p)
 
 /* The old block may be another thread's before the real one returns: it is freed first.
  */
-static void *resize(struct sn_layer *self, void *p, size_t size)
+SN_MALLOC_ENTRY static void *resize(struct sn_layer *self, void *p, size_t size)
 {
     struct sn_layer *below = self->below;
     size_t old = 0;
     if (is_on())
         event(SN_ALLOC_RESIZE_FREE, p, old = below->usable(below, p));
     void *fresh = below->resize(below, p, size);
-    if (fresh != NULL)
-        event(SN_ALLOC_RESIZE_ALLOC, fresh, size);
-    else
-        event(SN_ALLOC_RESIZE_KEPT, p, old);
+    event(fresh != NULL ? SN_ALLOC_RESIZE_ALLOC : SN_ALLOC_RESIZE_KEPT,
+          fresh != NULL ? fresh : p, fresh != NULL ? size : old);
     return fresh;
 }
 

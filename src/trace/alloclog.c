@@ -28,7 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PER_WINDOW   UINT64_C(32768)
+#define PER_WINDOW   UINT64_C(8192)
 #define WINDOW_BYTES (PER_WINDOW * sizeof(struct sn_alloctrace_slot))
 #define PLACES       64u
 #define NUMBER_BITS  28 /* of a window, beside its address / 4096 in a word */
