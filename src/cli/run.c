@@ -1,5 +1,6 @@
 /* run.c: `sonde run`: refuse what cannot be recorded, run the rest, end as it ended. */
 #include "run.h"
+#include "alloctrace.h"
 #include "object/object.h"
 #include "runtime/runtime.h"
 
@@ -83,6 +84,10 @@ static bool set_tracer(void *to, const char *name, const char *value, struct sn_
                        value);
     if (!sn_settings_parse(&checked, key, &bad))
         return sn_fail(e, NULL, -1, "option '--%s': %s", name, bad.what);
+    if (strcmp(name, "allocfreetrace") == 0)
+        keys->allocfreetrace = checked.trace.allocfreetrace;
+    if (strcmp(name, "trace") == 0)
+        keys->trace_path = value;
     keys->any |= strcmp(value, "0") != 0 && strcmp(name, "trace") != 0;
     size_t used = strlen(keys->text);
     int n = snprintf(keys->text + used, sizeof keys->text - used, ",%s", key);
@@ -191,8 +196,17 @@ static int record(struct sn_record *record, const struct sn_record_plan *plan,
                   struct harvest *h, const struct run_request *r, struct sn_error *e)
 {
     struct sn_error skipped = {.offset = -1};
+    struct sn_error untold = {.offset = -1};
+    struct alloc_live *live = NULL;
     int status;
-    if (!sn_record_run(record, plan, &status, &h->cpu_ns, e))
+    if (r->tracers.allocfreetrace &&
+        (live = alloc_live_start(sn_record_dir(record), r->tracers.trace_path, e)) ==
+            NULL)
+        return say_error(e) << 8;
+    bool ran = sn_record_run(record, plan, &status, &h->cpu_ns, e);
+    if (!alloc_live_finish(live, &untold))
+        say_error(&untold);
+    if (!ran)
         return say_error(e) << 8; /* as waitpid has it */
     h->main_pid = sn_record_main_pid(record);
     h->record = record;
