@@ -90,8 +90,8 @@ static uint64_t slots_of(const struct alloc_file *f)
     uint64_t used = __atomic_load_n(&f->header->used, __ATOMIC_ACQUIRE);
     if (fstat(f->fd, &now) != 0 || now.st_size < SN_ALLOCTRACE_AT)
         return 0;
-    uint64_t there = ((uint64_t)now.st_size - SN_ALLOCTRACE_AT) /
-                     sizeof(struct sn_alloctrace_slot);
+    uint64_t there =
+        ((uint64_t)now.st_size - SN_ALLOCTRACE_AT) / sizeof(struct sn_alloctrace_slot);
     return used < there ? used : there;
 }
 
@@ -114,7 +114,8 @@ bool alloc_file_step(struct alloc_file *f, struct sn_alloctrace *t, bool last,
     if (p == MAP_FAILED)
         return sn_fail(e, f->path, -1, "cannot map: %s", strerror(errno));
     const struct sn_alloctrace_slot *slots = (const void *)(p + (at_of(f->next) - begin));
-    uint64_t read = sn_alloctrace_read(t, slots, n, last && to_the_end, visit, argument, e);
+    uint64_t read =
+        sn_alloctrace_read(t, slots, n, last && to_the_end, visit, argument, e);
     if (read == 0 && last && (e == NULL || e->what[0] == '\0')) /* not written: over it */
         read = sn_alloctrace_read(t, slots, 1, true, visit, argument, e);
     munmap(p, end - begin);

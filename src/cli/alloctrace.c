@@ -76,8 +76,9 @@ static bool set_address(void *to, const char *name, const char *value, struct sn
     f->address = strtoull(value, &end, 16);
     f->by_address = true;
     return (*value != '\0' && *value != '-' && *end == '\0' && errno == 0) ||
-           sn_fail(e, NULL, -1, "option '--%s' wants an address as 0x55d0c8a012a0, not "
-                                "'%s'",
+           sn_fail(e, NULL, -1,
+                   "option '--%s' wants an address as 0x55d0c8a012a0, not "
+                   "'%s'",
                    name, value);
 }
 
@@ -135,9 +136,10 @@ static bool set_time(void *to, const char *name, const char *value, struct sn_er
 {
     struct sn_alloc_filter *f = &((struct alloc_request *)to)->filter;
     return read_time(value, *name == 'f' ? &f->from_ns : &f->to_ns) ||
-           sn_fail(e, NULL, -1,
-                   "option '--%s' wants a time since the start, as 1.5s or 20ms, not '%s'",
-                   name, value);
+           sn_fail(
+               e, NULL, -1,
+               "option '--%s' wants a time since the start, as 1.5s or 20ms, not '%s'",
+               name, value);
 }
 
 static bool set_rows(void *to, const char *name, const char *value, struct sn_error *e)
@@ -151,11 +153,11 @@ static bool set_rows(void *to, const char *name, const char *value, struct sn_er
 }
 
 static const struct flag options[] = {
-    {"count", FLAG_SWITCH, NULL, "a table: what each site allocated, and what became of it",
-     set_count},
+    {"count", FLAG_SWITCH, NULL,
+     "a table: what each site allocated, and what became of it", set_count},
     {"top", FLAG_VALUE, "N", "... of the first N sites", set_rows},
-    {"proto", FLAG_SWITCH, NULL, "a profile for every report: alloc_ and inuse_, by stack",
-     set_proto},
+    {"proto", FLAG_SWITCH, NULL,
+     "a profile for every report: alloc_ and inuse_, by stack", set_proto},
     {"site", FLAG_VALUE, "RX", "blocks allocated where 'function file:line' matches",
      set_site},
     {"address", FLAG_VALUE, "ADDR", "what happened at that address", set_address},
@@ -190,8 +192,8 @@ struct work {
 
 static bool flush(struct work *w)
 {
-    w->failed |= w->text.failed ||
-                 fwrite(w->text.data, 1, w->text.len, w->to) != w->text.len;
+    w->failed |=
+        w->text.failed || fwrite(w->text.data, 1, w->text.len, w->to) != w->text.len;
     w->text.len = 0;
     return !w->failed;
 }
@@ -285,7 +287,8 @@ static bool report(struct work *w, struct alloc_file *f, struct sn_error *e)
     return good && e->what[0] == '\0';
 }
 
-static bool trace_file(const char *path, const struct alloc_request *r, struct sn_error *e)
+static bool trace_file(const char *path, const struct alloc_request *r,
+                       struct sn_error *e)
 {
     struct alloc_file f;
     if (!output_check(r->output, r->proto, e) || !alloc_file_open(path, &f, e))
@@ -302,8 +305,8 @@ static bool trace_file(const char *path, const struct alloc_request *r, struct s
     }
     if (w.t != NULL && (r->count || r->proto))
         w.sites = sn_alloc_sites_new(w.t);
-    bool ready = w.t != NULL && w.all != NULL &&
-                 (w.sites != NULL || !(r->count || r->proto));
+    bool ready =
+        w.t != NULL && w.all != NULL && (w.sites != NULL || !(r->count || r->proto));
     if (w.t != NULL)
         w.text.arena = w.t->arena;
     bool good = ready && report(&w, &f, e);

@@ -66,9 +66,9 @@ static const struct command commands[] = {
     {.name = "trace",
      .synopsis = "[OPTION...] FILE",
      .help = "every allocation and free of a program that was traced",
-     .details =
-         "The file is what SONDE=allocfreetrace=1 leaves: alloc.trace. Without an option\n"
-         "each event is printed, in order, with its stack.\n",
+     .details = "The file is what SONDE=allocfreetrace=1 leaves: alloc.trace. Without an "
+                "option\n"
+                "each event is printed, in order, with its stack.\n",
      .examples = "sonde trace alloc.trace | less\n"
                  "sonde trace --count --top=20 alloc.trace\n"
                  "sonde trace --address=0x55d0c8a012a0 alloc.trace\n"

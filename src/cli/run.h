@@ -13,7 +13,7 @@ struct run_request {
     bool merge, quiet, help;
     struct tracer_keys { /* of SONDE, as "schedtrace=1000,efence" */
         char text[2 * PATH_MAX];
-        bool any; /* is on */
+        bool any;               /* is on */
         bool allocfreetrace;    /* its text is ours to print */
         const char *trace_path; /* NULL: standard error */
     } tracers;

@@ -43,9 +43,9 @@ struct alloc_live {
     size_t n, cap;
     uint32_t first_pid;
     pthread_t thread;
-    atomic_bool over;   /* the program has ended */
-    bool unread;        /* nobody takes our lines */
-    struct sn_error e;  /* the first */
+    atomic_bool over;  /* the program has ended */
+    bool unread;       /* nobody takes our lines */
+    struct sn_error e; /* the first */
 };
 
 /* ---- printing -------------------------------------------------------------------------
@@ -146,7 +146,8 @@ static bool is_known(const struct alloc_live *l, const char *path)
 static bool is_name(const char *name)
 {
     size_t n = strlen(name);
-    return n > 6 && strncmp(name, "alloc.", 6) == 0 && strcmp(name + n - 6, ".trace") == 0;
+    return n > 6 && strncmp(name, "alloc.", 6) == 0 &&
+           strcmp(name + n - 6, ".trace") == 0;
 }
 
 static void add(struct alloc_live *l, const char *path)

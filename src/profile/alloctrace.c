@@ -115,8 +115,8 @@ static uint64_t unwrap(uint64_t now, uint64_t bits)
 static uint64_t ns_of(const struct sn_alloctrace *t, uint64_t shifted)
 {
     const struct sn_alloctrace_state *s = t->state;
-    int64_t since = (int64_t)(t->header.start_ticks + (shifted << t->header.shift) -
-                              s->point.ticks);
+    int64_t since =
+        (int64_t)(t->header.start_ticks + (shifted << t->header.shift) - s->point.ticks);
     double ns = (double)(int64_t)(s->point.ns - t->header.start_mono_ns) +
                 (double)since * s->ns_per_tick;
     return ns <= 0 ? 0 : ns < 9e18 ? (uint64_t)ns : UINT64_C(9000000000000000000);
@@ -126,10 +126,11 @@ static uint64_t ns_of(const struct sn_alloctrace *t, uint64_t shifted)
 static void set_clock(struct sn_alloctrace *t, uint64_t ticks, uint64_t ns)
 {
     struct sn_alloctrace_state *s = t->state;
-    uint64_t since = ticks - t->header.start_ticks, ns_since = ns - t->header.start_mono_ns;
+    uint64_t since = ticks - t->header.start_ticks,
+             ns_since = ns - t->header.start_mono_ns;
     if ((int64_t)since < 0 || (int64_t)ns_since < 0)
         return;
-    if (ns_since > 1000000 && since > 0) { /* from the start on: the longer the truer */
+    if (ns_since > 50000 && since > 0) { /* from the start on: the longer the truer */
         double rate = (double)ns_since / (double)since;
         double told = 1e6 / (double)t->header.ticks_per_ms;
         if (rate > told / 2 && rate < told * 2)
@@ -275,10 +276,9 @@ static bool apply(struct sn_alloctrace *t, struct sn_alloc_event *x)
         x->known = b->live && !b->held;
         x->origin = b->stack;
     } else {
-        *b = (struct sn_alloc_block){x->address, x->size,
-                                     x->slot,    x->time_ns,
-                                     x->stack,   x->tid,
-                                     true,       x->kind == SN_ALLOC_HELD};
+        *b = (struct sn_alloc_block){
+            x->address, x->size, x->slot, x->time_ns,
+            x->stack,   x->tid,  true,    x->kind == SN_ALLOC_HELD};
     }
     thread->address = sn_alloc_is_alloc(x) ? x->address : 0;
     return true;
@@ -294,9 +294,10 @@ static enum sn_alloctrace_kind kind_of(const struct sn_alloctrace_slot *x)
 
 static bool bad(const struct sn_alloctrace *t, struct sn_error *e, const char *why)
 {
-    return sn_fail(e, t->state->where,
-                   (int64_t)(SN_ALLOCTRACE_AT + t->n_slots * sizeof(struct sn_alloctrace_slot)),
-                   "%s", why);
+    return sn_fail(
+        e, t->state->where,
+        (int64_t)(SN_ALLOCTRACE_AT + t->n_slots * sizeof(struct sn_alloctrace_slot)),
+        "%s", why);
 }
 
 static bool read_event(struct sn_alloctrace *t, const struct sn_alloctrace_slot *slot,

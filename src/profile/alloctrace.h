@@ -33,8 +33,8 @@ struct sn_alloctrace_header {
     uint64_t apart[8];
     uint64_t used; /* slots claimed; atomic */
     uint64_t apart_too[7];
-    uint64_t lost;  /* events; atomic */
-    uint32_t why;   /* enum sn_alloctrace_loss */
+    uint64_t lost;   /* events; atomic */
+    uint32_t why;    /* enum sn_alloctrace_loss */
     uint32_t unread; /* not 0: the reader has gone, nothing more is wanted */
 };
 
@@ -88,9 +88,10 @@ enum sn_alloctrace_kind {
 #define SN_ALLOCTRACE_SIZE_MAX ((UINT64_C(1) << 40) - 1)
 #define SN_ALLOCTRACE_TIME_MAX ((UINT64_C(1) << 46) - 1)
 
-static inline struct sn_alloctrace_slot
-sn_alloctrace_event(enum sn_alloctrace_kind kind, uint32_t tid, uint64_t time,
-                    uint64_t address, uint64_t size, uint32_t stack)
+static inline struct sn_alloctrace_slot sn_alloctrace_event(enum sn_alloctrace_kind kind,
+                                                            uint32_t tid, uint64_t time,
+                                                            uint64_t address,
+                                                            uint64_t size, uint32_t stack)
 {
     size = size < SN_ALLOCTRACE_SIZE_MAX ? size : SN_ALLOCTRACE_SIZE_MAX;
     return (struct sn_alloctrace_slot){
@@ -161,10 +162,10 @@ struct sn_alloctrace {
     uint32_t n_modules, cap_modules;
     struct sn_alloc_block *blocks;
     uint32_t n_blocks, cap_blocks;
-    uint64_t n_slots;     /* read */
-    uint64_t n_events;    /* but for what was there before */
-    uint64_t n_unwritten; /* slots whose writer never came back */
-    uint64_t last_ns;     /* of the last event */
+    uint64_t n_slots;                  /* read */
+    uint64_t n_events;                 /* but for what was there before */
+    uint64_t n_unwritten;              /* slots whose writer never came back */
+    uint64_t last_ns;                  /* of the last event */
     struct sn_alloctrace_state *state; /* the reader's own */
 };
 

@@ -157,9 +157,9 @@ void sn_alloc_put_event(struct sn_alloc_names *n, const struct sn_alloc_event *x
     if (sn_alloc_is_free(x))
         sn_buf_printf(out, "tracefree(0x%llx, 0x%llx)", address, size);
     else
-        sn_buf_printf(out, "tracealloc(0x%llx, 0x%llx, %s)", address, size,
-                      sn_alloc_function(n, x->kind == SN_ALLOC_RESIZE_KEPT ? x->origin
-                                                                           : x->stack));
+        sn_buf_printf(
+            out, "tracealloc(0x%llx, 0x%llx, %s)", address, size,
+            sn_alloc_function(n, x->kind == SN_ALLOC_RESIZE_KEPT ? x->origin : x->stack));
     sn_buf_printf(out, " @%llu.%09llus thread=%u%s%s\n",
                   (unsigned long long)(x->time_ns / 1000000000u),
                   (unsigned long long)(x->time_ns % 1000000000u), x->tid,
@@ -197,7 +197,8 @@ bool sn_alloc_wanted(const struct sn_alloc_filter *f, struct sn_alloc_names *n,
     return (!f->by_address || x->address == f->address) &&
            (!f->by_size || (x->size >= f->min_size && x->size <= f->max_size)) &&
            (!f->by_thread || x->tid == f->tid) && x->time_ns >= f->from_ns &&
-           (f->to_ns == 0 || x->time_ns <= f->to_ns) && (!f->leaked || is_leaked(all, x)) &&
+           (f->to_ns == 0 || x->time_ns <= f->to_ns) &&
+           (!f->leaked || is_leaked(all, x)) &&
            (f->site == NULL ||
             site_matches(n, f->site, sn_alloc_is_alloc(x) ? x->stack : x->origin));
 }

@@ -31,12 +31,11 @@ static bool add_mappings(struct writer *w, uint32_t *where)
             if (x == NULL)
                 return false;
             where[i] = p->n_mappings - 1;
-            *x = (struct sn_mapping){
-                .start = m->start,
-                .limit = m->limit,
-                .offset = m->offset,
-                .file = sn_strtab_add(p->strings, m->path),
-                .build_id = sn_strtab_add(p->strings, m->build_id)};
+            *x = (struct sn_mapping){.start = m->start,
+                                     .limit = m->limit,
+                                     .offset = m->offset,
+                                     .file = sn_strtab_add(p->strings, m->path),
+                                     .build_id = sn_strtab_add(p->strings, m->build_id)};
         }
     return true;
 }
@@ -75,8 +74,7 @@ static bool add_sample(struct writer *w, const uint32_t *where, uint32_t stack,
     for (uint32_t i = 0; s != NULL && i < s->n_pcs; i++, x->n_locs++) {
         uint32_t *l =
             SN_PUSH(p->arena, p->sample_locs, p->n_sample_locs, p->cap_sample_locs);
-        if (l == NULL ||
-            (*l = location(w, where, s, w->t->pcs[s->pc0 + i])) == SN_NONE)
+        if (l == NULL || (*l = location(w, where, s, w->t->pcs[s->pc0 + i])) == SN_NONE)
             return false;
     }
     for (size_t i = 0; i < SN_COUNT(v); i++) {
@@ -104,7 +102,8 @@ static bool fill(struct writer *w, const struct sn_alloc_sites *s)
         if (!add_sample(w, where, i, &sum))
             return false;
     }
-    p->time_ns = t->header.start_real_ns <= INT64_MAX ? (int64_t)t->header.start_real_ns : 0;
+    p->time_ns =
+        t->header.start_real_ns <= INT64_MAX ? (int64_t)t->header.start_real_ns : 0;
     p->duration_ns = t->last_ns <= INT64_MAX ? (int64_t)t->last_ns : 0;
     p->period = 1;
     p->period_type = (struct sn_value_type){sn_strtab_add(p->strings, "space"),

@@ -31,8 +31,9 @@ static struct sn_alloc_sum *sum_at(struct sn_alloc_sites *s, uint32_t stack)
 /* A free counts where its block came from. A realloc that failed freed nothing. */
 bool sn_alloc_sites_add(struct sn_alloc_sites *s, const struct sn_alloc_event *x)
 {
-    struct sn_alloc_sum *sum =
-        sum_at(s, sn_alloc_is_alloc(x) ? x->stack : x->known ? x->origin : SN_NONE);
+    struct sn_alloc_sum *sum = sum_at(s, sn_alloc_is_alloc(x) ? x->stack
+                                         : x->known           ? x->origin
+                                                              : SN_NONE);
     if (sum == NULL)
         return false;
     if (sn_alloc_is_alloc(x)) {
@@ -52,9 +53,9 @@ bool sn_alloc_sites_add(struct sn_alloc_sites *s, const struct sn_alloc_event *x
 
 struct sn_alloc_sum sn_alloc_sum_of(const struct sn_alloc_sites *s, uint32_t stack)
 {
-    return stack == SN_NONE  ? s->unknown
-           : stack < s->n    ? s->v[stack]
-                             : (struct sn_alloc_sum){0};
+    return stack == SN_NONE ? s->unknown
+           : stack < s->n   ? s->v[stack]
+                            : (struct sn_alloc_sum){0};
 }
 
 /* ---- the table ------------------------------------------------------------------------
@@ -124,13 +125,13 @@ static void put_row(const char *site, const struct sn_alloc_sum *s, struct sn_bu
     if (s->frees > 0)
         sn_unit_label((int64_t)mean, "ns", "auto", life, sizeof life);
     uint64_t left = s->alloc_bytes > s->free_bytes ? s->alloc_bytes - s->free_bytes : 0;
-    sn_buf_printf(out, "%10llu %10llu %10s %10llu %10s %9s %10s  %s\n",
-                  (unsigned long long)s->allocs, (unsigned long long)s->frees,
-                  sn_unit_label((int64_t)s->alloc_bytes, "bytes", "auto", bytes,
-                                sizeof bytes),
-                  (unsigned long long)(s->allocs > s->frees ? s->allocs - s->frees : 0),
-                  sn_unit_label((int64_t)left, "bytes", "auto", live, sizeof live),
-                  share(s->temporary, s->frees, temporary, sizeof temporary), life, site);
+    sn_buf_printf(
+        out, "%10llu %10llu %10s %10llu %10s %9s %10s  %s\n",
+        (unsigned long long)s->allocs, (unsigned long long)s->frees,
+        sn_unit_label((int64_t)s->alloc_bytes, "bytes", "auto", bytes, sizeof bytes),
+        (unsigned long long)(s->allocs > s->frees ? s->allocs - s->frees : 0),
+        sn_unit_label((int64_t)left, "bytes", "auto", live, sizeof live),
+        share(s->temporary, s->frees, temporary, sizeof temporary), life, site);
 }
 
 bool sn_alloc_put_sites(const struct sn_alloc_sites *s, struct sn_alloc_names *n,
@@ -149,9 +150,8 @@ bool sn_alloc_put_sites(const struct sn_alloc_sites *s, struct sn_alloc_names *n
         return sn_fail(e, NULL, -1, "out of memory");
     if (r.n > 0)
         qsort(r.v, r.n, sizeof *r.v, by_bytes);
-    sn_buf_printf(out, "%s (%u): %llu events, %.3f s\n",
-                  t->header.comm, t->header.pid, (unsigned long long)t->n_events,
-                  (double)t->last_ns / 1e9);
+    sn_buf_printf(out, "%s (%u): %llu events, %.3f s\n", t->header.comm, t->header.pid,
+                  (unsigned long long)t->n_events, (double)t->last_ns / 1e9);
     sn_buf_printf(out, "%10s %10s %10s %10s %10s %9s %10s  %s\n", "allocs", "frees",
                   "bytes", "live", "live bytes", "temporary", "mean life", "site");
     put_row("(all)", &all, out);

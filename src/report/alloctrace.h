@@ -18,7 +18,7 @@
 struct sn_alloc_names; /* of the frames of a trace, each found once */
 
 struct sn_alloc_names *sn_alloc_names_new(const struct sn_alloctrace *t); /* NULL: none */
-void sn_alloc_names_free(struct sn_alloc_names *n); /* NULL-safe */
+void sn_alloc_names_free(struct sn_alloc_names *n);                       /* NULL-safe */
 /* Who allocates, by the stack's innermost frame: "function" and "function file:line". */
 const char *sn_alloc_function(struct sn_alloc_names *n, uint32_t stack);
 const char *sn_alloc_site(struct sn_alloc_names *n, uint32_t stack);
@@ -38,7 +38,7 @@ void sn_alloc_put_event(struct sn_alloc_names *n, const struct sn_alloc_event *x
 /* ---- what part ------------------------------------------------------------------------
  */
 
-struct sn_alloc_filter { /* all zero: everything */
+struct sn_alloc_filter {   /* all zero: everything */
     struct sn_regex *site; /* of the block: NULL: any */
     bool by_address, by_size, by_thread, leaked;
     uint64_t address, min_size, max_size;

@@ -47,7 +47,7 @@ struct sn_namer_mapping { /* as a profile's; borrowed for the call */
     const char *path, *build_id; /* "": not known */
 };
 
-struct sn_namer_frame { /* strings live as long as the namer */
+struct sn_namer_frame {          /* strings live as long as the namer */
     const char *function, *file; /* "": not known */
     int64_t line;                /* 0: not known */
 };

@@ -23,7 +23,7 @@
 
 #define TABLE_BYTES ((size_t)256 << 20) /* of addresses; pages come with use */
 #define NAME_EVERY  4096                /* events of a thread */
-#define TIME_MS     100                 /* between two TIME records */
+#define TIME_MS     100                 /* between two TIME records, at most */
 #define GATES       64
 
 /* On a page of its own, which a child of fork that is not ours to tell (a bare system
@@ -40,8 +40,8 @@ static struct {
 static struct sn_table table;
 static atomic_uint modules_told;
 static bool ticks_steady;
-static uint64_t time_every;          /* ticks */
-static _Atomic uint64_t time_told;   /* when the last TIME record was due, in ticks */
+static uint64_t time_most;        /* ticks between two TIME records */
+static _Atomic uint64_t time_due; /* when the next is, in ticks */
 static char path[PATH_MAX + 64];
 
 struct own {
@@ -72,23 +72,27 @@ static void learn_ticks(struct sn_alloctrace_header *h)
     h->shift = ticks_steady ? 2 : 0;
     h->start_ticks = from;
     h->start_mono_ns = from_ns;
-    time_every = h->ticks_per_ms * TIME_MS;
+    time_most = h->ticks_per_ms * TIME_MS;
 }
 
 static void tell_time(uint64_t now)
 {
-    struct sn_alloctrace_slot x = {
-        {SN_ALLOC_TIME, now, sn_clock_ns(CLOCK_MONOTONIC)}};
+    struct sn_alloctrace_slot x = {{SN_ALLOC_TIME, now, sn_clock_ns(CLOCK_MONOTONIC)}};
     uint64_t slot = sn_alloclog_claim(1);
     if (slot != UINT64_MAX)
         sn_alloclog_put(slot, &x);
 }
 
+/* Often at first, while the rate is hardly known: what an event's time is off by stays
+ * in proportion. */
 static void tick(uint64_t now)
 {
-    uint64_t told = atomic_load_explicit(&time_told, memory_order_relaxed);
-    if (__builtin_expect((int64_t)(now - told) > (int64_t)time_every, 0) &&
-        atomic_compare_exchange_strong(&time_told, &told, now))
+    uint64_t due = atomic_load_explicit(&time_due, memory_order_relaxed);
+    if (__builtin_expect((int64_t)(now - due) < 0, 1))
+        return;
+    uint64_t step = (now - sn_alloclog_header()->start_ticks) / 8;
+    if (atomic_compare_exchange_strong(&time_due, &due,
+                                       now + (step < time_most ? step : time_most)))
         tell_time(now);
 }
 
@@ -195,27 +199,27 @@ static void event(enum sn_alloctrace_kind kind, const void *p, size_t size)
         tell_name();
     own.events++;
     uint32_t stack = kind != SN_ALLOC_HELD ? stack_here() : 0;
-    uint64_t slot = sn_alloclog_claim(1), now = now_ticks();
+    uint64_t now = now_ticks();
     struct sn_alloctrace_header *h = sn_alloclog_header();
-    struct sn_alloctrace_slot x =
-        sn_alloctrace_event(kind, own.tid, (now - h->start_ticks) >> h->shift,
-                            (uintptr_t)p, size, stack);
-    if (slot != UINT64_MAX && sn_alloclog_put(slot, &x))
-        tick(now);
-    else
+    tick(now); /* before the event, whose time it tells */
+    uint64_t slot = sn_alloclog_claim(1);
+    struct sn_alloctrace_slot x = sn_alloctrace_event(
+        kind, own.tid, (now - h->start_ticks) >> h->shift, (uintptr_t)p, size, stack);
+    if (slot == UINT64_MAX || !sn_alloclog_put(slot, &x))
         __atomic_fetch_add(&h->lost, 1, __ATOMIC_RELAXED);
     atomic_fetch_sub(mine, 1);
 }
 
-/* The layer's functions are entries: from malloc to here all calls are tail calls, so that
- * theirs may be the only frames of ours that a stack shows. */
+/* The layer's functions are entries: from malloc to here all calls are tail calls, so
+ * that theirs may be the only frames of ours that a stack shows. */
 
 static bool is_on(void)
 {
     return atomic_load_explicit(&gate.on, memory_order_relaxed);
 }
 
-SN_MALLOC_ENTRY static void *allocate(struct sn_layer *self, size_t size, size_t alignment, bool zeroed)
+SN_MALLOC_ENTRY static void *allocate(struct sn_layer *self, size_t size,
+                                      size_t alignment, bool zeroed)
 {
     struct sn_layer *below = self->below;
     void *p = below->allocate(below, size, alignment, zeroed);
@@ -314,7 +318,7 @@ static bool start(const struct sn_settings *s, struct sn_error *e)
     atomic_store(&modules_told, 0);
     sn_unwind_forget(); /* modules are met again, for this table */
     learn_ticks(sn_alloclog_header());
-    atomic_store(&time_told, sn_alloclog_header()->start_ticks);
+    atomic_store(&time_due, now_ticks());
     tell_time(now_ticks()); /* and there is no stack in slot 0 */
     own = (struct own){0};
     madvise(&gate, sizeof gate, MADV_WIPEONFORK);

@@ -145,7 +145,8 @@ static uint64_t map_window(uint64_t number)
         errno = saved;
         return 0;
     }
-    void *p = mmap(NULL, WINDOW_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, log_.fd, begin);
+    void *p =
+        mmap(NULL, WINDOW_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, log_.fd, begin);
     if (p != MAP_FAILED && madvise(p, WINDOW_BYTES, MADV_POPULATE_WRITE) != 0 &&
         errno != EINVAL && errno != EINTR && errno != EAGAIN) {
         munmap(p, WINDOW_BYTES);
@@ -260,7 +261,8 @@ static int lay_out(int fd)
     struct rlimit limit;
     struct stat now;
     off_t end = offset_of(PER_WINDOW);
-    bool limited = getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    bool limited =
+        getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
     log_.size_limit = limited ? limit.rlim_cur : INT64_MAX;
     if ((uint64_t)end > log_.size_limit)
         return EFBIG;

@@ -45,7 +45,7 @@ static atomic_uint used[MAX_THREADS];
 static unsigned part_size, n_events;
 static bool locked = true, for_ever, signals;
 static atomic_flag lock = ATOMIC_FLAG_INIT;
-static struct held blocks[LIVE]; /* under the lock */
+static struct held blocks[LIVE];        /* under the lock */
 static _Atomic(struct held *) swap[64]; /* from thread to thread */
 static uint64_t seed;
 
@@ -234,7 +234,7 @@ static void fork_child(const char *path)
     wait(NULL);
     if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) == 0) {
         for (int i = 0; i < 1000; i++)
-            by_free(by_malloc(NULL, 77));
+            by_free(by_malloc(NULL, 3777));
         _exit(0);
     }
     wait(NULL);
