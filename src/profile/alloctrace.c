@@ -187,7 +187,7 @@ static bool add_stack(struct sn_alloctrace *t, const struct sn_alloctrace_slot *
 static bool add_module(struct sn_alloctrace *t, const struct sn_alloctrace_slot *x,
                        size_t path, size_t id)
 {
-    unsigned char bytes[16 * 64];
+    unsigned char bytes[16 * 64] = {0};
     char *text = sn_arena_alloc(t->arena, path + 1),
          *hex = sn_arena_alloc(t->arena, 2 * id + 1);
     struct sn_alloc_module *m =

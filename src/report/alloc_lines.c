@@ -49,6 +49,11 @@ static const char *base_name(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
+static unsigned long long offset_of(const struct sn_alloc_module *m, uint64_t pc)
+{
+    return pc - m->start + m->offset;
+}
+
 static void put_named(struct sn_buf *out, const struct sn_alloc_module *m,
                       const struct sn_namer_frame *f, uint64_t pc)
 {
@@ -60,8 +65,7 @@ static void put_named(struct sn_buf *out, const struct sn_alloc_module *m,
         sn_buf_printf(out, "\t%s:%lld pc=0x%llx\n", f->file, (long long)f->line,
                       (unsigned long long)pc);
     else if (m != NULL)
-        sn_buf_printf(out, "\t%s+0x%llx pc=0x%llx\n", m->path,
-                      (unsigned long long)(pc - m->start + m->offset),
+        sn_buf_printf(out, "\t%s+0x%llx pc=0x%llx\n", m->path, offset_of(m, pc),
                       (unsigned long long)pc);
     else
         sn_buf_printf(out, "\t(no file) pc=0x%llx\n", (unsigned long long)pc);
@@ -86,10 +90,10 @@ static void describe(struct sn_alloc_names *n, const struct sn_alloc_module *m,
     if (*v[0].function != '\0')
         to->function = v[0].function;
     else
-        to->function =
-            m != NULL ? sn_arena_printf(n->arena, "%s+0x%llx", base_name(m->path),
-                                        (unsigned long long)(pc - m->start + m->offset))
-                      : sn_arena_printf(n->arena, "0x%llx", (unsigned long long)pc);
+        to->function = m != NULL
+                           ? sn_arena_printf(n->arena, "%s+0x%llx", base_name(m->path),
+                                             offset_of(m, pc))
+                           : sn_arena_printf(n->arena, "0x%llx", (unsigned long long)pc);
     to->site = *v[0].file != '\0'
                    ? sn_arena_printf(n->arena, "%s %s:%lld", to->function,
                                      base_name(v[0].file), (long long)v[0].line)

@@ -190,33 +190,47 @@ static bool enter(atomic_uint **mine)
     return false;
 }
 
-static void event(enum sn_alloctrace_kind kind, const void *p, size_t size)
+/* `sized` (may be NULL) is asked for the size: late, since what it looks at, the block's
+ * head, comes from memory while the stack is walked. */
+static size_t log_event(enum sn_alloctrace_kind kind, void *p, size_t size,
+                        struct sn_layer *sized)
 {
-    atomic_uint *mine;
-    if (!enter(&mine))
-        return;
+    struct sn_alloctrace_header *h = sn_alloclog_header();
+    if (sized != NULL)
+        __builtin_prefetch((const char *)p - sizeof(size_t));
     if (__builtin_expect(own.events % NAME_EVERY == 0, 0))
         tell_name();
     own.events++;
     uint32_t stack = kind != SN_ALLOC_HELD ? stack_here() : 0;
+    if (sized != NULL)
+        size = sized->usable(sized, p);
     uint64_t now = now_ticks();
-    struct sn_alloctrace_header *h = sn_alloclog_header();
     tick(now); /* before the event, whose time it tells */
     uint64_t slot = sn_alloclog_claim(1);
     struct sn_alloctrace_slot x = sn_alloctrace_event(
         kind, own.tid, (now - h->start_ticks) >> h->shift, (uintptr_t)p, size, stack);
     if (slot == UINT64_MAX || !sn_alloclog_put(slot, &x))
         __atomic_fetch_add(&h->lost, 1, __ATOMIC_RELAXED);
+    return size;
+}
+
+static size_t event(enum sn_alloctrace_kind kind, void *p, size_t size,
+                    struct sn_layer *sized)
+{
+    atomic_uint *mine;
+    if (!enter(&mine))
+        return size;
+    struct sn_alloctrace_header *h = sn_alloclog_header();
+    if (__builtin_expect(h->why == SN_ALLOCTRACE_WHOLE, 1))
+        size = log_event(kind, p, size, sized);
+    else
+        __atomic_fetch_add(&h->lost, 1, __ATOMIC_RELAXED);
     atomic_fetch_sub(mine, 1);
+    return size;
 }
 
 /* The layer's functions are entries: from malloc to here all calls are tail calls, so
  * that theirs may be the only frames of ours that a stack shows. */
-
-static bool is_on(void)
-{
-    return atomic_load_explicit(&gate.on, memory_order_relaxed);
-}
 
 SN_MALLOC_ENTRY static void *allocate(struct sn_layer *self, size_t size,
                                       size_t alignment, bool zeroed)
@@ -224,15 +238,14 @@ SN_MALLOC_ENTRY static void *allocate(struct sn_layer *self, size_t size,
     struct sn_layer *below = self->below;
     void *p = below->allocate(below, size, alignment, zeroed);
     if (p != NULL)
-        event(SN_ALLOC_ALLOC, p, size);
+        event(SN_ALLOC_ALLOC, p, size, NULL);
     return p;
 }
 
 SN_MALLOC_ENTRY static void release(struct sn_layer *self, void *p)
 {
     struct sn_layer *below = self->below;
-    if (is_on())
-        event(SN_ALLOC_FREE, p, below->usable(below, p));
+    event(SN_ALLOC_FREE, p, 0, below);
     below->release(below, p);
 }
 
@@ -241,12 +254,10 @@ SN_MALLOC_ENTRY static void release(struct sn_layer *self, void *p)
 SN_MALLOC_ENTRY static void *resize(struct sn_layer *self, void *p, size_t size)
 {
     struct sn_layer *below = self->below;
-    size_t old = 0;
-    if (is_on())
-        event(SN_ALLOC_RESIZE_FREE, p, old = below->usable(below, p));
+    size_t old = event(SN_ALLOC_RESIZE_FREE, p, 0, below);
     void *fresh = below->resize(below, p, size);
     event(fresh != NULL ? SN_ALLOC_RESIZE_ALLOC : SN_ALLOC_RESIZE_KEPT,
-          fresh != NULL ? fresh : p, fresh != NULL ? size : old);
+          fresh != NULL ? fresh : p, fresh != NULL ? size : old, NULL);
     return fresh;
 }
 
@@ -297,7 +308,7 @@ static bool open_table(struct sn_error *e)
 
 static void hold(void *p, size_t size)
 {
-    event(SN_ALLOC_HELD, p, size);
+    event(SN_ALLOC_HELD, p, size, NULL);
 }
 
 static bool start(const struct sn_settings *s, struct sn_error *e)

@@ -147,6 +147,8 @@ static uint64_t map_window(uint64_t number)
     }
     void *p =
         mmap(NULL, WINDOW_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, log_.fd, begin);
+    if (p != MAP_FAILED)
+        madvise(p, WINDOW_BYTES, MADV_RANDOM); /* there is nothing to be read ahead */
     if (p != MAP_FAILED && madvise(p, WINDOW_BYTES, MADV_POPULATE_WRITE) != 0 &&
         errno != EINVAL && errno != EINTR && errno != EAGAIN) {
         munmap(p, WINDOW_BYTES);
