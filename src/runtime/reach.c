@@ -50,7 +50,8 @@ struct piece { /* of our own memory: one allocation of sn_reach_new */
 
 struct sn_reach {
     const struct sn_world *world;
-    bool knows_all; /* blocks that there are: what lies between is free */
+    bool knows_all;   /* blocks that there are: what lies between is free */
+    bool all_is_root; /* what the blocks hold, too: only pointers to them are asked for */
     block *blocks;
     uint32_t n_blocks, cap_blocks;
     struct stretch *stretches; /* hashed */
@@ -277,6 +278,7 @@ struct sn_reach *sn_reach_new(const struct sn_world *w, sn_reach_each *each)
     r->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     r->world = w;
     r->knows_all = each == NULL && sn_heap_knows_all();
+    r->all_is_root = each != NULL;
     each = each != NULL ? each : each_live;
     each(count_block, r);
     size_t bytes = (size_t)r->cap_blocks * sizeof *r->blocks;
@@ -316,7 +318,7 @@ static void meet_word(struct sn_reach *r, uint64_t word, uint64_t at)
     }
     if (r->on_root != NULL && r->kind != 0)
         r->on_root(r->argument, i, r->kind, at);
-    if (r->blocks[i].flags & SN_HEAPDUMP_REACHED)
+    if (r->all_is_root || r->blocks[i].flags & SN_HEAPDUMP_REACHED)
         return;
     r->blocks[i].flags |= SN_HEAPDUMP_REACHED;
     r->work[r->n_work++] = i;
@@ -422,6 +424,10 @@ static bool is_arena(uintptr_t at, uintptr_t hi, uintptr_t *end)
 /* Memory of no file: without the arenas in it. */
 static void scan_anonymous(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
 {
+    if (r->all_is_root) {
+        scan_not_own(r, lo, hi);
+        return;
+    }
     for (uintptr_t at = (lo + ARENA - 1) & -ARENA; at < hi; at += ARENA) {
         uintptr_t end;
         if (!r->knows_all || !is_arena(at, hi, &end))
@@ -549,6 +555,8 @@ void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
             data_end = m.hi;
     }
     scan_registers(r);
+    if (r->all_is_root)
+        return;
     reach_uncounted(r);
     r->kind = 0;
     while (r->n_work > 0) {

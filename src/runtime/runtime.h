@@ -431,7 +431,7 @@ struct sn_reach; /* all live blocks, by address */
 typedef void sn_reach_each(void (*visit)(struct sn_block *block, void *argument),
                            void *argument);
 /* With the world stopped. Of all blocks of the heap's recording, with nobody in heap.c;
- * or, with `each`, of other blocks: then all else is taken for roots. NULL: no memory. */
+ * or, with `each`, of other blocks: then roots are all there is, their contents too. NULL: no memory. */
 struct sn_reach *sn_reach_new(const struct sn_world *w, sn_reach_each *each);
 void sn_reach_free(struct sn_reach *r);
 const struct sn_heapdump_block *sn_reach_blocks(const struct sn_reach *r, uint32_t *n);
