@@ -84,8 +84,8 @@ const struct flag_table run_flags[] = {{"Options", flags, SN_COUNT(flags)}, {0}}
 /* ---- before the start -----------------------------------------------------------------
  */
 
-/* Why the library cannot get into this file, and what would work. NULL: it can. */
-static const char *obstacle(const struct sn_object_probe *o)
+/* Why the library cannot record this file, and what would work. NULL: it can. */
+static const char *obstacle(const struct sn_object_probe *o, bool mem)
 {
     bool fixed = o->link == SN_LINK_STATIC || o->link == SN_LINK_STATIC_PIE;
     if (o->go && fixed)
@@ -101,11 +101,14 @@ static const char *obstacle(const struct sn_object_probe *o)
     if (o->setuid)
         return "is setuid, setgid or has capabilities: the loader preloads nothing into "
                "it; profile a copy without them";
+    if (o->allocator && mem)
+        return "has a malloc of its own, which is not seen, so that its heap cannot be "
+               "recorded; build it without, or record its CPU time alone, by --cpu";
     return NULL;
 }
 
 /* The program itself, or what its "#!" line names, and so on. */
-static bool can_record(const char *program, struct sn_error *e)
+static bool can_record(const char *program, bool mem, struct sn_error *e)
 {
     struct sn_object_probe o;
     char path[PATH_MAX];
@@ -113,7 +116,7 @@ static bool can_record(const char *program, struct sn_error *e)
     for (int depth = 0; depth < 5; depth++) { /* the kernel follows no further either */
         if (!sn_object_probe(path, &o, e))
             return false;
-        const char *why = o.elf && !o.foreign ? obstacle(&o) : NULL;
+        const char *why = o.elf && !o.foreign ? obstacle(&o, mem) : NULL;
         if (o.elf && o.foreign)
             return sn_fail(e, path, -1, "is built for %s; take a sonde built for that",
                            o.machine);
@@ -183,9 +186,9 @@ static int record_program(const struct run_request *r, char **argv)
                                   .mem_rate = r->mem_rate,
                                   .mem_exact = r->mem_exact};
     struct sn_record *dir = NULL;
-    if (!sn_record_find_program(argv[0], program, &e) || !can_record(program, &e) ||
-        !sn_record_find_library(library, &e) || !destination_choose(r, &h.to, &e) ||
-        (dir = sn_record_new(&e)) == NULL)
+    if (!sn_record_find_program(argv[0], program, &e) ||
+        !can_record(program, r->mem, &e) || !sn_record_find_library(library, &e) ||
+        !destination_choose(r, &h.to, &e) || (dir = sn_record_new(&e)) == NULL)
         return say_error(&e);
     int status = record(dir, &plan, &h, r, &e);
     sn_record_free(dir);

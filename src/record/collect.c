@@ -62,7 +62,8 @@ static void describe_heap(struct sn_recorded *p, const struct sn_spool_header *h
 {
     p->size = h->peak_bytes / (h->scale > 0 ? h->scale : 1);
     p->exact = h->n_values == SN_HEAP_VALUES;
-    p->leaks_unknown = sn_spool_leaks_unknown(h->leaks);
+    p->leaks_unknown = p->exact ? sn_spool_leaks_unknown(h->leaks)
+                                : "their blocks were only sampled";
     p->lost = h->dropped[SN_DROP_FULL] + h->dropped[SN_DROP_NESTED];
 }
 

@@ -50,7 +50,7 @@ struct sn_recorded {
     uint64_t blind; /* threads that had no clock */
 
     bool exact;                /* of a heap */
-    const char *leaks_unknown; /* why; NULL: they are known. Only if exact. */
+    const char *leaks_unknown; /* why; NULL: they are known */
     struct sn_heap_sums sums;  /* after sn_recorded_load, as is its `truncated` */
     uint64_t duration_ns;      /* likewise */
 };

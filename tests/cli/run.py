@@ -134,7 +134,65 @@ def test_heap_first_look():
     err = run("--mem=exact", "sh", "-c", f"exec {leaky}")[2]
     ok("not known" not in err and "leaked 97.66kB" in err, "what ran before an exec leaked nothing")
     equal(run("-q", "--mem=1", leaky)[2], "", "-q: no word")
-    ok("every 1B" in run("--mem=1", leaky)[2], "--mem=1: each block")
+    ok("every allocation, " in run("--mem=1", leaky)[2], "--mem=1: each block")
+
+
+OWN_MALLOC = """
+#include <string.h>
+static char pool[1 << 24];
+static size_t at;
+void *malloc(size_t n) { size_t *p = (void *)(pool + at); *p = n; at += ((n + 15) & ~15ul) + 16; return p + 2; }
+void free(void *p) { (void)p; }
+void *calloc(size_t a, size_t b) { return malloc(a * b); }
+void *realloc(void *p, size_t n) { void *q = malloc(n); if (p) memcpy(q, p, n); return q; }
+int main(void) { for (int i = 0; i < 1000; i++) malloc(1000); return 0; }
+"""
+
+
+def test_own_malloc():
+    """What allocates unseen is not told that it allocated nothing."""
+    own = built(OWN_MALLOC)
+    for kinds in [["--mem"], ["--mem=exact"], ["--cpu", "--mem"]]:
+        status, out, err, directory = run(*kinds, own)
+        ok((status, out, files(directory)) == (1, "", []) and own in err and "malloc of its own" in err
+           and "--cpu" in err, f"{kinds}: refused, with what works: {err.strip()}")
+    equal(run("-q", own)[0], 0, "its CPU time is recorded")
+    status, _, err, _ = run("--mem", "sh", "-c", own)
+    ok(status == 0 and f"calls the malloc of {own}" in err, f"as a child: {err.splitlines()[0]}")
+    ok("leaked 97.66kB" in run("--mem=exact", built("#define _GNU_SOURCE\n" + LEAK))[2],
+       "a program that only calls malloc is recorded")
+
+
+def test_other_allocators():
+    """One that the user preloads lies below us, or its blocks would not be seen."""
+    leaky = built(LEAK)
+    for name in ["libjemalloc.so.2", "libmimalloc.so.2", "libtcmalloc_minimal.so.4"]:
+        library = f"/usr/lib/x86_64-linux-gnu/{name}"
+        if not os.path.exists(library):
+            skip(f"above {name}", "it is not installed")
+            continue
+        err = run("--mem=exact", leaky, env=dict(os.environ, LD_PRELOAD=library))[2]
+        ok("2001 allocations" in err and "peak 1" in err, f"{name}: {err.splitlines()[0]}")
+    asan = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    order = run("-q", "--mem", "sh", "-c", "echo $LD_PRELOAD", env=dict(os.environ, LD_PRELOAD="libm.so.6"))
+    ok(order[1].endswith(":libm.so.6\n"), f"ours comes first: {order[1].strip()}")
+    if os.path.exists(asan):
+        err = run("--mem", "true", env=dict(os.environ, LD_PRELOAD=asan, ASAN_OPTIONS="detect_leaks=0"))[2]
+        ok("calls the malloc of" in err and "libasan" in err, f"a sanitizer is let first: {err.splitlines()[0]}")
+
+
+def test_exact_among_sampled():
+    """Processes may be recorded in different ways: each has its file, and they become one."""
+    script = f"SONDE=$SONDE,mem=exact {built(LEAK)}; {PYTHON} -c 'x = bytes(9000000)'"
+    for merge in [[], ["--merge"]]:
+        status, _, err, directory = run("--mem", *merge, "sh", "-c", script)
+        ok(status == 0 and "1 exact, 2 sampled every 512kB" in err, err.splitlines()[0])
+        ok("leaked 97.66kB in 1000 blocks" in err and "not known of 2 of 3 programs" in err,
+           "what is known of leaks is told")
+        ok("At the peak" in err and "spill" in err.split("Leaked (")[1], "... below, too")
+    equal(files(directory), ["mem.pprof"], "--merge: one file")
+    ok("spill" in sonde("top", "--leaked", f"{directory}/mem.pprof") and
+       "_PyBytes" in sonde("top", "--peak", f"{directory}/mem.pprof"), "... of both")
 
 
 def test_both_kinds():
