@@ -126,6 +126,8 @@ bool request_choose_type(struct request *r, struct sn_error *e);
 /* ---- load.c, output.c -----------------------------------------------------------------
  */
 
+/* One file; NULL on error. */
+struct sn_profile *load_file(const char *path, struct sn_error *e);
 /* Read, merge and symbolise; the first of several may be the binary. NULL on error. */
 struct sn_profile *load_profiles(const struct request *r, char *const *paths, int n,
                                  struct sn_error *e);
@@ -154,6 +156,8 @@ bool output_write(const char *path, const struct sn_buf *b, struct sn_error *e);
 void paint_table(const struct sn_buf *plain, struct sn_buf *out);
 /* A gzipped profile. */
 bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_error *e);
+/* Give names to its addresses, and write it. */
+bool output_named(struct sn_profile *p, const char *path, struct sn_error *e);
 
 /* ---- commands -------------------------------------------------------------------------
  */

@@ -3,7 +3,8 @@
 
 static const struct command commands[] = {
     {.name = "run",
-     .synopsis = "[--cpu[=HZ]] [--mem[=RATE|exact]] [-o FILE|DIR] [--merge] [--] PROGRAM "
+     .synopsis = "[--cpu[=HZ]] [--mem[=RATE|exact]] [--mem_mmap] [-o FILE|DIR] "
+                 "[--merge] [--] PROGRAM "
                  "[ARGUMENT...]",
      .help = "run a program unchanged and profile its CPU time, its heap, or both",
      .details =
@@ -17,7 +18,9 @@ static const struct command commands[] = {
          "With --mem it is the heap that is recorded, into mem.pprof: by a sample every\n"
          "RATE bytes, which costs little and gives estimates, or with --mem=exact by\n"
          "every block, which also finds what was leaked and what was only temporary.\n"
-         "With --mem and --cpu it is both.\n",
+         "With --mem and --cpu it is both.\n"
+         "Profiles that the program writes of its own accord (sonde_profile_new, and on\n"
+         "SONDE=mem_signal=USR2) keep their names, and lie beside the others.\n",
      .examples = "sonde run ./program --its-option\n"
                  "sonde run --cpu=1000 -o xz.pprof xz -9 < big > /dev/null\n"
                  "sonde run --merge -o build.pprof make -j2\n"

@@ -75,7 +75,7 @@ static struct sn_profile *decode(const struct sn_file *f, const char *path,
     return p;
 }
 
-static struct sn_profile *load_one(const char *path, struct sn_error *e)
+struct sn_profile *load_file(const char *path, struct sn_error *e)
 {
     struct sn_file f;
     if (strstr(path, "://") != NULL) {
@@ -116,7 +116,7 @@ static struct sn_profile *load_all(const char *const *paths, size_t n, struct sn
     struct sn_profile *p = NULL;
     struct progress progress = {0};
     size_t done = 0;
-    while (v != NULL && done < n && (v[done] = load_one(paths[done], e)) != NULL)
+    while (v != NULL && done < n && (v[done] = load_file(paths[done], e)) != NULL)
         progress_show(&progress, "reading %zu of %zu", ++done, n);
     progress_clear(&progress);
     if (v == NULL)

@@ -43,6 +43,15 @@ static bool set_mem(void *to, const char *name, const char *value, struct sn_err
                    value);
 }
 
+static bool set_mem_mmap(void *to, const char *name, const char *value,
+                         struct sn_error *e)
+{
+    struct run_request *r = to;
+    bool good = args_bool(name, value, &r->mem_mmap, e);
+    r->mem |= r->mem_mmap;
+    return good;
+}
+
 static bool set_output(void *to, const char *name, const char *value, struct sn_error *e)
 {
     (void)name;
@@ -70,6 +79,8 @@ static const struct flag flags[] = {
      "CPU time, HZ samples a second of each thread (100); the default", set_cpu},
     {"mem", FLAG_MAYBE, "RATE|exact",
      "the heap, a sample every RATE bytes (524288), or every block", set_mem},
+    {"mem_mmap", FLAG_SWITCH, NULL, "the program's own mappings are blocks, too",
+     set_mem_mmap},
     {"output", FLAG_VALUE, "FILE|DIR", "where the profile goes (also -o)", set_output},
     {"o", FLAG_VALUE, "FILE|DIR", NULL, set_output},
     {"merge", FLAG_SWITCH, NULL, "all processes in one profile", set_merge},
@@ -184,7 +195,8 @@ static int record_program(const struct run_request *r, char **argv)
                                   .mem = r->mem,
                                   .cpu_hz = r->cpu_hz,
                                   .mem_rate = r->mem_rate,
-                                  .mem_exact = r->mem_exact};
+                                  .mem_exact = r->mem_exact,
+                                  .mem_mmap = r->mem_mmap};
     struct sn_record *dir = NULL;
     if (!sn_record_find_program(argv[0], program, &e) ||
         !can_record(program, r->mem, &e) || !sn_record_find_library(library, &e) ||

@@ -182,9 +182,10 @@ static void head_heap(const struct batch *b)
                  amount(all.sums.leaked).s, amount(all.reachable).s);
     else if (all.exact > 0)
         strcpy(leaked, ", leaked not known");
-    say("peak%s %s%s, %llu allocations (%s), %s, %llu lost, %llu truncated",
+    say("peak%s %s%s, %llu allocation%s (%s), %s, %llu lost, %llu truncated",
         b->n > 1 ? "s, together" : "", amount(all.sums.peak).s, leaked,
         (unsigned long long)all.sums.alloc.objects,
+        all.sums.alloc.objects == 1 ? "" : "s",
         speed(all.sums.alloc.objects, whole.duration_ns).s, how(b, &all).s,
         (unsigned long long)whole.lost, (unsigned long long)whole.truncated);
     if (all.exact > 0 && all.unknown > 0 && b->n == 1)

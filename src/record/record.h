@@ -30,6 +30,7 @@ struct sn_record_plan {
     unsigned cpu_hz;     /* 0: the library's default */
     unsigned mem_rate;   /* bytes; 0: the library's default */
     bool mem_exact;
+    bool mem_mmap; /* the program's own mappings, too */
 };
 
 /* One kind of one program image: a process has one more after each exec. */
@@ -83,6 +84,8 @@ bool sn_record_collect(struct sn_record *r, struct sn_error *e);
  * before the others, then by size. What is empty is left out, but for that first one. */
 struct sn_recorded *sn_record_images(const struct sn_record *r, enum sn_spool_kind kind,
                                      uint32_t *n);
+/* Paths of the *n profiles that the programs wrote themselves. */
+const char *const *sn_record_written(const struct sn_record *r, uint32_t *n);
 /* What one image recorded; owned by the caller. NULL on error. */
 struct sn_profile *sn_recorded_load(struct sn_recorded *image, struct sn_error *e);
 uint32_t sn_record_main_pid(const struct sn_record *r);

@@ -109,6 +109,8 @@ static char *keys_of(struct sn_record *r, const struct sn_record_plan *plan)
         sn_buf_puts(&keys, "=exact");
     else if (plan->mem && plan->mem_rate > 0)
         sn_buf_printf(&keys, "=%u", plan->mem_rate);
+    if (plan->mem && plan->mem_mmap)
+        sn_buf_puts(&keys, ",mem_mmap");
     sn_buf_printf(&keys, ",path=%s,quiet,spool", r->dir);
     return keys.failed ? NULL : keys.data;
 }

@@ -60,7 +60,7 @@ def test_first_look():
     equal(run("-q", *burn())[2], "", "-q: no word")
 
 
-HEAD = r"sonde: peaks?(, together)? \d[\d.]*[kMG]?B in \d+ blocks?%s, \d+ allocations " \
+HEAD = r"sonde: peaks?(, together)? \d[\d.]*[kMG]?B in \d+ blocks?%s, \d+ allocations? " \
        r"\(\d[\d.]*[kMG]? a second\), %s, 0 lost, \d+ truncated"
 AMOUNT = r"\d[\d.]*[kM]?B in \d+ blocks?"
 LEAKED = rf", leaked {AMOUNT} \(still reachable {AMOUNT}\)"
@@ -225,6 +225,49 @@ def test_heap_of_children():
     ok({"cpu.pprof", "mem.pprof"} <= set(files(directory)), "exec: the last has the plain names")
     ok("_PyObject" in sonde("top", "--sample_index=alloc_space", f"{directory}/mem.pprof"),
        "... and its heap")
+
+
+def test_what_programs_write():
+    """Profiles of the program's own, and those it is asked for by a signal, are not lost."""
+    own = str(PROGRAMS / "own_profiles")
+    status, _, err, directory = run("-q", "--mem", own, "two")
+    names = [re.sub(r"\d+", "N", f) for f in files(directory)]
+    equal((err, names), ("", ["held.N.pprof"] * 2 + ["mem.pprof"]), "a program's own, of parent and child")
+    held = sorted(Profile(f"{directory}/{f}").total("held") for f in files(directory) if f.startswith("held"))
+    equal(held, [1, 2], "... whole")
+    ok("two_processes" in sonde("top", glob.glob(f"{directory}/held.*")[0]), "... with names")
+    status, _, err, directory = run("--merge", "-o", "there/cpu.pprof", own, "two",
+                                    directory=made_directory("there"))
+    names = [re.sub(r"\d+", "N", f) for f in files(directory)]
+    equal(names, ["there/cpu.pprof"] + ["there/held.N.pprof"] * 2, "-o FILE: beside it")
+    ok(re.search(r"there/held\.\d+\.pprof: 1 held, written by the program", err), "they are told")
+    ask = "import os, signal\nx = bytes(7000000)\nfor i in range(3): os.kill(os.getpid(), signal.SIGUSR2)"
+    status, _, err, directory = run("--mem", "-o", "d", PYTHON, "-c", ask, directory=made_directory("d"),
+                                    env=dict(os.environ, SONDE="mem_signal=USR2"))
+    names = [re.sub(r"mem\.\d+", "mem.N", f) for f in files(directory)]
+    equal((status, names), (0, ["d/mem.N.1.pprof", "d/mem.N.2.pprof", "d/mem.N.3.pprof", "d/mem.N.pprof"]),
+          "mem_signal: one each time")
+    ok("_PyBytes" in sonde("top", f"{directory}/{files(directory)[0]}"), "... of what was in use then")
+
+
+def made_directory(name):
+    directory = scratch()
+    os.mkdir(f"{directory}/{name}")
+    return directory
+
+
+MAPS = """
+#include <sys/mman.h>
+int main(void) { return mmap(0, 9 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; }
+"""
+
+
+def test_mappings():
+    maps = built(MAPS)
+    ok("peak 0B" in run("--mem=exact", maps)[2], "mappings are no blocks")
+    for kind in [["--mem_mmap"], ["--mem_mmap", "--mem=exact"]]:
+        err = run(*kind, maps)[2]
+        ok("peak 9MB in 1 block" in err, f"{kind}: they are: {err.splitlines()[0]}")
 
 
 def test_no_samples():
