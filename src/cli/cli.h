@@ -32,6 +32,10 @@ struct progress {
 };
 void progress_show(struct progress *p, const char *fmt, ...) SN_PRINTF(2, 3);
 void progress_clear(struct progress *p);
+/* The same for what cannot say how far it is: a thread shows the seconds that it takes.
+ * NULL where there is no terminal. Meanwhile nothing else is to be printed there. */
+struct busy *busy_begin(const char *what);
+void busy_end(struct busy *b);
 
 /* The candidate nearest to a misspelt word. */
 struct guess {
@@ -180,8 +184,9 @@ const struct command *command_at(size_t i); /* NULL past the end; formats not in
 void help_command(const struct command *c, FILE *to);
 void help_all(FILE *to);
 
-/* take_dump.c: write the heap of a running program to `path` (profile/heapdump.h). */
-bool heap_take_dump(unsigned pid, const char *path, struct sn_error *e);
+/* take_dump.c: write the heap of a running program to `path` (profile/heapdump.h); "-" is
+ * standard output. */
+bool heap_take_dump(unsigned pid, const char *path, bool told, struct sn_error *e);
 
 int run_main(const struct command *self, int argc, char **argv);
 int heap_main(const struct command *self, int argc, char **argv);

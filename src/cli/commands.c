@@ -49,15 +49,22 @@ static const struct command commands[] = {
      .flags = heap_flags,
      .shapes = true},
     {.name = "heapdump",
-     .synopsis = "[OPTION...] [PROGRAM] DUMP",
-     .help = "what a dumped heap holds, and what keeps it alive",
+     .synopsis = "[OPTION...] [PROGRAM] PID|DUMP",
+     .help = "every block of a program's heap, and what keeps it alive",
      .details =
+         "Of a process that records its heap exactly (sonde run --mem=exact, or "
+         "SONDE=mem=exact)\n"
+         "the dump is written to heap.PID.dump, or where -o says; with a report, or an "
+         "option\n"
+         "of one, that is made of it at once, and the dump is not kept.\n\n"
          "A heap dump has every block, and which refers to which. A block retains what\n"
          "would be freed with it: itself, and all that only it leads to. A site, which "
          "is\n"
          "where blocks were allocated, retains what all its blocks do together. What no\n"
          "root (global data, stacks, registers) leads to is leaked, and stands apart.\n",
-     .examples = "sonde heapdump heap.dump\n"
+     .examples = "sonde heapdump 4711                    its heap, into heap.4711.dump\n"
+                 "sonde heapdump --top 4711              what it holds now\n"
+                 "sonde heapdump heap.4711.dump\n"
                  "sonde heapdump --top=30 --sort=flat --frames=1 heap.dump\n"
                  "sonde heapdump --why='^cache_insert' heap.dump\n"
                  "sonde heapdump --why=0x55d0c8a012a0 heap.dump\n"

@@ -115,11 +115,15 @@ static struct sn_profile *look(const struct sn_attached *a, const struct heap_re
     struct sn_profile *p = sn_attached_read(a, e), *before = p;
     if (p != NULL && r->seconds > 0) {
         wait_for(a, r->seconds);
+        before->n_comments = 0; /* the later ones hold for both */
         p = sn_attached_read(a, e);
         if (p == NULL)
             sn_profile_free(before);
         else
             p = load_difference(&r->report, p, before, e);
+        if (p != NULL)
+            sn_profile_comment(p, "difference: of two looks, %g seconds apart",
+                               r->seconds);
     }
     if (p != NULL && r->mark)
         sn_attached_mark(a);

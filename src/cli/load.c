@@ -78,15 +78,17 @@ static struct sn_profile *decode(const struct sn_file *f, const char *path,
 struct sn_profile *load_file(const char *path, struct sn_error *e)
 {
     struct sn_file f;
+    struct sn_profile *p = NULL;
     if (strstr(path, "://") != NULL) {
         sn_fail(e, path, -1, "fetching from a URL is not built yet; save it to a file");
         return NULL;
     }
-    if (!sn_file_open(path, LIMIT, &f, e))
-        return NULL;
-    struct sn_profile *p =
-        decode(&f, strcmp(path, "-") == 0 ? "standard input" : path, e);
-    sn_file_close(&f);
+    struct busy *busy = busy_begin("reading");
+    if (sn_file_open(path, LIMIT, &f, e)) {
+        p = decode(&f, strcmp(path, "-") == 0 ? "standard input" : path, e);
+        sn_file_close(&f);
+    }
+    busy_end(busy);
     return p;
 }
 

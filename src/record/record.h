@@ -128,7 +128,8 @@ enum sn_answer {
     SN_ANSWER_GONE   /* the process ended */
 };
 enum sn_answer sn_attached_answer(int answers, unsigned wait_ms, char *line, size_t size);
-/* Move a file that the program wrote (its path as the program sees it) to `to`. */
+/* Move a file that the program wrote (its path as the program sees it) to `to`; "-" is
+ * standard output. */
 bool sn_attached_fetch(const struct sn_attached *a, const char *path, const char *to,
                        struct sn_error *e);
 
