@@ -146,6 +146,17 @@ static bool find_spool(struct sn_attached *a, struct found *f, struct sn_error *
     return true;
 }
 
+/* The program under `sonde run`, where that is the process; else 0. */
+static int run_by(const struct sn_attached *a)
+{
+    char path[64], children[32];
+    int child = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)a->pid, (int)a->pid);
+    sn_file_line(path, children, sizeof children);
+    return strcmp(a->name, "sonde") == 0 && sscanf(children, "%d", &child) == 1 ? child
+                                                                                : 0;
+}
+
 /* Why there is no spool, and what would make one. */
 static bool refuse_unrecorded(const struct sn_attached *a, const struct found *f,
                               struct sn_error *e)
@@ -165,6 +176,9 @@ static bool refuse_unrecorded(const struct sn_attached *a, const struct found *f
         return sn_fail(e, where, -1,
                        "(%s) has libsonde, but records no heap; start it with SONDE=mem",
                        a->name);
+    if (run_by(a) > 0)
+        return sn_fail(e, where, -1, "is sonde itself; what it runs is process %d",
+                       run_by(a));
     return sn_fail(e, where, -1,
                    "(%s) is not recorded by sonde; start it with 'sonde run --mem', or "
                    "preload libsonde.so and set SONDE=mem",
