@@ -224,21 +224,35 @@ static void comment_heap(struct sn_profile *p, const struct batch *b)
     sn_profile_comment(p, "merged: %u programs", b->n);
 }
 
-/* The sites first: the other table leaves lines out of the profile. */
+static bool sites(struct sn_profile *p, const char *family, struct sn_buf *out,
+                  struct sn_error *e)
+{
+    char space[32], objects[32];
+    snprintf(space, sizeof space, "%s_space", family);
+    snprintf(objects, sizeof objects, "%s_objects", family);
+    return sn_report_sites(p, space, objects, SITES, out, e);
+}
+
+/* The functions may be nothing but a program's own names for malloc: so the sites, too,
+ * which are found first, since the other table leaves lines out of the profile. */
 static bool tables_heap(struct sn_profile *p, const struct batch *b, struct sn_buf *out,
                         struct sn_error *e)
 {
     struct heap all = heap_of(b);
-    struct sn_buf sites = {.arena = p->arena};
-    if (all.sums.leaked.bytes > 0 &&
-        !sn_report_sites(p, "leaked_space", "leaked_objects", SITES, &sites, e))
+    struct sn_buf peak = {.arena = p->arena}, leaked = {.arena = p->arena};
+    if (!sites(p, "peak", &peak, e) ||
+        (all.sums.leaked.bytes > 0 && !sites(p, "leaked", &leaked, e)))
         return false;
     sn_buf_puts(out, "At the peak (peak_space):\n");
     if (!add_top(p, "peak_space", out, e))
         return false;
-    if (sites.data != NULL) {
+    if (all.sums.peak.bytes > 0) {
+        sn_buf_puts(out, "At the peak, by site:\n");
+        sn_buf_add(out, peak.data, peak.len);
+    }
+    if (leaked.data != NULL) {
         sn_buf_puts(out, "Leaked (leaked_space):\n");
-        sn_buf_add(out, sites.data, sites.len);
+        sn_buf_add(out, leaked.data, leaked.len);
     }
     return true;
 }

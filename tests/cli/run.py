@@ -127,6 +127,7 @@ def test_heap_first_look():
         ok(word in err, word)
     peak, leaked = err.split("Leaked (leaked_space):")
     ok("At the peak (peak_space):" in peak and "flat%" in peak, "the top of the peak")
+    ok("main made.c" in peak.split("At the peak, by site:")[1], "... and its sites")
     ok("spill made.c" in leaked and "1000" in leaked, "the sites of what leaked")
     err = run("--mem=exact", leaky, "abort")[2]
     ok("what leaked is not known: " in err, err.splitlines()[1])
