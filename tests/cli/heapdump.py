@@ -303,6 +303,23 @@ def test_running():
     with Recorded("mem") as program:
         status, _, err = call("heapdump", "--top", program.pid)
         ok(status == 1 and "mem=exact" in err, f"sampled: {err.strip()}")
+        here = scratch()
+        status, out, err = call("heap", "--leaked", program.pid, cwd=here)
+        ok((status, out, os.listdir(here)) == (1, "", []) and "mem=exact" in err,
+           f"heap of a value that is not recorded: neither table nor file: {err.strip()}")
+
+
+def test_sonde_itself():
+    child = subprocess.Popen([str(SONDE), "run", "-q", "--mem", os.path.realpath(sys.executable), "-c", SLEEPER], cwd=scratch(),
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    status, _, err = call("heap", child.pid)
+    found = re.search(r"what it runs is process (\d+)", err)
+    ok(status == 1 and found, f"sonde run's own number: {err.strip()}")
+    if found:
+        here = scratch()
+        equal(call("heap", "-q", found[1], cwd=here)[0], 0, "... which it is")
+    child.communicate(timeout=60)
 
 
 def test_number():
