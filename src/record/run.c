@@ -123,7 +123,9 @@ static bool set_environment(struct sn_record *r, const struct sn_record_plan *pl
         return false;
     const char *keys = keys_of(r, plan);
     return (keys != NULL && add_env(r, "SONDE", ",", keys, false) && /* the last wins */
-            add_env(r, "LD_PRELOAD", ":", library, preload_first(plan))) ||
+            add_env(r, "LD_PRELOAD", ":", library, preload_first(plan)) &&
+            /* A program that is built with it would refuse to have us loaded before. */
+            add_env(r, "ASAN_OPTIONS", ":", "verify_asan_link_order=0", true)) ||
            sn_fail(e, NULL, -1, "out of memory");
 }
 

@@ -109,11 +109,11 @@ int main(int n, char **v) { keep = malloc(4096); spill(1000); scrub();
 """
 
 
-def built(text):
+def built(text, *options):
     directory = scratch()
     with open(f"{directory}/made.c", "w") as file:
         file.write(text)
-    subprocess.run(["cc", "-g", "-O1", "-fno-builtin", "-o", f"{directory}/made", file.name], check=True)
+    subprocess.run(["cc", "-g", "-O1", "-fno-builtin", *options, "-o", f"{directory}/made", file.name], check=True)
     return f"{directory}/made"
 
 
@@ -180,6 +180,11 @@ def test_other_allocators():
     if os.path.exists(asan):
         err = run("--mem", "true", env=dict(os.environ, LD_PRELOAD=asan, ASAN_OPTIONS="detect_leaks=0"))[2]
         ok("calls the malloc of" in err and "libasan" in err, f"a sanitizer is let first: {err.splitlines()[0]}")
+        sane = built(LEAK, "-fsanitize=address")
+        for kind in ["--cpu", "--mem=exact"]:
+            status, _, err, directory = run(kind, sane, env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))
+            ok(status == 0 and len(files(directory)) == 1, f"a program built with one: {err.splitlines()[0]}")
+        ok("2001 allocations" in err, "... and its heap")
 
 
 def test_exact_among_sampled():
