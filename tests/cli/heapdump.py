@@ -297,6 +297,9 @@ def test_running():
                "... is written to, not replaced")
         shown = Terminal([str(SONDE), "heapdump", "-o", "-", str(program.pid)])
         ok("not written to a terminal" in shown.read_until("\0never"), "not to a terminal")
+        out = call("heap", "--seconds=0.3", program.pid, cwd=here)[1]
+        ok(out.count("allocations: ") == 1 and "difference: of two looks, 0.3 seconds apart" in out,
+           "heap --seconds: said once, and that it is a difference")
         for output in ["/nowhere/x", here]:
             status, _, err = at("-o", output)
             ok(status == 1 and output in err, f"refused: {err.strip()}")
