@@ -70,7 +70,10 @@ static bool write_merged(struct delivery *d, struct sn_profile *all, struct sn_e
     destination_file(&d->to, d->kind->name, &main_process, d->h->main_pid, path);
     if (!output_named(all, path, e))
         return false;
-    sn_buf_printf(&d->files, "sonde: %s: all %u programs\n", path, d->batch.n);
+    sn_buf_printf(&d->files,
+                  d->batch.n == 1 ? "sonde: %s: %u program\n"
+                                  : "sonde: %s: all %u programs\n",
+                  path, d->batch.n);
     return true;
 }
 

@@ -197,6 +197,7 @@ def test_exact_among_sampled():
            "what is known of leaks is told")
         ok("At the peak" in err and "spill" in err.split("Leaked (")[1], "... below, too")
     equal(files(directory), ["mem.pprof"], "--merge: one file")
+    ok("mem.pprof: 1 program\n" in run("--mem", "--merge", "true")[2], "... also of one")
     ok("spill" in sonde("top", "--leaked", f"{directory}/mem.pprof") and
        "_PyBytes" in sonde("top", "--peak", f"{directory}/mem.pprof"), "... of both")
 
@@ -212,6 +213,7 @@ def test_both_kinds():
     status, out, err, directory = run("--cpu", "--mem", "-o", "f", "echo", "ran")
     ok((status, out, files(directory)) == (2, "", []) and "-o f/" in err, err.splitlines()[0])
     equal(files(run("-q", "--mem", "-o", "f", "true")[3]), ["f"], "one kind: -o FILE")
+    ok("write --mem=exact" in run("--mem", "exact", "true")[2], "--mem exact: what was meant")
     for value in ["0", "fast", "-1", "5000000000"]:
         status, out, err, _ = run(f"--mem={value}", "true")
         ok(status == 2 and "--mem" in err, f"--mem={value}: {err.splitlines()[0]}")
