@@ -199,6 +199,10 @@ static int record_program(const struct run_request *r, char **argv)
                                   .mem_exact = r->mem_exact,
                                   .mem_mmap = r->mem_mmap};
     struct sn_record *dir = NULL;
+    if (r->mem && strcmp(argv[0], "exact") == 0 && access(argv[0], F_OK) != 0) {
+        sn_fail(&e, NULL, -1, "exact is taken for the program; write --mem=exact");
+        return say_error(&e);
+    }
     if (!sn_record_find_program(argv[0], program, &e) ||
         !can_record(program, r->mem, &e) || !sn_record_find_library(library, &e) ||
         !destination_choose(r, &h.to, &e) || (dir = sn_record_new(&e)) == NULL)
