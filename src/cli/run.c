@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 /* ---- options --------------------------------------------------------------------------
  */
@@ -42,6 +43,15 @@ static bool set_mem(void *to, const char *name, const char *value, struct sn_err
                    "option '--mem' wants bytes between samples (524288; 1: every "
                    "allocation), or 'exact', not '%s'",
                    value);
+}
+
+static bool set_mem_mmap(void *to, const char *name, const char *value,
+                         struct sn_error *e)
+{
+    struct run_request *r = to;
+    bool good = args_bool(name, value, &r->mem_mmap, e);
+    r->mem |= r->mem_mmap;
+    return good;
 }
 
 static bool set_output(void *to, const char *name, const char *value, struct sn_error *e)
@@ -112,6 +122,8 @@ static const struct flag flags[] = {
     {"gcdead", FLAG_SWITCH, NULL, "overwrite what is dead", set_tracer},
     {"trace", FLAG_VALUE, "FILE", "the tracers' lines go there, not to standard error",
      set_tracer},
+    {"mem_mmap", FLAG_SWITCH, NULL, "the program's own mappings are blocks, too",
+     set_mem_mmap},
     {"output", FLAG_VALUE, "FILE|DIR", "where the profile goes (also -o)", set_output},
     {"o", FLAG_VALUE, "FILE|DIR", NULL, set_output},
     {"merge", FLAG_SWITCH, NULL, "all processes in one profile", set_merge},
@@ -126,8 +138,8 @@ const struct flag_table run_flags[] = {{"Options", flags, SN_COUNT(flags)}, {0}}
 /* ---- before the start -----------------------------------------------------------------
  */
 
-/* Why the library cannot get into this file, and what would work. NULL: it can. */
-static const char *obstacle(const struct sn_object_probe *o)
+/* Why the library cannot record this file, and what would work. NULL: it can. */
+static const char *obstacle(const struct sn_object_probe *o, bool mem)
 {
     bool fixed = o->link == SN_LINK_STATIC || o->link == SN_LINK_STATIC_PIE;
     if (o->go && fixed)
@@ -143,11 +155,14 @@ static const char *obstacle(const struct sn_object_probe *o)
     if (o->setuid)
         return "is setuid, setgid or has capabilities: the loader preloads nothing into "
                "it; profile a copy without them";
+    if (o->allocator && mem)
+        return "has a malloc of its own, which is not seen, so that its heap cannot be "
+               "recorded; build it without, or record its CPU time alone, by --cpu";
     return NULL;
 }
 
 /* The program itself, or what its "#!" line names, and so on. */
-static bool can_record(const char *program, struct sn_error *e)
+static bool can_record(const char *program, bool mem, struct sn_error *e)
 {
     struct sn_object_probe o;
     char path[PATH_MAX];
@@ -155,7 +170,7 @@ static bool can_record(const char *program, struct sn_error *e)
     for (int depth = 0; depth < 5; depth++) { /* the kernel follows no further either */
         if (!sn_object_probe(path, &o, e))
             return false;
-        const char *why = o.elf && !o.foreign ? obstacle(&o) : NULL;
+        const char *why = o.elf && !o.foreign ? obstacle(&o, mem) : NULL;
         if (o.elf && o.foreign)
             return sn_fail(e, path, -1, "is built for %s; take a sonde built for that",
                            o.machine);
@@ -225,11 +240,16 @@ static int record_program(const struct run_request *r, char **argv)
                                   .cpu_hz = r->cpu_hz,
                                   .mem_rate = r->mem_rate,
                                   .tracers = r->tracers.text,
-                                  .mem_exact = r->mem_exact};
+                                  .mem_exact = r->mem_exact,
+                                  .mem_mmap = r->mem_mmap};
     struct sn_record *dir = NULL;
-    if (!sn_record_find_program(argv[0], program, &e) || !can_record(program, &e) ||
-        !sn_record_find_library(library, &e) || !destination_choose(r, &h.to, &e) ||
-        (dir = sn_record_new(&e)) == NULL)
+    if (r->mem && strcmp(argv[0], "exact") == 0 && access(argv[0], F_OK) != 0) {
+        sn_fail(&e, NULL, -1, "exact is taken for the program; write --mem=exact");
+        return say_error(&e);
+    }
+    if (!sn_record_find_program(argv[0], program, &e) ||
+        !can_record(program, r->mem, &e) || !sn_record_find_library(library, &e) ||
+        !destination_choose(r, &h.to, &e) || (dir = sn_record_new(&e)) == NULL)
         return say_error(&e);
     int status = record(dir, &plan, &h, r, &e);
     sn_record_free(dir);
