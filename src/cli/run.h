@@ -14,7 +14,8 @@ struct run_request {
     bool merge, quiet, help;
     struct tracer_keys { /* of SONDE, as "schedtrace=1000,efence" */
         char text[2 * PATH_MAX];
-        bool any; /* is on */
+        bool any;       /* is on */
+        bool of_blocks; /* one of those that need to see each */
     } tracers;
 };
 

@@ -27,6 +27,7 @@ struct sn_record_plan {
     char *const *argv;   /* NULL-terminated */
     const char *library; /* path of libsonde.so */
     bool cpu, mem;       /* what is recorded */
+    bool blocks;         /* the program's blocks have to be seen: ours is the malloc */
     unsigned cpu_hz;     /* 0: the library's default */
     unsigned mem_rate;   /* bytes; 0: the library's default */
     bool mem_exact;

@@ -92,7 +92,7 @@ static bool preload_first(const struct sn_record_plan *plan)
     for (size_t i = 0; i < SN_COUNT(sanitizers) && old != NULL; i++)
         if (strstr(old, sanitizers[i]) != NULL)
             return false;
-    return plan->mem;
+    return plan->blocks;
 }
 
 /* SONDE's keys. */
