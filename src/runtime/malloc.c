@@ -2,7 +2,9 @@
  * malloc.c: the allocator's functions, as the program calls them.
  *
  * Each calls the real one (the C library's, or that of an allocator preloaded or linked
- * behind us), and tells heap.c. Off, that is a load, a test and an indirect jump.
+ * behind us), and tells heap.c. Off, that is a load, a test and an indirect jump;
+ * sampled, a subtraction before it, or a look at a bit. What is more is apart, so that
+ * the way past it saves no registers.
  *
  * The real ones are looked up at the first call, which may come before our constructor,
  * and from dlsym itself: until they are known, blocks come from `first`, which is never
@@ -35,6 +37,7 @@ static struct {
 } real;
 
 #define CALLER      __builtin_return_address(0)
+#define APART       __attribute__((noinline))
 
 /* ---- before the real ones are known ---------------------------------------------------
  */
@@ -126,7 +129,8 @@ static void strike(void *p)
 
 bool sn_malloc_is_ours(void)
 {
-    return dlsym(RTLD_DEFAULT, "malloc") == (void *)malloc;
+    /* READY: while something is recorded, nobody asks. */
+    return READY() && dlsym(RTLD_DEFAULT, "malloc") == (void *)malloc;
 }
 
 bool sn_malloc_early(void (*visit)(void *p, size_t size))
@@ -134,7 +138,10 @@ bool sn_malloc_early(void (*visit)(void *p, size_t size))
     for (unsigned i = 0; i < n_early && !settled; i++)
         if (early[i].p != NULL)
             visit(early[i].p, early[i].size);
-    return !settled && !early_full;
+    bool all = !settled && !early_full;
+    n_early = 0; /* what the recording sees is not noted: once is all */
+    early_full = true;
+    return all;
 }
 
 bool sn_malloc_is_at(const void *code)
@@ -170,11 +177,23 @@ static inline bool at_rest(void)
     return __builtin_expect(settled && sn_heap_mode() == SN_HEAP_OFF, 1);
 }
 
+/* Sampled, and the next sample is farther away than so many bytes, which are counted. Not
+ * for operator new, which wants to be told. */
+static inline bool is_passed(size_t size)
+{
+    int64_t left = sn_heap_local.left;
+    if (sn_heap_mode() != SN_HEAP_SOME || left <= 0 || size >= (uint64_t)left ||
+        sn_within_new.n > 0)
+        return false;
+    sn_heap_local.left = left - (int64_t)size;
+    return true;
+}
+
 static inline void *told(void *p, size_t size, const void *caller)
 {
     if (sn_heap_on()) {
         sn_within_new.told = ~(uintptr_t)p;
-        if (sn_heap_due(size) && p != NULL)
+        if (p != NULL && sn_heap_due(size))
             sn_heap_allocated(p, size, caller);
     } else if (__builtin_expect(!settled, 0) && p != NULL) {
         note(p, size);
@@ -182,37 +201,38 @@ static inline void *told(void *p, size_t size, const void *caller)
     return p;
 }
 
+APART static void *malloc_told(size_t size, const void *caller)
+{
+    return READY() ? told(real.malloc(size), size, caller) : first_alloc(size);
+}
+
 SN_PUBLIC void *malloc(size_t size)
 {
-    if (at_rest())
+    if (at_rest() || is_passed(size))
         return real.malloc(size);
-    if (!READY())
-        return first_alloc(size);
-    return told(real.malloc(size), size, CALLER);
+    return malloc_told(size, CALLER);
+}
+
+APART static void *calloc_told(size_t n, size_t size, const void *caller)
+{
+    size_t all;
+    if (__builtin_mul_overflow(n, size, &all)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return READY() ? told(real.calloc(n, size), all, caller) : first_alloc(all);
 }
 
 SN_PUBLIC void *calloc(size_t n, size_t size)
 {
     size_t all;
-    if (at_rest())
+    if (at_rest() || (!__builtin_mul_overflow(n, size, &all) && is_passed(all)))
         return real.calloc(n, size);
-    if (__builtin_mul_overflow(n, size, &all)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    if (!READY())
-        return first_alloc(all);
-    return told(real.calloc(n, size), all, CALLER);
+    return calloc_told(n, size, CALLER);
 }
 
-SN_PUBLIC void free(void *p)
+APART static void free_told(void *p)
 {
-    if (is_first(p))
-        return;
-    if (at_rest()) {
-        real.free(p);
-        return;
-    }
     if (sn_heap_on() && !sn_heap_is_unknown(p) && p != NULL && p != sn_within_new.freed &&
         !sn_heap_freeing(p))
         return;
@@ -220,6 +240,16 @@ SN_PUBLIC void free(void *p)
         strike(p);
     if (READY())
         real.free(p);
+}
+
+SN_PUBLIC void free(void *p)
+{
+    if (is_first(p))
+        return;
+    if (at_rest() || sn_heap_is_unknown(p))
+        real.free(p);
+    else
+        free_told(p);
 }
 
 /* A block of `first`, or one that must not be freed now. */
@@ -233,7 +263,7 @@ static void *copied(void *p, size_t old_size, size_t size)
     return fresh;
 }
 
-static void *resize(void *p, size_t size, const void *caller)
+APART static void *resize(void *p, size_t size, const void *caller)
 {
     struct sn_block aside = {0};
     if (is_first(p))
@@ -251,7 +281,7 @@ static void *resize(void *p, size_t size, const void *caller)
 
 SN_PUBLIC void *realloc(void *p, size_t size)
 {
-    if (at_rest() && !is_first(p))
+    if (!is_first(p) && (at_rest() || (sn_heap_is_unknown(p) && is_passed(size))))
         return real.realloc(p, size);
     return resize(p, size, CALLER);
 }
