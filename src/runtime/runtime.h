@@ -307,25 +307,29 @@ static inline bool sn_heap_on(void)
     return __builtin_expect(sn_heap_mode() != SN_HEAP_OFF, 0);
 }
 
-/* How many recorded blocks have an address of that hash, where few are; 255: or more. */
+/* Sampled: has a recorded block an address of that hash? Every free asks: so it is bits,
+ * 8 KB that leave the program most of its first-level cache. */
 #define SN_HEAP_FILTER_BITS 16
-extern atomic_uchar sn_heap_filter[1 << SN_HEAP_FILTER_BITS];
+extern _Atomic(uint64_t) sn_heap_filter[1 << (SN_HEAP_FILTER_BITS - 6)];
 
-static inline atomic_uchar *sn_heap_filter_at(uintptr_t address)
+static inline uint32_t sn_heap_filter_hash(uintptr_t address)
 {
     uint64_t hash = (address >> 4) * UINT64_C(0x9e3779b97f4a7c15);
-    return &sn_heap_filter[hash >> (64 - SN_HEAP_FILTER_BITS)];
+    return (uint32_t)(hash >> (64 - SN_HEAP_FILTER_BITS));
 }
 
 /* Is the block surely none that is recorded? */
 static inline bool sn_heap_is_unknown(const void *p)
 {
+    uint32_t hash = sn_heap_filter_hash((uintptr_t)p);
     return sn_heap_mode() == SN_HEAP_SOME &&
-           atomic_load_explicit(sn_heap_filter_at((uintptr_t)p), memory_order_relaxed) ==
-               0;
+           (atomic_load_explicit(&sn_heap_filter[hash >> 6], memory_order_relaxed) >>
+                (hash & 63) &
+            1) == 0;
 }
 
-/* Is the block of `size` bytes, just allocated, to be recorded? */
+/* Is the block of `size` bytes, just allocated, to be recorded? Not of one that could not
+ * be: its size may be any number. */
 static inline bool sn_heap_due(size_t size)
 {
     enum sn_heap_mode mode = sn_heap_mode();
