@@ -76,7 +76,10 @@ static pthread_key_t end_key;
 static bool have_key;
 
 struct sn_live sn_heap_live;
-atomic_uchar sn_heap_filter[1 << SN_HEAP_FILTER_BITS];
+_Atomic(uint64_t) sn_heap_filter[1 << (SN_HEAP_FILTER_BITS - 6)];
+/* How many blocks a bit stands for; 255: or more, for good. */
+static unsigned char filter_counts[1 << SN_HEAP_FILTER_BITS];
+static atomic_flag filter_lock = ATOMIC_FLAG_INIT;
 
 /* ---- threads --------------------------------------------------------------------------
  */
@@ -380,16 +383,25 @@ static inline __attribute__((always_inline)) void tick_name(struct sn_heap_threa
     sn_heap_table.header->last_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
 }
 
-/* A count that has reached its highest stays there. */
+/* The count and its bit in one, else a block that comes could lose its bit to one that
+ * goes. */
 static void pass_filter(uintptr_t address, int change)
 {
-    atomic_uchar *count = sn_heap_filter_at(address);
+    uint32_t hash = sn_heap_filter_hash(address);
+    unsigned char *count = &filter_counts[hash];
+    unsigned spins = 0;
     if (!filtered)
         return;
-    unsigned char old = atomic_load_explicit(count, memory_order_relaxed);
-    while (old != UCHAR_MAX &&
-           !atomic_compare_exchange_weak(count, &old, (unsigned char)(old + change)))
-        continue;
+    while (atomic_flag_test_and_set_explicit(&filter_lock, memory_order_acquire))
+        if (++spins % 128 == 0)
+            sched_yield();
+    if (*count != UCHAR_MAX)
+        *count = (unsigned char)(*count + change);
+    if (*count != 0)
+        atomic_fetch_or(&sn_heap_filter[hash >> 6], UINT64_C(1) << (hash & 63));
+    else
+        atomic_fetch_and(&sn_heap_filter[hash >> 6], ~(UINT64_C(1) << (hash & 63)));
+    atomic_flag_clear_explicit(&filter_lock, memory_order_release);
 }
 
 static bool put_block(const struct sn_block *block, struct sn_block *replaced)
@@ -591,9 +603,12 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
         have_key = pthread_key_create(&end_key, on_thread_end) == 0;
     if (!have_key)
         return sn_fail(e, "mem", -1, "no thread-specific key is left");
-    if (!sn_malloc_is_ours())
+    const char *whose = sn_malloc_whose();
+    if (whose != NULL)
         return sn_fail(e, "mem", -1,
-                       "the program has an allocator of its own, which is not seen");
+                       "%s (%d) calls the malloc of %s, which is not seen: no heap is "
+                       "recorded",
+                       program_invocation_short_name, (int)getpid(), whose);
     bool each = s->mem_exact || s->mem_rate == 1;
     if (!sn_live_open(&sn_heap_live, each ? SHARDS_OF_ALL : SHARDS_OF_SOME) ||
         !sn_maps_open(s->mem_mmap))
@@ -601,6 +616,8 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
     exact = s->mem_exact;
     filtered = !each;
     memset(sn_heap_filter, 0, sizeof sn_heap_filter);
+    memset(filter_counts, 0, sizeof filter_counts);
+    atomic_flag_clear(&filter_lock); /* a fork's parent may have held it */
     rate_bytes = s->mem_rate;
     start_ns = sn_heap_table.header->start_mono_ns;
     if (exact)

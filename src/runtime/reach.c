@@ -50,6 +50,8 @@ struct piece { /* of our own memory: one allocation of sn_reach_new */
 
 struct sn_reach {
     const struct sn_world *world;
+    bool knows_all;   /* blocks that there are: what lies between is free */
+    bool all_is_root; /* what the blocks hold, too: only pointers to them are asked for */
     block *blocks;
     uint32_t n_blocks, cap_blocks;
     struct stretch *stretches; /* hashed */
@@ -60,6 +62,7 @@ struct sn_reach {
     uint32_t n_own, cap_own;
     char *maps; /* /proc/self/maps */
     uint64_t *copy;
+    struct range window; /* what is in it, after scan_small */
     uint64_t present[WINDOW_PAGES];
     struct piece pieces[16];
     unsigned n_pieces;
@@ -244,6 +247,7 @@ static void each_own(struct sn_reach *r,
     sn_heap_pages(visit, r);
     sn_maps_pages(visit, r);
     sn_custom_pages(visit, r);
+    sn_trace_pages(visit, r);
 }
 
 static bool list_own(struct sn_reach *r)
@@ -261,14 +265,23 @@ static bool list_own(struct sn_reach *r)
     return true;
 }
 
-struct sn_reach *sn_reach_new(const struct sn_world *w)
+static void each_live(void (*visit)(struct sn_block *block, void *argument),
+                      void *argument)
+{
+    sn_live_each(&sn_heap_live, visit, argument);
+}
+
+struct sn_reach *sn_reach_new(const struct sn_world *w, sn_reach_each *each)
 {
     struct sn_reach *r = sn_pages_map(sizeof *r);
     if (r == NULL)
         return NULL;
     r->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     r->world = w;
-    sn_live_each(&sn_heap_live, count_block, r);
+    r->knows_all = each == NULL && sn_heap_knows_all();
+    r->all_is_root = each != NULL;
+    each = each != NULL ? each : each_live;
+    each(count_block, r);
     size_t bytes = (size_t)r->cap_blocks * sizeof *r->blocks;
     r->blocks = get(r, bytes);
     block *spare = get(r, bytes);
@@ -277,7 +290,7 @@ struct sn_reach *sn_reach_new(const struct sn_world *w)
     r->copy = get(r, COPY_BYTES);
     if (r->blocks != NULL && spare != NULL && r->work != NULL && r->maps != NULL &&
         r->copy != NULL) {
-        sn_live_each(&sn_heap_live, add_block, r);
+        each(add_block, r);
         sort_blocks(r->blocks, spare, r->n_blocks, (uint32_t *)r->copy);
         if (index_stretches(r) && list_own(r))
             return r;
@@ -306,15 +319,34 @@ static void meet_word(struct sn_reach *r, uint64_t word, uint64_t at)
     }
     if (r->on_root != NULL && r->kind != 0)
         r->on_root(r->argument, i, r->kind, at);
-    if (r->blocks[i].flags & SN_HEAPDUMP_REACHED)
+    if (r->all_is_root || r->blocks[i].flags & SN_HEAPDUMP_REACHED)
         return;
     r->blocks[i].flags |= SN_HEAPDUMP_REACHED;
     r->work[r->n_work++] = i;
 }
 
+/* Small blocks lie close together: their pages are read at once, and of those that are
+ * met in order the next ones, too. False: they cannot be read whole. */
+static bool scan_small(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
+{
+    if (lo < r->window.lo || hi > r->window.hi) {
+        uintptr_t page = lo & -PAGE;
+        size_t len = r->on_edge != NULL ? COPY_BYTES : (hi - page + PAGE - 1) & -PAGE;
+        struct iovec to = {r->copy, len}, from = {(void *)page, len};
+        ssize_t n = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+        r->window = (struct range){page, page + (n > 0 ? (size_t)n : 0)};
+        if (hi > r->window.hi)
+            return false;
+    }
+    for (uintptr_t at = lo; at < hi; at += 8)
+        meet_word(r, r->copy[(at - r->window.lo) / 8], at);
+    return true;
+}
+
 /* The aligned words in [lo, hi), as far as they can be read. */
 static void scan_present(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
 {
+    r->window = (struct range){0};
     while (lo < hi) {
         size_t len = hi - lo < COPY_BYTES ? hi - lo : COPY_BYTES;
         struct iovec to = {r->copy, len}, from = {(void *)lo, len};
@@ -340,6 +372,8 @@ static void scan(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
 {
     lo = (lo + 7) & ~(uintptr_t)7;
     hi &= ~(uintptr_t)7;
+    if (lo >= hi || (hi - lo <= PAGE && scan_small(r, lo, hi)))
+        return;
     while (lo < hi) {
         uintptr_t first = lo / PAGE, last = (hi - 1) / PAGE;
         size_t n = last - first + 1 < WINDOW_PAGES ? last - first + 1 : WINDOW_PAGES;
@@ -412,9 +446,13 @@ static bool is_arena(uintptr_t at, uintptr_t hi, uintptr_t *end)
 /* Memory of no file: without the arenas in it. */
 static void scan_anonymous(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
 {
+    if (r->all_is_root) {
+        scan_not_own(r, lo, hi);
+        return;
+    }
     for (uintptr_t at = (lo + ARENA - 1) & -ARENA; at < hi; at += ARENA) {
         uintptr_t end;
-        if (!sn_heap_knows_all() || !is_arena(at, hi, &end))
+        if (!r->knows_all || !is_arena(at, hi, &end))
             continue;
         scan_between(r, lo, at);
         lo = end;
@@ -448,7 +486,7 @@ static void scan_mapping(struct sn_reach *r, const struct mapping *m, uintptr_t 
     r->starts_only = false;
     if (m->permissions[1] != 'w' || sn_spool_is_name(m->name))
         return;
-    if (strcmp(m->name, "[heap]") == 0 && sn_heap_knows_all())
+    if (strcmp(m->name, "[heap]") == 0 && r->knows_all)
         return;
     if (sp != 0) {
         r->kind = SN_ROOT_STACK;
@@ -539,6 +577,8 @@ void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
             data_end = m.hi;
     }
     scan_registers(r);
+    if (r->all_is_root)
+        return;
     reach_uncounted(r);
     r->kind = 0;
     while (r->n_work > 0) {

@@ -307,25 +307,29 @@ static inline bool sn_heap_on(void)
     return __builtin_expect(sn_heap_mode() != SN_HEAP_OFF, 0);
 }
 
-/* How many recorded blocks have an address of that hash, where few are; 255: or more. */
+/* Sampled: has a recorded block an address of that hash? Every free asks: so it is bits,
+ * 8 KB that leave the program most of its first-level cache. */
 #define SN_HEAP_FILTER_BITS 16
-extern atomic_uchar sn_heap_filter[1 << SN_HEAP_FILTER_BITS];
+extern _Atomic(uint64_t) sn_heap_filter[1 << (SN_HEAP_FILTER_BITS - 6)];
 
-static inline atomic_uchar *sn_heap_filter_at(uintptr_t address)
+static inline uint32_t sn_heap_filter_hash(uintptr_t address)
 {
     uint64_t hash = (address >> 4) * UINT64_C(0x9e3779b97f4a7c15);
-    return &sn_heap_filter[hash >> (64 - SN_HEAP_FILTER_BITS)];
+    return (uint32_t)(hash >> (64 - SN_HEAP_FILTER_BITS));
 }
 
 /* Is the block surely none that is recorded? */
 static inline bool sn_heap_is_unknown(const void *p)
 {
+    uint32_t hash = sn_heap_filter_hash((uintptr_t)p);
     return sn_heap_mode() == SN_HEAP_SOME &&
-           atomic_load_explicit(sn_heap_filter_at((uintptr_t)p), memory_order_relaxed) ==
-               0;
+           (atomic_load_explicit(&sn_heap_filter[hash >> 6], memory_order_relaxed) >>
+                (hash & 63) &
+            1) == 0;
 }
 
-/* Is the block of `size` bytes, just allocated, to be recorded? */
+/* Is the block of `size` bytes, just allocated, to be recorded? Not of one that could not
+ * be: its size may be any number. */
 static inline bool sn_heap_due(size_t size)
 {
     enum sn_heap_mode mode = sn_heap_mode();
@@ -427,8 +431,12 @@ void sn_world_go_on(struct sn_world *w); /* NULL-safe */
 
 struct sn_reach; /* all live blocks, by address */
 
-/* With the world stopped and nobody in heap.c. NULL: no memory. */
-struct sn_reach *sn_reach_new(const struct sn_world *w);
+/* Visit blocks, whose `entry` becomes their site; twice, in whatever order. */
+typedef void sn_reach_each(void (*visit)(struct sn_block *block, void *argument),
+                           void *argument);
+/* With the world stopped. Of all blocks of the heap's recording, with nobody in heap.c;
+ * or, with `each`, of other blocks: then roots are all there is, their contents too. NULL: no memory. */
+struct sn_reach *sn_reach_new(const struct sn_world *w, sn_reach_each *each);
 void sn_reach_free(struct sn_reach *r);
 const struct sn_heapdump_block *sn_reach_blocks(const struct sn_reach *r, uint32_t *n);
 /* Mark what can be reached from the roots; `on_root` (may be NULL) is told each pointer
@@ -490,8 +498,9 @@ void sn_malloc_replace(const struct sn_allocator *by, struct sn_allocator *old);
 #define SN_MALLOC_ENTRY __attribute__((noinline, section("sn_malloc")))
 bool sn_malloc_is_entry(uintptr_t pc);
 void sn_malloc_bind(void);
-/* False: the program has a malloc of its own, which is met first. */
-bool sn_malloc_is_ours(void);
+/* The file whose malloc the program calls in place of ours: its own, or that of an
+ * allocator that was preloaded before us. NULL: it calls ours. */
+const char *sn_malloc_whose(void);
 /* Each block that was allocated before it was settled whether there is a recording. True:
  * those are all. */
 bool sn_malloc_early(void (*visit)(void *p, size_t size));
@@ -601,6 +610,8 @@ void sn_trace_stop(bool dying); /* as sn_clock_stop */
 void sn_trace_before_fork(void);
 void sn_trace_after_fork(bool child);           /* in the child they are stopped */
 int sn_trace_fd(unsigned first, unsigned last); /* as sn_clock_fd */
+void sn_trace_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                    void *argument); /* what they take for themselves */
 
 /* ---- hooks.c
  * ---------------------------------------------------------------------------- */

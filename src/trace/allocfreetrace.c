@@ -12,7 +12,7 @@
  *
  * Allocates only pages; as signal-safe as what is below; keeps errno.
  */
-#include "trace/trace_priv.h"
+#include "trace/alloclog.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -16,7 +16,7 @@
  * log, and is no SIGBUS. Allocates nothing; signal-safe but for open and close; keeps
  * errno.
  */
-#include "trace/trace_priv.h"
+#include "trace/alloclog.h"
 
 #include <errno.h>
 #include <fcntl.h>

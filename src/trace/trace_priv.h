@@ -1,34 +1,61 @@
-/* trace_priv.h: the rows of the table of tracers. */
+/* trace_priv.h: the rows of the table of tracers, and what some of them share. */
 #ifndef SN_TRACE_PRIV_H
 #define SN_TRACE_PRIV_H
 
-#include "profile/alloctrace.h"
 #include "trace/trace.h"
 
-extern const struct sn_tracer sn_gcdead, sn_allocfreetrace;
+extern const struct sn_tracer sn_gcdead, sn_invalidptr, sn_allocfreetrace;
 
-/* ---- alloclog.c: the file of allocfreetrace -------------------------------------------
- *
- * Any number of threads, and handlers on top of them: no locks. One log at a time.
- */
+/* ---- cells.c: what became of the block at an address
+ * ----------------------------------- */
 
-/* Make the file; errno EEXIST where there is one. False: *e. */
-bool sn_alloclog_open(const char *path, struct sn_error *e);
-/* No thread writes any more: cut the file to what is in it, give all back. */
-void sn_alloclog_close(void);
-/* In a fork's child: the parent's is unmapped, untouched. */
-void sn_alloclog_drop(void);
-/* It stays as it is, but its header says that it ended in order. */
-void sn_alloclog_end(void);
-struct sn_alloctrace_header *sn_alloclog_header(void); /* NULL: none is open */
-/* Claim n slots in a row; the first of them. UINT64_MAX: there are no more. */
-uint64_t sn_alloclog_claim(uint64_t n);
-/* False: it is lost. */
-bool sn_alloclog_put(uint64_t slot, const struct sn_alloctrace_slot *x);
-/* Claim and write a record: its head, and `bytes` behind it. The head's slot; 0: no room.
- */
-uint64_t sn_alloclog_record(const struct sn_alloctrace_slot *head, const void *data,
-                            size_t bytes);
-int sn_alloclog_fd(unsigned first, unsigned last); /* as sn_clock_fd */
+enum sn_cell_state {
+    SN_CELL_NEVER, /* was there one */
+    SN_CELL_LIVE,
+    SN_CELL_FREED,
+    SN_CELL_KEPT /* freed as far as the program goes, but kept back */
+};
+
+struct sn_cell {
+    _Atomic uint64_t what;             /* size << 2 | state */
+    _Atomic uint32_t allocated, freed; /* by whom: stacks.c */
+};
+
+static inline enum sn_cell_state sn_cell_state(uint64_t what)
+{
+    return what & 3;
+}
+
+static inline uint64_t sn_cell_size(uint64_t what)
+{
+    return what >> 2;
+}
+
+/* The cell of a block that begins there; NULL: there can be none, or (`make`) no memory,
+ * or no block was ever met near it. */
+struct sn_cell *sn_cell_at(uintptr_t address, bool make);
+/* Where the block of that state begins that holds the address; 0: there is none. */
+uintptr_t sn_cell_around(uintptr_t address, enum sn_cell_state state,
+                         struct sn_cell **cell);
+/* Each of that state, by address. */
+void sn_cells_each(enum sn_cell_state state,
+                   void (*visit)(uintptr_t address, struct sn_cell *cell, void *argument),
+                   void *argument);
+void sn_cells_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                    void *argument); /* what they take for themselves */
+
+/* ---- dangling.c: pointers to what was freed
+ * -------------------------------------------- */
+
+/* Freed blocks are kept back from now on. False: *e. */
+bool sn_dangling_start(struct sn_error *e);
+void sn_dangling_stop(bool dying); /* after a last look */
+/* May the block be kept back? Then it is not to be released below: that is done later. */
+bool sn_dangling_on(void);
+/* It was just kept; `below` gets it in time. */
+void sn_dangling_after_fork(void); /* in the child */
+void sn_dangling_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                       void *argument);
+void sn_dangling_kept(struct sn_layer *below, size_t size);
 
 #endif

@@ -3,6 +3,7 @@
 
 static const struct sn_tracer *const tracers[] = {
     &sn_gcdead,
+    &sn_invalidptr,
     &sn_allocfreetrace,
 };
 
@@ -87,4 +88,13 @@ int sn_trace_fd(unsigned first, unsigned last)
             lowest = fd;
     }
     return lowest;
+}
+
+void sn_trace_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                    void *argument)
+{
+    sn_stacks_pages(visit, argument);
+    EACH(i)
+    if (tracers[i]->pages != NULL)
+        tracers[i]->pages(visit, argument);
 }
