@@ -313,9 +313,12 @@ static void hold(void *p, size_t size)
 
 static bool start(const struct sn_settings *s, struct sn_error *e)
 {
-    if (!sn_malloc_is_ours())
+    const char *other = sn_malloc_whose();
+    if (other != NULL)
         return sn_fail(e, "allocfreetrace", -1,
-                       "the program has an allocator of its own, which is not seen");
+                       "the program calls the malloc of %s, which "
+                       "is not seen",
+                       other);
     if (sn_alloclog_header() != NULL)
         return sn_fail(e, "allocfreetrace", -1,
                        "a thread has not come back from the last trace");
