@@ -142,6 +142,13 @@ static bool set_time(void *to, const char *name, const char *value, struct sn_er
                name, value);
 }
 
+static bool set_gc(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    struct sn_alloc_filter *f = &((struct alloc_request *)to)->filter;
+    f->by_heap = true;
+    return args_bool(name, value, &f->gc, e);
+}
+
 static bool set_rows(void *to, const char *name, const char *value, struct sn_error *e)
 {
     const char *end;
@@ -165,6 +172,8 @@ static const struct flag options[] = {
     {"thread", FLAG_VALUE, "TID", "what that thread did", set_thread},
     {"from", FLAG_VALUE, "TIME", "not before, as 1.5s or 20ms since the start", set_time},
     {"to", FLAG_VALUE, "TIME", "not after", set_time},
+    {"gc", FLAG_SWITCH, NULL,
+     "only blocks of a collected heap; --gc=false: only malloc's", set_gc},
     {"leaked", FLAG_SWITCH, NULL, "only allocations that were never freed", set_leaked},
     {"output", FLAG_VALUE, "FILE", "where it goes (also -o)", set_output},
     {"o", FLAG_VALUE, "FILE", NULL, set_output},

@@ -132,6 +132,11 @@ static inline bool sn_alloc_is_alloc(const struct sn_alloc_event *x)
            x->kind == SN_ALLOC_GC_ALLOC;
 }
 
+static inline bool sn_alloc_is_gc(const struct sn_alloc_event *x)
+{
+    return x->kind == SN_ALLOC_GC_ALLOC || x->kind == SN_ALLOC_GC_FREE;
+}
+
 struct sn_alloc_stack {
     uint64_t slot;
     uint32_t pc0, n_pcs; /* into pcs, leaf first */

@@ -167,7 +167,10 @@ void sn_alloc_put_event(struct sn_alloc_names *n, const struct sn_alloc_event *x
     sn_buf_printf(out, " @%llu.%09llus thread=%u%s%s\n",
                   (unsigned long long)(x->time_ns / 1000000000u),
                   (unsigned long long)(x->time_ns % 1000000000u), x->tid,
-                  x->kind == SN_ALLOC_RESIZE_KEPT ? " realloc failed" : "", tail);
+                  x->kind == SN_ALLOC_RESIZE_KEPT ? " realloc failed"
+                  : sn_alloc_is_gc(x)             ? " gc"
+                                                  : "",
+                  tail);
     put_stack(n, x->stack, out);
 }
 
@@ -200,6 +203,7 @@ bool sn_alloc_wanted(const struct sn_alloc_filter *f, struct sn_alloc_names *n,
 {
     return (!f->by_address || x->address == f->address) &&
            (!f->by_size || (x->size >= f->min_size && x->size <= f->max_size)) &&
+           (!f->by_heap || sn_alloc_is_gc(x) == f->gc) &&
            (!f->by_thread || x->tid == f->tid) && x->time_ns >= f->from_ns &&
            (f->to_ns == 0 || x->time_ns <= f->to_ns) &&
            (!f->leaked || is_leaked(all, x)) &&

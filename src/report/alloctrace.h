@@ -40,7 +40,8 @@ void sn_alloc_put_event(struct sn_alloc_names *n, const struct sn_alloc_event *x
 
 struct sn_alloc_filter {   /* all zero: everything */
     struct sn_regex *site; /* of the block: NULL: any */
-    bool by_address, by_size, by_thread, leaked;
+    bool by_address, by_size, by_thread, by_heap, leaked;
+    bool gc; /* by_heap: of the collected one; else malloc's */
     uint64_t address, min_size, max_size;
     uint32_t tid;
     uint64_t from_ns, to_ns; /* to 0: for ever */

@@ -266,6 +266,18 @@ static size_t usable(struct sn_layer *self, void *p)
     return self->below->usable(self->below, p);
 }
 
+void sn_allocfreetrace_gc_allocated(void *p, size_t size)
+{
+    if (p != NULL)
+        event(SN_ALLOC_GC_ALLOC, p, size, NULL);
+}
+
+void sn_allocfreetrace_gc_freeing(void *p)
+{
+    if (p != NULL)
+        event(SN_ALLOC_GC_FREE, p, 0, NULL);
+}
+
 static struct sn_layer layer = {allocate, resize, release, usable, NULL};
 
 /* ---- start, stop, fork ----------------------------------------------------------------

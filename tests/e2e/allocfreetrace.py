@@ -12,7 +12,7 @@ import time
 PYTHON = "/usr/bin/python3"
 RECORD = struct.Struct("=IIQQ24s")
 FIRST = re.compile(r"trace(alloc|free)\(0x([0-9a-f]+), 0x([0-9a-f]+)(?:, (.*?))?\)"
-                   r" @(\d+\.\d{9})s thread=(\d+)( realloc failed)?(?: pid=(\d+))?$")
+                   r" @(\d+\.\d{9})s thread=(\d+)( realloc failed)?( gc)?(?: pid=(\d+))?$")
 
 Event = collections.namedtuple("Event", "kind tid address size site")
 Line = collections.namedtuple("Line", "kind tid address size site type seconds failed pid stack")
@@ -29,7 +29,7 @@ def parse(text):
         if not found:
             raise AssertionError(f"no such line: {lines[0]!r}")
         stack = [line.removesuffix("(...)") for line in lines[1:] if not line.startswith("\t")]
-        kind, address, size, type_, seconds, tid, failed, pid = found.groups()
+        kind, address, size, type_, seconds, tid, failed, _, pid = found.groups()
         events.append(Line(kind, int(tid), int(address, 16), int(size, 16),
                            stack[0] if stack else None, type_, float(seconds), bool(failed), pid,
                            stack))
@@ -467,7 +467,7 @@ def check_real(name, command, text=False, **options):
     run = preload(command, "mem=exact,allocfreetrace,quiet", text=text, **options)
     equal((run.status, run.out), (plain.returncode, plain.stdout), f"{name}: its output is its own")
     profile = f"{run.directory}/trace.profile"
-    sonde("trace", "--proto", "-o", profile, f"{run.directory}/alloc.trace")
+    sonde("trace", "--proto", "--gc=false", "-o", profile, f"{run.directory}/alloc.trace")
     traced, exact = Profile(profile), run.heap
     for value in ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space"]:
         equal(traced.total(value), exact.total(value),
@@ -505,6 +505,27 @@ def test_guile():
     check_real("guile", ["guile-3.0", "--no-auto-compile", "-c",
                          "(let loop ((i 0) (l '())) (if (< i 100000) (loop (+ i 1) (cons i l)) "
                          "(begin (display (length l)) (newline))))"])
+
+
+def test_libgc():
+    """The collector's functions, where the program calls them."""
+    if not os.path.exists(PROGRAMS / "alloc_gc"):
+        return skip("libgc", "libgc-dev was not installed when the tests were built")
+    run = preload(program("alloc_gc", 1000), "allocfreetrace=1,quiet")
+    equal((run.status, run.out), (0, "done\n"), "libgc: its output is its own")
+    counts = collections.Counter((line.site, line.kind) for line in
+                                 trace(f"{run.directory}/alloc.trace", "--gc"))
+    equal([counts[site, "alloc"] for site in
+           ["by_malloc", "by_atomic", "by_uncollectable", "by_realloc"]], [1000, 1000, 1000, 600],
+          "libgc: allocations of each site")
+    equal(sum(n for (site, kind), n in counts.items() if "strdup" in site.lower()), 1000,
+          "libgc: what it allocates for who calls it")
+    equal((counts["by_free", "free"], counts["by_realloc", "free"]), (1000, 600), "libgc: frees")
+    run = preload(["guile-3.0", "--no-auto-compile", "-c", "(display (vector-length "
+                   "(make-vector 12345)))"], "allocfreetrace=1,quiet")
+    if run.status == 0:
+        lines = trace(f"{run.directory}/alloc.trace", "--gc", "--size=98760-98800")
+        ok(any("scm_c_make_vector" in line.stack for line in lines), f"guile: its vector, in {len(lines)} events")
 
 
 def test_cxx():
