@@ -9,6 +9,7 @@
 #include "report/alloctrace.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #define SLICE ((size_t)256 << 10) /* of text, written at once */
@@ -326,6 +327,21 @@ static bool trace_file(const char *path, const struct alloc_request *r,
     sn_alloctrace_free(w.t);
     alloc_file_close(&f);
     return good;
+}
+
+bool alloctrace_named(int argc, char **argv)
+{
+    char head[8];
+    bool is = false;
+    for (int i = 0; i < argc && !is; i++) {
+        int fd =
+            argv[i][0] != '-' ? open(argv[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+        is = fd >= 0 && pread(fd, head, sizeof head, 0) == sizeof head &&
+             sn_alloctrace_is(head, sizeof head);
+        if (fd >= 0)
+            close(fd);
+    }
+    return is;
 }
 
 int alloctrace_main(const struct command *self, int argc, char **argv)

@@ -33,6 +33,12 @@ bool alloc_file_is_cut(const struct alloc_file *f, struct sn_error *e);
 /* What was read of it is given back to the disk. */
 void alloc_file_forget(struct alloc_file *f);
 
+/* ---- alloctrace.c ---------------------------------------------------------------------
+ */
+
+/* Is one of the words a trace of allocations? Then the command is alloctrace_main's. */
+bool alloctrace_named(int argc, char **argv);
+
 /* ---- run_alloc.c ----------------------------------------------------------------------
  */
 

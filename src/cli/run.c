@@ -277,7 +277,8 @@ static int record_program(const struct run_request *r, char **argv)
     }
     if (!sn_record_find_program(argv[0], program, &e) ||
         !can_record(program, plan.blocks, &e) || !sn_record_find_library(library, &e) ||
-        !destination_choose(r, &h.to, &e) || (dir = sn_record_new(&e)) == NULL)
+        ((r->cpu || r->mem) && !destination_choose(r, &h.to, &e)) ||
+        (dir = sn_record_new(&e)) == NULL)
         return say_error(&e);
     int status = record(dir, &plan, &h, r, &e);
     sn_record_free(dir);
