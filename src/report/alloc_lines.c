@@ -6,6 +6,7 @@ struct frame {
     const char *text;     /* its lines */
     const char *function; /* the innermost, and with its line */
     const char *site;
+    const char *type; /* what it seems to allocate; NULL: not asked yet */
 };
 
 struct sn_alloc_names {
@@ -15,6 +16,7 @@ struct sn_alloc_names {
     struct sn_map *by_pc; /* pc and module: index of a frame */
     struct frame *frames;
     uint32_t n_frames, cap_frames;
+    struct frame unknown; /* of no stack */
     signed char *matches; /* by stack: does its site match the filter's? -1: not asked */
     uint32_t n_matches, cap_matches;
 };
@@ -27,6 +29,7 @@ struct sn_alloc_names *sn_alloc_names_new(const struct sn_alloctrace *t)
         n->t = t;
         n->arena = a;
         n->by_pc = sn_map_new(a);
+        n->unknown = (struct frame){"", "(no stack)", "(no stack)", ""};
         n->namer = n->by_pc != NULL ? sn_namer_new(SN_DEMANGLE_DEFAULT) : NULL;
     }
     if (n != NULL && n->namer != NULL)
@@ -101,8 +104,8 @@ static void describe(struct sn_alloc_names *n, const struct sn_alloc_module *m,
 }
 
 /* NULL: no memory. */
-static const struct frame *frame_of(struct sn_alloc_names *n,
-                                    const struct sn_alloc_stack *s, uint32_t i)
+static struct frame *frame_of(struct sn_alloc_names *n, const struct sn_alloc_stack *s,
+                              uint32_t i)
 {
     uint64_t pc = n->t->pcs[s->pc0 + i];
     const struct sn_alloc_module *m = sn_alloctrace_module(n->t, s, pc);
@@ -120,13 +123,12 @@ static const struct frame *frame_of(struct sn_alloc_names *n,
     return &n->frames[*at];
 }
 
-static const struct frame *leaf_of(struct sn_alloc_names *n, uint32_t stack)
+static struct frame *leaf_of(struct sn_alloc_names *n, uint32_t stack)
 {
-    static const struct frame unknown = {"", "(no stack)", "(no stack)"};
     if (stack == SN_NONE || n->t->stacks[stack].n_pcs == 0)
-        return &unknown;
-    const struct frame *f = frame_of(n, &n->t->stacks[stack], 0);
-    return f != NULL && f->function != NULL && f->site != NULL ? f : &unknown;
+        return &n->unknown;
+    struct frame *f = frame_of(n, &n->t->stacks[stack], 0);
+    return f != NULL && f->function != NULL && f->site != NULL ? f : &n->unknown;
 }
 
 const char *sn_alloc_function(struct sn_alloc_names *n, uint32_t stack)
@@ -151,6 +153,26 @@ static void put_stack(struct sn_alloc_names *n, uint32_t stack, struct sn_buf *o
     sn_buf_putc(out, '\n');
 }
 
+/* Found out only of who allocates. */
+static const char *type_of(struct sn_alloc_names *n, uint32_t stack)
+{
+    struct frame *f = leaf_of(n, stack);
+    if (stack == SN_NONE || f == &n->unknown)
+        return "";
+    if (f->type != NULL)
+        return f->type;
+    const struct sn_alloc_stack *s = &n->t->stacks[stack];
+    uint64_t pc = n->t->pcs[s->pc0];
+    const struct sn_alloc_module *m = sn_alloctrace_module(n->t, s, pc);
+    f->type = "";
+    if (m != NULL) {
+        struct sn_namer_mapping at = {m->start, m->limit, m->offset, m->path,
+                                      m->build_id};
+        f->type = sn_namer_type(n->namer, &at, pc);
+    }
+    return f->type;
+}
+
 /* Where it was allocated is no type, but says as much as one. */
 void sn_alloc_put_event(struct sn_alloc_names *n, const struct sn_alloc_event *x,
                         const char *tail, struct sn_buf *out)
@@ -158,12 +180,14 @@ void sn_alloc_put_event(struct sn_alloc_names *n, const struct sn_alloc_event *x
     unsigned long long address = x->address, size = x->size;
     if (x->kind == SN_ALLOC_HELD)
         return; /* not of this trace */
-    if (sn_alloc_is_free(x))
+    if (sn_alloc_is_free(x)) {
         sn_buf_printf(out, "tracefree(0x%llx, 0x%llx)", address, size);
-    else
-        sn_buf_printf(
-            out, "tracealloc(0x%llx, 0x%llx, %s)", address, size,
-            sn_alloc_function(n, x->kind == SN_ALLOC_RESIZE_KEPT ? x->origin : x->stack));
+    } else {
+        uint32_t stack = x->kind == SN_ALLOC_RESIZE_KEPT ? x->origin : x->stack;
+        const char *type = type_of(n, stack);
+        sn_buf_printf(out, "tracealloc(0x%llx, 0x%llx, %s%s%s)", address, size,
+                      sn_alloc_function(n, stack), *type != '\0' ? ": " : "", type);
+    }
     sn_buf_printf(out, " @%llu.%09llus thread=%u%s%s\n",
                   (unsigned long long)(x->time_ns / 1000000000u),
                   (unsigned long long)(x->time_ns % 1000000000u), x->tid,

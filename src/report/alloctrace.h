@@ -24,9 +24,10 @@ const char *sn_alloc_function(struct sn_alloc_names *n, uint32_t stack);
 const char *sn_alloc_site(struct sn_alloc_names *n, uint32_t stack);
 
 /*
- * The event in Go's grammar, its stack as Go prints one, and an empty line:
+ * The event in Go's grammar, its stack as Go prints one, and an empty line. In place of
+ * the type stands who allocates, and a guess at the type where there is one:
  *
- *     tracealloc(0x55d0c8a012a0, 0x20, main) @0.000512s thread=4711
+ *     tracealloc(0x55d0c8a012a0, 0x20, main: struct node) @0.000512204s thread=4711
  *     main(...)
  *     	/home/me/x.c:12 pc=0x55d0c6f0113d
  *

@@ -89,3 +89,17 @@ size_t sn_namer_frames(struct sn_namer *n, const struct sn_namer_mapping *m, uin
             keep(n, frames[i].file), frames[i].line};
     return count;
 }
+
+const char *sn_namer_type(struct sn_namer *n, const struct sn_namer_mapping *m,
+                          uint64_t pc)
+{
+    char name[256];
+    uint64_t vaddr;
+    struct module *x = module_of(n, m);
+    return x != NULL && x->object != NULL &&
+                   sn_object_vaddr(x->object, pc, m->start, m->limit, m->offset,
+                                   &vaddr) &&
+                   sn_object_assigned(x->object, vaddr, name, sizeof name)
+               ? keep(n, name)
+               : "";
+}

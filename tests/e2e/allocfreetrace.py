@@ -355,6 +355,17 @@ def test_options():
               f"--proto: what is live of {site}")
 
 
+def test_types():
+    """A guess at the type, where debug information has one."""
+    run = preload(program("alloc_types"), "allocfreetrace=1,quiet")
+    types = {line.site: line.type for line in trace(f"{run.directory}/alloc.trace")}
+    for function, want in [("a_struct", "node"), ("a_typedef", "word"), ("a_union", "either"),
+                           ("an_array", "node *"), ("a_new", "vector<int, std::allocator<int> >"),
+                           ("a_void", None), ("no_variable", None)]:
+        equal(types.get(function), f"{function}: {want}" if want else function,
+              f"{function}: {want or 'no'} type")
+
+
 def test_lifetimes():
     """A thread that sleeps between: times are those of the clock."""
     script = """import ctypes, time
