@@ -123,22 +123,37 @@ static struct frame *frame_of(struct sn_alloc_names *n, const struct sn_alloc_st
     return &n->frames[*at];
 }
 
-static struct frame *leaf_of(struct sn_alloc_names *n, uint32_t stack)
+/* C++'s operators only hand on what somebody else asks for. */
+static bool hands_on(const char *function)
 {
+    return strncmp(function, "operator new", 12) == 0 ||
+           strncmp(function, "operator delete", 15) == 0;
+}
+
+/* Of who allocates: *at is its place in the stack. */
+static struct frame *leaf_of(struct sn_alloc_names *n, uint32_t stack, uint32_t *at)
+{
+    *at = 0;
     if (stack == SN_NONE || n->t->stacks[stack].n_pcs == 0)
         return &n->unknown;
-    struct frame *f = frame_of(n, &n->t->stacks[stack], 0);
+    const struct sn_alloc_stack *s = &n->t->stacks[stack];
+    struct frame *f = frame_of(n, s, 0);
+    while (f != NULL && f->function != NULL && hands_on(f->function) &&
+           *at + 1 < s->n_pcs)
+        f = frame_of(n, s, ++*at);
     return f != NULL && f->function != NULL && f->site != NULL ? f : &n->unknown;
 }
 
 const char *sn_alloc_function(struct sn_alloc_names *n, uint32_t stack)
 {
-    return leaf_of(n, stack)->function;
+    uint32_t at;
+    return leaf_of(n, stack, &at)->function;
 }
 
 const char *sn_alloc_site(struct sn_alloc_names *n, uint32_t stack)
 {
-    return leaf_of(n, stack)->site;
+    uint32_t at;
+    return leaf_of(n, stack, &at)->site;
 }
 
 static void put_stack(struct sn_alloc_names *n, uint32_t stack, struct sn_buf *out)
@@ -156,13 +171,14 @@ static void put_stack(struct sn_alloc_names *n, uint32_t stack, struct sn_buf *o
 /* Found out only of who allocates. */
 static const char *type_of(struct sn_alloc_names *n, uint32_t stack)
 {
-    struct frame *f = leaf_of(n, stack);
+    uint32_t k;
+    struct frame *f = leaf_of(n, stack, &k);
     if (stack == SN_NONE || f == &n->unknown)
         return "";
     if (f->type != NULL)
         return f->type;
     const struct sn_alloc_stack *s = &n->t->stacks[stack];
-    uint64_t pc = n->t->pcs[s->pc0];
+    uint64_t pc = n->t->pcs[s->pc0 + k];
     const struct sn_alloc_module *m = sn_alloctrace_module(n->t, s, pc);
     f->type = "";
     if (m != NULL) {

@@ -108,6 +108,7 @@ static bool fill(struct writer *w, const struct sn_alloc_sites *s)
     p->period = 1;
     p->period_type = (struct sn_value_type){sn_strtab_add(p->strings, "space"),
                                             sn_strtab_add(p->strings, "bytes")};
+    p->drop_frames = sn_strtab_add(p->strings, "operator (new|delete).*");
     p->default_sample_type = sn_strtab_add(p->strings, "alloc_space");
     return add_sample(w, where, SN_NONE, &unknown);
 }
