@@ -330,8 +330,9 @@ void sn_alloclog_close(void)
 {
     struct stat now;
     off_t end = offset_of(log_.header->used);
-    if (fstat(log_.fd, &now) == 0 && now.st_dev == log_.device &&
-        now.st_ino == log_.inode && now.st_size > end && ftruncate(log_.fd, end) != 0)
-        end = 0; /* it is longer than it need be */
+    bool ours = fstat(log_.fd, &now) == 0 && now.st_dev == log_.device &&
+                now.st_ino == log_.inode;
+    if (ours && now.st_size > end && ftruncate(log_.fd, end) != 0)
+        log_.size_limit = 0; /* then it is longer than it need be */
     sn_alloclog_drop();
 }

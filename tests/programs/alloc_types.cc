@@ -1,4 +1,5 @@
-// alloc_types.cc: allocations whose type debug information tells, and some whose it does not.
+// alloc_types.cc: allocations whose type debug information tells, and some whose it does
+// not.
 #include <cstdlib>
 #include <vector>
 
