@@ -68,11 +68,13 @@ static void learn_ticks(struct sn_alloctrace_header *h)
     uint64_t ns, from = now_ticks(), from_ns = sn_clock_ns(CLOCK_MONOTONIC);
     while ((ns = sn_clock_ns(CLOCK_MONOTONIC) - from_ns) < 20000)
         continue; /* to a hundredth: the records of time say more */
-    h->ticks_per_ms = ticks_steady ? (now_ticks() - from) * 1000000 / ns : 1000000;
+    uint64_t rate = ticks_steady ? (now_ticks() - from) * 1000000 / ns : 1000000;
     h->shift = ticks_steady ? 2 : 0;
     h->start_ticks = from;
     h->start_mono_ns = from_ns;
-    time_most = h->ticks_per_ms * TIME_MS;
+    time_most = rate * TIME_MS;
+    /* Now it can be read, and may be at once. */
+    __atomic_store_n(&h->ticks_per_ms, rate, __ATOMIC_RELEASE);
 }
 
 static void tell_time(uint64_t now)

@@ -114,11 +114,17 @@ static int reach(off_t begin, off_t end)
     return now.st_size >= end || pwrite(log_.fd, "", 1, end - 1) == 1 ? 0 : errno;
 }
 
+/* Is the descriptor still that of our file? *now is what fstat says. */
+static bool is_open(struct stat *now)
+{
+    return fstat(log_.fd, now) == 0 && now->st_dev == log_.device &&
+           now->st_ino == log_.inode;
+}
+
 static bool grow(off_t begin, off_t end)
 {
     struct stat now;
-    if (fstat(log_.fd, &now) != 0 || now.st_dev != log_.device ||
-        now.st_ino != log_.inode) {
+    if (!is_open(&now)) {
         give_up(SN_ALLOCTRACE_FD);
     } else if (__atomic_load_n(&log_.header->unread, __ATOMIC_RELAXED) != 0) {
         give_up(SN_ALLOCTRACE_UNREAD);
@@ -170,7 +176,10 @@ static uint64_t map_window(uint64_t number)
 /* Where it cannot be mapped, but the file is there. */
 static bool put_by_call(uint64_t slot, const struct sn_alloctrace_slot *x)
 {
+    struct stat now;
     int saved = errno;
+    if (!has_ended() && !is_open(&now))
+        give_up(SN_ALLOCTRACE_FD);
     if (!has_ended() && pwrite(log_.fd, x, sizeof *x, offset_of(slot)) != sizeof *x)
         give_up(SN_ALLOCTRACE_DISK);
     errno = saved;
@@ -330,9 +339,7 @@ void sn_alloclog_close(void)
 {
     struct stat now;
     off_t end = offset_of(log_.header->used);
-    bool ours = fstat(log_.fd, &now) == 0 && now.st_dev == log_.device &&
-                now.st_ino == log_.inode;
-    if (ours && now.st_size > end && ftruncate(log_.fd, end) != 0)
+    if (is_open(&now) && now.st_size > end && ftruncate(log_.fd, end) != 0)
         log_.size_limit = 0; /* then it is longer than it need be */
     sn_alloclog_drop();
 }

@@ -167,6 +167,36 @@ def test_failing_realloc():
     equal((row["allocs"], row["frees"], row["live"]), (50, 50, 0), "and is counted once")
 
 
+def counted(run):
+    """What the main process's trace and its exact heap profile come to."""
+    profile = f"{run.directory}/trace.profile"
+    sonde("trace", "--proto", "--gc=false", "-o", profile, f"{run.directory}/alloc.trace")
+    return [[p.total(value) for value in
+             ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space"]]
+            for p in [Profile(profile), Profile(f"{run.directory}/mem.pprof")]]
+
+
+def test_ways():
+    """Threads that die, handlers amid our own work, exits: what mem=exact counts."""
+    for way in ["order", "storm", "dying", "signal", "alarm", "atexit", "thread_end", "plugin",
+                "depth"]:
+        run = preload(program("alloc_ways", way, PROGRAMS), "mem=exact,allocfreetrace,quiet")
+        traced, exact = counted(run)
+        ok(run.status == 0 and traced == exact and exact[0] > 0, f"{way}: {traced}, {exact}")
+
+
+def test_again():
+    """Started and stopped by the program, while threads allocate."""
+    directory = scratch()
+    done = subprocess.run(program("alloc_again", directory), capture_output=True, text=True,
+                          timeout=60)
+    traces = sorted(glob.glob(f"{directory}/alloc*.trace"), key=os.path.getmtime)
+    equal((done.returncode, done.stderr, len(traces)), (0, "", 3), "three traces, a file each")
+    for i, path in enumerate(traces):
+        sizes = [line.size for line in trace(path) if line.site == "by_main"]
+        equal(sizes, [5001 + i] * 200, f"trace {i + 1} has its own, and nothing else")
+
+
 def test_handlers():
     run = logged("handler", 5, 5000)
     same(seen(trace(run.traces[0])), truth(run.log)[0], "handlers that allocate")
