@@ -281,7 +281,7 @@ static bool report(struct work *w, struct alloc_file *f, struct sn_error *e)
 {
     struct sn_error bad = {.offset = -1}, *first = w->all == w->t ? e : &bad;
     bool lines = w->sites == NULL;
-    w->names = sn_alloc_names_new(w->t);
+    w->names = sn_alloc_names_new(w->t, NULL);
     if (w->names == NULL)
         return sn_fail(e, NULL, -1, "out of memory");
     if (lines && !open_lines(w, e))

@@ -41,7 +41,9 @@ struct alloc_live {
     char to[PATH_MAX];
     struct traced **v;
     size_t n, cap;
+    size_t found; /* so far */
     uint32_t first_pid;
+    struct sn_namer *namer; /* of all of them */
     pthread_t thread;
     atomic_bool over;  /* the program has ended */
     bool unread;       /* nobody takes our lines */
@@ -124,7 +126,7 @@ static struct traced *traced_new(struct alloc_live *l, const char *path)
     x->file.fd = -1;
     if (alloc_file_open(path, &x->file, &e) && x->file.header->ticks_per_ms != 0)
         x->t = sn_alloctrace_new(x->file.header, SN_ALLOCTRACE_AT, path, &l->e);
-    x->names = x->t != NULL ? sn_alloc_names_new(x->t) : NULL;
+    x->names = x->t != NULL ? sn_alloc_names_new(x->t, l->namer) : NULL;
     if (x->names != NULL) {
         x->text.arena = x->t->arena;
         x->to = open_output(l->to, x->file.header->pid, &l->e);
@@ -166,6 +168,7 @@ static void add(struct alloc_live *l, const char *path)
         l->cap = cap;
     }
     l->v[l->n++] = x;
+    l->found++;
 }
 
 static int by_start(const void *a, const void *b)
@@ -226,19 +229,55 @@ static void follow(struct traced *x, bool final)
         __atomic_store_n(&x->file.header->unread, 1, __ATOMIC_RELAXED);
 }
 
+static void say_losses(const struct traced *x)
+{
+    const struct sn_alloctrace_header *h = x->file.header;
+    if (h->why != SN_ALLOCTRACE_WHOLE && h->why != SN_ALLOCTRACE_UNREAD)
+        say("the trace of process %u ends early, %s: %llu events are lost", h->pid,
+            sn_alloctrace_loss(h), (unsigned long long)h->lost);
+    if (x->t->n_unwritten > 0)
+        say("process %u was killed while it wrote %llu slots of its trace", h->pid,
+            (unsigned long long)x->t->n_unwritten);
+}
+
+/* One that has ended is read to its end and put away: there may be thousands. */
+static void retire(struct alloc_live *l, size_t i)
+{
+    struct traced *x = l->v[i];
+    follow(x, true);
+    say_losses(x);
+    unlink(x->file.path);
+    traced_free(x);
+    memmove(&l->v[i], &l->v[i + 1], (--l->n - i) * sizeof(struct traced *));
+}
+
+/* All there is, once; those that ended are done with. */
+static void look(struct alloc_live *l, bool final)
+{
+    find_new(l);
+    for (size_t i = 0; i < l->n;) {
+        follow(l->v[i], final);
+        if (is_over(l->v[i]))
+            retire(l, i);
+        else
+            i++;
+    }
+}
+
 static void *watch(void *argument)
 {
     const struct timespec pause = {.tv_nsec = PAUSE_NS};
     struct alloc_live *l = argument;
-    for (;;) {
-        bool final = atomic_load(&l->over);
-        find_new(l);
-        for (size_t i = 0; i < l->n; i++)
-            follow(l->v[i], final);
-        if (final)
-            return NULL;
+    while (!atomic_load(&l->over)) {
+        look(l, false);
         nanosleep(&pause, NULL);
     }
+    size_t found;
+    do { /* as many at once as there are descriptors for */
+        found = l->found;
+        look(l, true);
+    } while (l->found > found);
+    return NULL;
 }
 
 struct alloc_live *alloc_live_start(const char *directory, const char *to,
@@ -251,6 +290,7 @@ struct alloc_live *alloc_live_start(const char *directory, const char *to,
         return NULL;
     }
     l->e.offset = -1;
+    l->namer = sn_namer_new(SN_DEMANGLE_DEFAULT); /* else each has its own */
     snprintf(l->directory, sizeof l->directory, "%s", directory);
     snprintf(l->to, sizeof l->to, "%s", to != NULL ? to : "");
     sigfillset(&all); /* SIGPIPE too: it is an error of write then */
@@ -259,20 +299,10 @@ struct alloc_live *alloc_live_start(const char *directory, const char *to,
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error == 0)
         return l;
+    sn_namer_free(l->namer);
     free(l);
     sn_fail(e, NULL, -1, "no thread can be started: %s", strerror(error));
     return NULL;
-}
-
-static void say_losses(const struct traced *x)
-{
-    const struct sn_alloctrace_header *h = x->file.header;
-    if (h->why != SN_ALLOCTRACE_WHOLE && h->why != SN_ALLOCTRACE_UNREAD)
-        say("the trace of process %u ends early, %s: %llu events are lost", h->pid,
-            sn_alloctrace_loss(h), (unsigned long long)h->lost);
-    if (x->t->n_unwritten > 0)
-        say("process %u was killed while it wrote %llu slots of its trace", h->pid,
-            (unsigned long long)x->t->n_unwritten);
 }
 
 bool alloc_live_finish(struct alloc_live *l, struct sn_error *e)
@@ -285,6 +315,7 @@ bool alloc_live_finish(struct alloc_live *l, struct sn_error *e)
         say_losses(l->v[i]);
         traced_free(l->v[i]);
     }
+    sn_namer_free(l->namer);
     bool good = l->e.what[0] == '\0';
     if (!good)
         *e = l->e;

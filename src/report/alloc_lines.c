@@ -13,6 +13,7 @@ struct sn_alloc_names {
     const struct sn_alloctrace *t;
     struct sn_arena *arena;
     struct sn_namer *namer;
+    bool is_shared;       /* it is somebody else's */
     struct sn_map *by_pc; /* pc and module: index of a frame */
     struct frame *frames;
     uint32_t n_frames, cap_frames;
@@ -21,7 +22,8 @@ struct sn_alloc_names {
     uint32_t n_matches, cap_matches;
 };
 
-struct sn_alloc_names *sn_alloc_names_new(const struct sn_alloctrace *t)
+struct sn_alloc_names *sn_alloc_names_new(const struct sn_alloctrace *t,
+                                          struct sn_namer *shared)
 {
     struct sn_arena *a = sn_arena_new();
     struct sn_alloc_names *n = a != NULL ? sn_arena_alloc(a, sizeof *n) : NULL;
@@ -30,7 +32,10 @@ struct sn_alloc_names *sn_alloc_names_new(const struct sn_alloctrace *t)
         n->arena = a;
         n->by_pc = sn_map_new(a);
         n->unknown = (struct frame){"", "(no stack)", "(no stack)", ""};
-        n->namer = n->by_pc != NULL ? sn_namer_new(SN_DEMANGLE_DEFAULT) : NULL;
+        n->is_shared = shared != NULL;
+        n->namer = n->by_pc == NULL ? NULL
+                   : shared != NULL ? shared
+                                    : sn_namer_new(SN_DEMANGLE_DEFAULT);
     }
     if (n != NULL && n->namer != NULL)
         return n;
@@ -42,7 +47,8 @@ void sn_alloc_names_free(struct sn_alloc_names *n)
 {
     if (n == NULL)
         return;
-    sn_namer_free(n->namer);
+    if (!n->is_shared)
+        sn_namer_free(n->namer);
     sn_arena_free(n->arena);
 }
 

@@ -17,8 +17,11 @@
 
 struct sn_alloc_names; /* of the frames of a trace, each found once */
 
-struct sn_alloc_names *sn_alloc_names_new(const struct sn_alloctrace *t); /* NULL: none */
-void sn_alloc_names_free(struct sn_alloc_names *n);                       /* NULL-safe */
+/* `shared` (may be NULL) outlives it: files that several traces name are opened once.
+ * NULL: no memory. */
+struct sn_alloc_names *sn_alloc_names_new(const struct sn_alloctrace *t,
+                                          struct sn_namer *shared);
+void sn_alloc_names_free(struct sn_alloc_names *n); /* NULL-safe */
 /* Who allocates, by the stack's innermost frame: "function" and "function file:line". */
 const char *sn_alloc_function(struct sn_alloc_names *n, uint32_t stack);
 const char *sn_alloc_site(struct sn_alloc_names *n, uint32_t stack);

@@ -474,6 +474,17 @@ def test_live():
         same(seen(parse(file.read())), truth(log)[0], "to a file, of a killed program")
 
 
+def test_many():
+    """More processes than there are descriptors."""
+    script = "ulimit -n 64; for i in $(seq 150); do \"$@\"; done"
+    log = f"{scratch()}/log"
+    done = live(["sh", "-c", script, "sh", *program("alloc_log", "locked", log, 1, 50)])
+    pids = collections.Counter(line.pid for line in parse(done.stderr)
+                               if line.site and line.site.startswith("by_"))
+    equal((len(pids), set(pids.values())), (150, {len(truth(log)[0])}),
+          "150 processes: each one's events are all there")
+
+
 def test_live_is_live():
     """Lines come while the program runs."""
     child = subprocess.Popen([SONDE, "run", "--allocfreetrace", "sh", "-c", "sleep 5 && exit 3"],
