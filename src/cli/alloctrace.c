@@ -291,7 +291,8 @@ static bool report(struct work *w, struct alloc_file *f, struct sn_error *e)
         return sn_fail(e, NULL, -1, "out of memory");
     struct sn_error late = {.offset = -1};
     bool good = lines ? close_lines(w, &late) : write_report(w, &late);
-    say_losses(f, w->t);
+    if (first->what[0] == '\0')
+        say_losses(f, w->t);
     if (e->what[0] == '\0' && late.what[0] != '\0')
         *e = late;
     return good && e->what[0] == '\0';
