@@ -174,7 +174,7 @@ static inline void *told(void *p, size_t size, const void *caller)
 {
     if (sn_heap_on()) {
         sn_within_new.told = ~(uintptr_t)p;
-        if (sn_heap_due(size) && p != NULL)
+        if (p != NULL && sn_heap_due(size)) /* what failed counts for nothing */
             sn_heap_allocated(p, size, caller);
     } else if (__builtin_expect(!settled, 0) && p != NULL) {
         note(p, size);

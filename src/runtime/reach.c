@@ -29,7 +29,7 @@
 #define COPY_BYTES   ((size_t)64 << 10)
 #define WINDOW_PAGES 512                   /* whose presence is asked for at once */
 #define ARENA        ((uintptr_t)64 << 20) /* glibc's, and its alignment */
-#define MAPS_BYTES   ((size_t)4 << 20)
+#define MAPS_BYTES   ((size_t)16 << 20)    /* 65530 mappings of the longest usual lines */
 
 typedef struct sn_heapdump_block block;
 
@@ -266,7 +266,7 @@ struct sn_reach *sn_reach_new(const struct sn_world *w)
     struct sn_reach *r = sn_pages_map(sizeof *r);
     if (r == NULL)
         return NULL;
-    r->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    r->pagemap = -1;
     r->world = w;
     sn_live_each(&sn_heap_live, count_block, r);
     size_t bytes = (size_t)r->cap_blocks * sizeof *r->blocks;
@@ -448,7 +448,7 @@ static void scan_mapping(struct sn_reach *r, const struct mapping *m, uintptr_t 
     r->starts_only = false;
     if (m->permissions[1] != 'w' || sn_spool_is_name(m->name))
         return;
-    if (strcmp(m->name, "[heap]") == 0 && sn_heap_knows_all())
+    if (strcmp(m->name, "[heap]") == 0 && sn_heap_knows_all() && !sn_maps_own_break())
         return;
     if (sp != 0) {
         r->kind = SN_ROOT_STACK;
@@ -488,7 +488,8 @@ static bool parse_mapping(char *line, struct mapping *m)
     return true;
 }
 
-static void read_maps(struct sn_reach *r)
+/* False: it cannot be read, or not to its end. */
+static bool read_maps(struct sn_reach *r)
 {
     size_t used = 0;
     ssize_t n;
@@ -499,6 +500,15 @@ static void read_maps(struct sn_reach *r)
     if (fd >= 0)
         close(fd);
     r->maps[used] = '\0';
+    return used > 0 && used < MAPS_BYTES;
+}
+
+/* A system call may be forbidden: then all would seem to be empty. */
+static bool can_read(const struct sn_reach *r)
+{
+    uint64_t word = 0;
+    struct iovec to = {&word, sizeof word}, from = {(void *)(uintptr_t)r, sizeof word};
+    return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)sizeof word;
 }
 
 static void scan_registers(struct sn_reach *r)
@@ -519,7 +529,7 @@ static void reach_uncounted(struct sn_reach *r)
         }
 }
 
-void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
+bool sn_reach_mark(struct sn_reach *r, uintptr_t frame,
                    void (*on_root)(void *argument, uint32_t block,
                                    enum sn_heapdump_root_kind kind, uint64_t at),
                    void *argument)
@@ -528,7 +538,9 @@ void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
     uintptr_t data_end = 0;
     r->on_root = on_root;
     r->argument = argument;
-    read_maps(r);
+    if (!read_maps(r) || !can_read(r))
+        return false;
+    r->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC); /* one at a time */
     char *rest = r->maps, *line;
     while ((line = strsep(&rest, "\n")) != NULL) {
         if (!parse_mapping(line, &m))
@@ -545,6 +557,7 @@ void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
         const block *b = &r->blocks[r->work[--r->n_work]];
         scan(r, b->address, b->address + b->size);
     }
+    return true;
 }
 
 void sn_reach_edges(struct sn_reach *r, uint32_t from,

@@ -118,6 +118,20 @@ void sn_table_each(const struct sn_table *t,
                    void (*visit)(const struct sn_spool_entry *x, void *argument),
                    void *argument);
 
+/* ---- guard.c: what must not be broken off ---------------------------------------------
+ */
+
+struct sn_guard {
+    sigset_t mask; /* as it was */
+    int cancel;
+    unsigned pending; /* of what a write may raise: was there before */
+};
+
+/* Until the end the calling thread is not cancelled, nor killed by what it writes; nor
+ * do handlers run on it if `all`. Signal-safe. */
+void sn_guard_begin(struct sn_guard *g, bool all);
+void sn_guard_end(const struct sn_guard *g);
+
 /* ---- write.c ------------------------------------------------------------------------
  */
 
@@ -360,6 +374,8 @@ void sn_maps_close(void);
 void sn_maps_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                    void *argument); /* what it holds for itself */
 void sn_maps_bind(void);
+/* Has the program moved the end of the [heap] itself? Then there is more than blocks. */
+bool sn_maps_own_break(void);
 
 /* heap.c's part, between sn_heap_own_begin and end. A mapping stands for itself, also
  * where blocks are sampled. The entry it is counted in; 0: there is no room. */
@@ -392,10 +408,11 @@ struct sn_world {
 };
 
 /* Not all need stand still in the end. A process that is `dying` does not mind waits that
- * end with EINTR: then the registers of those that sleep are known too. NULL: no memory.
- */
+ * end with EINTR: then the registers of those that sleep are known too. NULL: no memory,
+ * or another has stopped it and does not let go. */
 struct sn_world *sn_world_stop(bool dying);
 void sn_world_go_on(struct sn_world *w); /* NULL-safe */
+void sn_world_reset(void);               /* in a fork's child */
 
 /* ---- reach.c: what leads to which block
  * ------------------------------------------------ */
@@ -406,9 +423,11 @@ struct sn_reach; /* all live blocks, by address */
 struct sn_reach *sn_reach_new(const struct sn_world *w);
 void sn_reach_free(struct sn_reach *r);
 const struct sn_heapdump_block *sn_reach_blocks(const struct sn_reach *r, uint32_t *n);
-/* Mark what can be reached from the roots; `on_root` (may be NULL) is told each pointer
- * from a root to a block. `frame`: of the calling thread, what is below is no root. */
-void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
+/* Mark what can be reached from the roots. False: this memory cannot be read (there is no
+ * /proc, or no descriptor left), and nothing is known. `on_root` (may be NULL) is told
+ * each pointer from a root to a block. `frame`: of the calling thread, what is below is
+ * no root. */
+bool sn_reach_mark(struct sn_reach *r, uintptr_t frame,
                    void (*on_root)(void *argument, uint32_t block,
                                    enum sn_heapdump_root_kind kind, uint64_t at),
                    void *argument);
