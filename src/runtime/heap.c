@@ -44,6 +44,7 @@ struct sn_heap_thread {
     atomic_int tid;              /* whose it is; 0: free */
     unsigned recording;          /* for which it is set up */
     atomic_bool busy;            /* its thread is in here */
+    atomic_uint moving;          /* ... in realloc: blocks set aside, by handlers, too */
     bool forking;                /* ... for as long as fork takes */
     bool own;                    /* ... and what it allocates is ours */
     uint32_t slot;               /* in the spool */
@@ -151,6 +152,8 @@ static bool may_work(struct sn_heap_thread *t)
     enum sn_heap_mode mode = sn_heap_mode();
     if (mode == SN_HEAP_SOME || mode == SN_HEAP_EACH)
         return true;
+    if (mode == SN_HEAP_HELD && atomic_load_explicit(&t->moving, memory_order_relaxed))
+        return true; /* who holds it waits for the end of that */
     atomic_store_explicit(&t->busy, false, memory_order_release);
     if (mode == SN_HEAP_HELD)
         syscall(SYS_futex, &sn_heap_switch.mode, FUTEX_WAIT, SN_HEAP_HELD, NULL, NULL, 0);
@@ -166,6 +169,7 @@ static struct sn_heap_thread *enter(void)
             return NULL;
         t->recording = 0;
         t->ends = 0;
+        t->moving = 0;
         sn_heap_local.thread = t;
     }
     if (atomic_load_explicit(&t->busy, memory_order_relaxed))
@@ -560,26 +564,46 @@ bool sn_heap_moving(void *p, struct sn_block *aside)
         return !sn_heap_on();
     if (!take_block((uintptr_t)p, aside))
         aside->address = 0;
+    else
+        atomic_fetch_add_explicit(&t->moving, 1, memory_order_relaxed);
     leave(t);
     return true;
 }
 
-void sn_heap_moved(const struct sn_block *aside, bool moved)
+/* A scan that came between the two would miss the block, and all that it leads to. */
+static void end_moving(struct sn_heap_thread *t)
+{
+    if (t != NULL && atomic_load(&t->moving) > 0)
+        atomic_fetch_sub(&t->moving, 1);
+}
+
+bool sn_heap_moved(const struct sn_block *aside, void *fresh, size_t size,
+                   const void *caller)
 {
     struct sn_block replaced;
     int saved = errno;
-    struct sn_heap_thread *t = aside->address != 0 ? enter() : NULL;
-    if (t == NULL)
-        return;
-    if (!moved) {
+    struct sn_heap_thread *t = enter();
+    bool told = t != NULL && fresh != NULL && sn_heap_mode() != SN_HEAP_SOME;
+    if (t == NULL) {
+        end_moving(sn_heap_local.thread);
+        return false;
+    }
+    if (fresh == NULL && size > 0) {
         put_block(aside, &replaced);
     } else {
         if (aside->entry != 0)
             count_freed(aside, aside->address == t->last);
         t->last = 0;
     }
+    if (told) {
+        record(t, (uintptr_t)fresh, size, caller);
+        t->last = (uintptr_t)fresh;
+        tick_name(t);
+    }
+    end_moving(t);
     leave(t);
     errno = saved;
+    return told;
 }
 
 /* ---- start, stop, fork ----------------------------------------------------------------
@@ -648,7 +672,9 @@ static bool wait_for_others(void)
         syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0);
     for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next) {
         struct timespec pause = {.tv_nsec = 100000};
-        for (int i = 0; t != sn_heap_local.thread && atomic_load(&t->busy); i++) {
+        for (int i = 0; t != sn_heap_local.thread &&
+                        (atomic_load(&t->busy) || atomic_load(&t->moving) > 0);
+             i++) {
             if (i == 10000 || atomic_load(&t->tid) == 0 ||
                 (i % 100 == 99 &&
                  syscall(SYS_tgkill, getpid(), atomic_load(&t->tid), 0) != 0))
@@ -662,7 +688,7 @@ static bool wait_for_others(void)
 bool sn_heap_is_inside(void)
 {
     struct sn_heap_thread *t = sn_heap_local.thread;
-    return t != NULL && atomic_load(&t->busy);
+    return t != NULL && (atomic_load(&t->busy) || atomic_load(&t->moving) > 0);
 }
 
 bool sn_heap_hold(void)
@@ -687,12 +713,12 @@ void sn_heap_release(void)
 void sn_heap_stop(bool dying)
 {
     struct sn_spool_header *h = sn_heap_table.header;
+    /* Held, not off: what was freed or moved unseen would be looked at where it was. */
+    if (exact)
+        h->leaks = sn_heap_hold() ? (uint32_t)sn_leak_scan(dying) : SN_LEAKS_IN_ALLOCATOR;
     atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
     syscall(SYS_futex, &sn_heap_switch.mode, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-    bool alone = wait_for_others() && !sn_heap_is_inside();
-    if (exact)
-        h->leaks = alone ? (uint32_t)sn_leak_scan(dying) : SN_LEAKS_IN_ALLOCATOR;
-    if (!dying && alone) {
+    if (!dying && wait_for_others() && !sn_heap_is_inside()) {
         sn_live_close(&sn_heap_live);
         sn_maps_close();
     }
@@ -721,6 +747,7 @@ void sn_heap_after_fork(bool child)
     for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next) {
         atomic_store(&t->tid, t == own ? (int)sn_thread_id() : 0);
         atomic_store(&t->busy, false);
+        atomic_store(&t->moving, 0);
         t->recording = 0;
     }
     sn_live_close(&sn_heap_live);

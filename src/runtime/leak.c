@@ -1,6 +1,6 @@
 /*
  * leak.c: what is still allocated at the end of a recording, and that nothing leads to.
- * Not for programs that go on to allocate meanwhile: heap.c is off.
+ * The heap is held meanwhile (sn_heap_hold): who allocates waits.
  */
 #include "runtime/runtime.h"
 

@@ -245,7 +245,8 @@ static void *resize(void *p, size_t size, const void *caller)
     if (__builtin_expect(!settled, 0) && p != NULL)
         strike(p);
     void *fresh = real.realloc(p, size);
-    sn_heap_moved(&aside, fresh != NULL || size == 0);
+    if (aside.address != 0 && sn_heap_moved(&aside, fresh, size, caller))
+        return fresh;
     return told(fresh, size, caller);
 }
 

@@ -352,11 +352,13 @@ void sn_heap_allocated(void *p, size_t size, const void *caller);
 /* The block is about to be freed. False: not now, it will be freed later (a signal's
  * handler frees on top of our own work). */
 bool sn_heap_freeing(void *p);
-/* The same for realloc: what is known of the block is set aside, and then put back if
- * nothing came of it, or counted as freed. address 0: nothing is known. False: it must
- * not be moved now. */
+/* The same for realloc: what is known of the block is set aside. address 0: nothing is
+ * known. False: it must not be moved now. */
 bool sn_heap_moving(void *p, struct sn_block *aside);
-void sn_heap_moved(const struct sn_block *aside, bool moved);
+/* It has become `fresh`, of `size` bytes, and is counted as freed; NULL: put it back, or
+ * if size is 0, it was freed. True: the fresh one is told, too. */
+bool sn_heap_moved(const struct sn_block *aside, void *fresh, size_t size,
+                   const void *caller);
 
 /* ---- maps.c: the program's mappings, as blocks
  * ------------------------------------------ */
