@@ -16,7 +16,10 @@
  *
  * The highest heap is kept a stack without ever going over all of them: each rise of the
  * whole to a new height begins an epoch, and an entry that changes first takes what it
- * has as its share in the last height, if its epoch is older (profile.h).
+ * has as its share in the last height, if its epoch is older (profile.h). The whole and
+ * its entry are two words, changed one after the other: where three threads meet within
+ * the few instructions between, a share may be one event off. Of one thread, or of
+ * threads that change the heap under a lock of theirs, it never is.
  *
  * Allocates only pages. Locks: an entry's and a shard's, for a few instructions.
  */
@@ -45,9 +48,10 @@ struct sn_heap_thread {
     unsigned recording;          /* for which it is set up */
     atomic_bool busy;            /* its thread is in here */
     atomic_uint moving;          /* ... in realloc: blocks set aside, by handlers, too */
-    bool forking;                /* ... for as long as fork takes */
-    bool own;                    /* ... and what it allocates is ours */
-    uint32_t slot;               /* in the spool */
+    _Atomic(struct sn_heap_local *) local; /* its own; NULL: it has ended, or may */
+    bool forking;                          /* ... for as long as fork takes */
+    bool own;                              /* ... and what it allocates is ours */
+    uint32_t slot;                         /* in the spool */
     uint32_t events;
     int ends; /* how often its end was told */
     uint64_t random;
@@ -73,6 +77,7 @@ static double rate_bytes;
 static uint64_t start_ns;
 static bool ticks_steady;
 static double ns_per_tick;
+static atomic_flag at_end = ATOMIC_FLAG_INIT; /* held by who ends, or looks at `local` */
 static pthread_key_t end_key;
 static bool have_key;
 
@@ -87,6 +92,30 @@ static int64_t next_distance(struct sn_heap_thread *t)
     t->random = sn_hash_mix(t->random + UINT64_C(0x9e3779b97f4a7c15));
     double u = (double)((t->random >> 11) + 1) / 9007199254740993.0; /* in (0, 1) */
     return 1 + (int64_t)(-sn_ln(u) * rate_bytes);
+}
+
+static void lock_ends(void)
+{
+    while (atomic_flag_test_and_set_explicit(&at_end, memory_order_acquire))
+        sched_yield();
+}
+
+static void unlock_ends(void)
+{
+    atomic_flag_clear_explicit(&at_end, memory_order_release);
+}
+
+/* What was left of a distance belongs to the recording before, and to its rate: it would
+ * hide what is allocated before it is met. */
+static void forget_distances(void)
+{
+    lock_ends();
+    for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next) {
+        struct sn_heap_local *local = atomic_load(&t->local);
+        if (local != NULL)
+            __atomic_store_n(&local->left, 0, __ATOMIC_RELAXED);
+    }
+    unlock_ends();
 }
 
 /* After the destructors of the program, as far as may be: they free, too. */
@@ -104,6 +133,9 @@ static void on_thread_end(void *thread)
         sn_table_thread_name(&sn_heap_table, t->slot, name);
     }
     sn_heap_local.thread = NULL; /* another is taken if yet more is to come */
+    lock_ends();
+    atomic_store(&t->local, NULL);
+    unlock_ends();
     atomic_store(&t->tid, 0);
 }
 
@@ -137,8 +169,8 @@ static void set_up(struct sn_heap_thread *t)
     t->random = sn_clock_ns(CLOCK_MONOTONIC) ^ (uintptr_t)t ^ (uint64_t)tid << 40;
     t->stack = sn_thread_stack();
     t->pointer = (uintptr_t)__builtin_thread_pointer();
-    if (t->ends == 0)
-        pthread_setspecific(end_key, t);
+    if (t->ends == 0 && pthread_setspecific(end_key, t) == 0)
+        atomic_store(&t->local, &sn_heap_local);
     int64_t used = sn_heap_local.left; /* nothing was ever due: it counts from here */
     sn_heap_local.left = next_distance(t) + (used < 0 ? used : 0);
     t->recording = recording;
@@ -315,7 +347,9 @@ count_gone(struct sn_spool_entry *x, uint64_t objects, uint64_t bytes, uint64_t 
 {
     struct sn_spool_header *h = sn_heap_table.header;
     lock(x);
-    __atomic_fetch_sub(&h->live_bytes, bytes, __ATOMIC_RELAXED);
+    /* A rise that another thread has made, but not told, is told for it: it was with the
+     * block. */
+    raise_peak(h, __atomic_fetch_sub(&h->live_bytes, bytes, __ATOMIC_RELAXED));
     settle_peak(x); /* at once: a rise in between would be without the block */
     add(x, SN_HEAP_FREE_OBJECTS, objects, bytes);
     if (exact) {
@@ -626,6 +660,7 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
     filtered = !each;
     memset(sn_heap_filter, 0, sizeof sn_heap_filter);
     rate_bytes = s->mem_rate;
+    forget_distances();
     start_ns = sn_heap_table.header->start_mono_ns;
     if (exact)
         learn_ticks();
@@ -744,7 +779,10 @@ void sn_heap_after_fork(bool child)
         return;
     }
     atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
+    unlock_ends();
     for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next) {
+        if (t != own)
+            atomic_store(&t->local, NULL);
         atomic_store(&t->tid, t == own ? (int)sn_thread_id() : 0);
         atomic_store(&t->busy, false);
         atomic_store(&t->moving, 0);

@@ -486,7 +486,8 @@ struct sonde_profile;
 const struct sn_table *sn_custom_table(const struct sonde_profile *p);
 /* Write each that is not empty into the directory, as NAME, suffix, .pprof. */
 void sn_custom_write_all(const char *directory, const char *suffix, bool quiet);
-void sn_custom_after_fork(void); /* in the child */
+void sn_custom_before_fork(void);
+void sn_custom_after_fork(bool child);
 void sn_custom_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                      void *argument); /* their keys: what is in them is not kept alive */
 

@@ -175,7 +175,7 @@ static void after_fork_in_child(void)
     sn_tick_reset();
     sn_clock_after_fork(true);
     sn_heap_after_fork(true);
-    sn_custom_after_fork();
+    sn_custom_after_fork(true);
     if (!sn_recording_drop())
         return;
     bool wanted = current->by_environment, started = false;
@@ -191,10 +191,12 @@ static void after_fork_in_parent(void)
 {
     sn_clock_after_fork(false);
     sn_heap_after_fork(false);
+    sn_custom_after_fork(false);
 }
 
 static void before_fork(void)
 {
+    sn_custom_before_fork();
     sn_heap_before_fork();
     sn_clock_before_fork();
 }
