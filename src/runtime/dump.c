@@ -125,6 +125,7 @@ static __attribute__((noinline)) int dump(int fd)
 {
     struct writer w = {.fd = fd, .error = ENOMEM};
     uint32_t n = 0;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0), left = sn_stack_left_at();
     __builtin_unwind_init();
     if (!hold()) /* we came on top of that work, or others never leave it */
         return EAGAIN;
@@ -137,7 +138,7 @@ static __attribute__((noinline)) int dump(int fd)
     }
     if (w.buffer != NULL && w.stamp != NULL) {
         w.error = 0;
-        write_dump(&w, r, (uintptr_t)__builtin_frame_address(0) - 128);
+        write_dump(&w, r, (left != 0 ? left : here) - 128);
     }
     sn_world_go_on(world);
     sn_heap_release();

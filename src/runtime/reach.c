@@ -243,6 +243,7 @@ static void each_own(struct sn_reach *r,
     sn_live_pages(&sn_heap_live, visit, r);
     sn_heap_pages(visit, r);
     sn_maps_pages(visit, r);
+    sn_stack_pages(visit, r);
     sn_custom_pages(visit, r);
 }
 

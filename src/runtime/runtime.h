@@ -132,6 +132,19 @@ struct sn_guard {
 void sn_guard_begin(struct sn_guard *g, bool all);
 void sn_guard_end(const struct sn_guard *g);
 
+/* ---- stack.c: stacks of our own, for handlers that write ------------------------------
+ */
+
+enum sn_own_stack { SN_STACK_PROFILE, SN_STACK_CONTROL, SN_OWN_STACKS };
+
+void sn_stack_open(enum sn_own_stack which); /* once; not for handlers */
+/* One caller at a time has it. Without it, on the stack there is. */
+void sn_stack_call(enum sn_own_stack which, void (*function)(void));
+/* The frame in which the calling thread left its own stack; 0: it is there. */
+uintptr_t sn_stack_left_at(void);
+void sn_stack_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                    void *argument);
+
 /* ---- write.c ------------------------------------------------------------------------
  */
 
