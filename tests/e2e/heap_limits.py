@@ -76,6 +76,22 @@ def test_ends_meanwhile():
         equal(glob.glob(f"{run.directory}/*.tmp*"), [], "nothing is left half written")
 
 
+def test_small_stacks():
+    """What asks does not need the stack of who answers."""
+    run, _ = limits("small_thread", "mem=exact,quiet,mem_signal=12")
+    equal(len(run.files), 4, "a thread of 16 KB writes each profile that it is asked for")
+    directory = scratch()
+    env = dict(os.environ, LD_PRELOAD=str(LIBRARY), SONDE=f"mem=exact,quiet,path={directory}")
+    fibre = subprocess.Popen(program("heap_limits", "small_fibre", directory),
+                             env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    equal(fibre.stdout.readline(), "ready\n", "a fibre of 16 KB waits")
+    dump = f"{directory}/x.dump"
+    sonde("heapdump", f"--output={dump}", fibre.pid)
+    ok("Total:" in sonde("heapdump", dump), "it is dumped")
+    equal(fibre.communicate(timeout=60)[0], "end 1\n", "and goes on")
+    equal(fibre.returncode, 0, "to its end")
+
+
 def test_nobody_reads():
     """Messages, too, may meet a closed pipe: not the program has written to it."""
     run, _ = limits("nobody_reads", "mem")

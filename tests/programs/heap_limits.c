@@ -7,14 +7,17 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 enum { BLOCKS = 1000, LIST = 100000, THREADS = 4 };
@@ -205,6 +208,68 @@ static void ends_meanwhile(void)
     usleep(50000);
 }
 
+/* ---- little stack ---- */
+
+static void *spin(void *unused)
+{
+    for (int i = 0; i < 1000; i++)
+        free(malloc(100));
+    while (go == 0)
+        continue;
+    return unused;
+}
+
+/* The signal comes to the thread that does not block it. */
+static void small_thread(void)
+{
+    pthread_t thread;
+    pthread_attr_t attr;
+    sigset_t set;
+    keep();
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 16384);
+    if (pthread_create(&thread, &attr, spin, NULL) != 0)
+        abort();
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    for (int i = 0; i < 3; i++) {
+        usleep(50000);
+        kill(getpid(), SIGUSR2);
+    }
+    usleep(100000);
+    go = 1;
+    pthread_join(thread, NULL);
+}
+
+static ucontext_t outside, inside;
+static volatile bool read_to_end;
+
+static void wait_for_end(void)
+{
+    char c;
+    read_to_end = read(STDIN_FILENO, &c, 1) == 0;
+}
+
+/* 16 KB, which end at a page that cannot be touched. */
+static void small_fibre(void)
+{
+    enum { PAGE = 4096, ROOM = 16384 };
+    char *stack = mmap(NULL, PAGE + ROOM, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mprotect(stack, PAGE, PROT_NONE);
+    keep();
+    puts("ready");
+    fflush(stdout);
+    getcontext(&inside);
+    inside.uc_stack.ss_sp = stack + PAGE;
+    inside.uc_stack.ss_size = ROOM;
+    inside.uc_link = &outside;
+    makecontext(&inside, wait_for_end, 0);
+    swapcontext(&outside, &inside);
+    printf("end %d\n", read_to_end);
+}
+
 /* ---- the rest ---- */
 
 static void nobody_reads(void)
@@ -302,6 +367,8 @@ static const struct {
     {"one_path", one_path},
     {"file_size", file_size},
     {"ends_meanwhile", ends_meanwhile},
+    {"small_thread", small_thread},
+    {"small_fibre", small_fibre},
     {"nobody_reads", nobody_reads},
     {"fork_own", fork_own},
     {"two_rates", two_rates},
