@@ -2,7 +2,7 @@
  * reach.c: which of the live blocks can be reached, and by what. A conservative scan: a
  * word that lies in a block, at its start or within, is taken for a pointer to it.
  *
- *     /proc/self/maps ──> roots ──> blocks ──> blocks in them ──> ...
+ *     /proc/thread-self/maps ──> roots ──> blocks ──> blocks in them ──> ...
  *
  * Roots are all memory that can be written, but for: the blocks themselves, our own
  * pages, stacks below their pointers, those of threads that have ended, and the
@@ -58,7 +58,8 @@ struct sn_reach {
     uint32_t n_work;
     struct range *own; /* sorted: pages that are no roots */
     uint32_t n_own, cap_own;
-    char *maps; /* /proc/self/maps */
+    char *maps; /* of /proc/thread-self: that of the process is empty once the main thread
+                 * has ended */
     uint64_t *copy;
     uint64_t present[WINDOW_PAGES];
     struct piece pieces[16];
@@ -319,7 +320,7 @@ static void scan_present(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
     while (lo < hi) {
         size_t len = hi - lo < COPY_BYTES ? hi - lo : COPY_BYTES;
         struct iovec to = {r->copy, len}, from = {(void *)lo, len};
-        ssize_t n = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+        ssize_t n = process_vm_readv(sn_thread_id(), &to, 1, &from, 1, 0);
         if (n < 8) { /* on with the next page */
             lo = (lo & -PAGE) + PAGE;
             continue;
@@ -403,7 +404,7 @@ static bool is_arena(uintptr_t at, uintptr_t hi, uintptr_t *end)
     uint64_t head[4];
     struct iovec to = {head, sizeof head}, from = {(void *)at, sizeof head};
     if (at % ARENA != 0 ||
-        process_vm_readv(getpid(), &to, 1, &from, 1, 0) != (ssize_t)sizeof head)
+        process_vm_readv(sn_thread_id(), &to, 1, &from, 1, 0) != (ssize_t)sizeof head)
         return false;
     *end = at + head[3];
     return head[0] != 0 && head[0] % ARENA < PAGE && head[2] <= head[3] &&
@@ -468,7 +469,7 @@ static void scan_mapping(struct sn_reach *r, const struct mapping *m, uintptr_t 
     r->starts_only = false;
 }
 
-/* A line of /proc/self/maps, cut out of the text. False: it is none. */
+/* A line of it, cut out of the text. False: it is none. */
 static bool parse_mapping(char *line, struct mapping *m)
 {
     char *at;
@@ -494,7 +495,7 @@ static bool read_maps(struct sn_reach *r)
 {
     size_t used = 0;
     ssize_t n;
-    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    int fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
     while (fd >= 0 && used < MAPS_BYTES &&
            (n = read(fd, r->maps + used, MAPS_BYTES - used)) > 0)
         used += (size_t)n;
@@ -509,7 +510,7 @@ static bool can_read(const struct sn_reach *r)
 {
     uint64_t word = 0;
     struct iovec to = {&word, sizeof word}, from = {(void *)(uintptr_t)r, sizeof word};
-    return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)sizeof word;
+    return process_vm_readv(sn_thread_id(), &to, 1, &from, 1, 0) == (ssize_t)sizeof word;
 }
 
 static void scan_registers(struct sn_reach *r)
@@ -541,7 +542,8 @@ bool sn_reach_mark(struct sn_reach *r, uintptr_t frame,
     r->argument = argument;
     if (!read_maps(r) || !can_read(r))
         return false;
-    r->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC); /* one at a time */
+    r->pagemap =
+        open("/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC); /* one at a time */
     char *rest = r->maps, *line;
     while ((line = strsep(&rest, "\n")) != NULL) {
         if (!parse_mapping(line, &m))

@@ -78,7 +78,7 @@ static struct sn_stack_range mapping_at(uintptr_t address)
     char text[4096];
     size_t used = 0;
     ssize_t n;
-    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    int fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
     struct sn_stack_range found = {0};
     while (fd >= 0 && found.hi == 0 &&
            (n = read(fd, text + used, sizeof text - 1 - used)) > 0) {

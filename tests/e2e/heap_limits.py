@@ -38,9 +38,11 @@ def test_no_descriptor():
     equal(profile.total("leaked_space"), 0, "none is invented")
 
 
-def test_own_break():
+def test_other_roots():
     run, _ = limits("own_break")
     equal(run.heap.total("leaked_objects"), 0, "what a program's own break holds is not leaked")
+    run, _ = limits("main_ended")
+    equal(run.heap.total("leaked_objects"), 0, "nor what is held when the main thread has ended")
 
 
 def test_moving():

@@ -99,6 +99,22 @@ static void moving(void)
     usleep(200000);
 }
 
+/* The kernel then tells nothing of the process, but of its threads. */
+static void *end_process(void *unused)
+{
+    usleep(50000);
+    keep();
+    exit(0);
+    return unused;
+}
+
+static void main_ended(void)
+{
+    pthread_t thread;
+    start_all(&thread, 1, end_process);
+    pthread_exit(NULL);
+}
+
 /* ---- dumps ---- */
 
 static void on_alarm(int signal)
@@ -361,6 +377,7 @@ static const struct {
     {"no_descriptor", no_descriptor},
     {"own_break", own_break},
     {"moving", moving},
+    {"main_ended", main_ended},
     {"handler_allocates", handler_allocates},
     {"cancelled", cancelled},
     {"cancelled_in_malloc", cancelled_in_malloc},
