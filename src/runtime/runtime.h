@@ -4,9 +4,9 @@
  * that are ours; control.c answers who asks a running program; hooks.c meets new threads,
  * exec and the signal calls of the program; sleep.c keeps our signals out of its waits,
  * close.c our descriptors out of its hands. malloc.c and new.c stand before the
- * allocator, heap.c keeps its accounts, live.c its blocks, maps.c the program's mappings,
- * leak.c finds what nothing leads to. recording.c starts and stops them all; sonde.c is
- * the public interface and the process's life.
+ * allocator, heap.c (heap_threads.c, heap_life.c) keeps its accounts, live.c its blocks,
+ * maps.c the program's mappings, leak.c finds what nothing leads to. recording.c starts
+ * and stops them all; sonde.c is the public interface and the process's life.
  *
  * The only room (with trace) that has mutable globals: a process is profiled once at a
  * time. What the handler calls is in table.c and tick.c, and nothing else is in them.
