@@ -33,6 +33,7 @@ struct sn_trace *sn_trace_new(const struct sn_trace_limits *limits)
         t->reader->sites = sn_map_new(a);
         t->reader->blocks = sn_map_new(a);
         t->reader->now_ns = t->reader->said_ns = SN_TRACE_ABSENT;
+        t->reader->sched_ns = t->reader->gc_ns = SN_TRACE_ABSENT;
     }
     if (sn_arena_failed(a)) {
         sn_arena_free(a);
@@ -115,13 +116,13 @@ static void set_times(struct sn_trace *t, int64_t time_ns)
     t->ordinal = t->stamped = false;
 }
 
-void sn_trace_said(struct sn_trace *t, int64_t time_ns)
+void sn_trace_said(struct sn_trace *t, int64_t time_ns, int64_t *before)
 {
     struct sn_trace_reader *r = t->reader;
     if (r->said_ns < 0 && (t->ordinal || t->stamped))
         set_times(t, time_ns);
-    t->back += time_ns < r->said_ns;
-    r->said_ns = time_ns;
+    t->back += time_ns < *before;
+    *before = r->said_ns = time_ns;
 }
 
 void sn_trace_event(struct sn_trace *t, int64_t time_ns)

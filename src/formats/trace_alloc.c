@@ -80,7 +80,8 @@ static uint64_t plus(uint64_t a, uint64_t b)
 /* "function file:line" and the type, of what is known. */
 static void name_site(const struct sn_trace_reader *r, char *name, size_t size)
 {
-    const char *type = r->type, *function = r->function;
+    const char *type = r->type,
+               *function = r->function[0] != '\0' ? r->function : r->outer;
     const char *file =
         strrchr(r->where, '/') != NULL ? strrchr(r->where, '/') + 1 : r->where;
     snprintf(name, size, "%s%s%s%s%s%s", *function != '\0' ? function : "",
@@ -113,7 +114,7 @@ void sn_trace_end_stack(struct sn_trace *t)
 static bool read_arguments(struct sn_trace_reader *r, struct sn_scan s)
 {
     struct sn_scan inside;
-    r->type[0] = r->function[0] = r->where[0] = '\0';
+    r->type[0] = r->function[0] = r->outer[0] = r->where[0] = '\0';
     if (!sn_scan_group(&s, &inside) || !sn_scan_hex(&inside, &r->address) ||
         !sn_scan_literal(&inside, ", "))
         return false;
@@ -176,6 +177,17 @@ static bool is_allocator(struct sn_scan name)
         if (sn_scan_is(name, names[i]))
             return true;
     return false;
+}
+
+/* Of a runtime's functions: those that every allocation passes. */
+static bool hands_on(struct sn_scan name)
+{
+    static const char *const begins[] = {"runtime.malloc", "runtime.new", "runtime.make",
+                                         "runtime.grow"};
+    for (size_t i = 0; i < SN_COUNT(begins); i++)
+        if (sn_scan_literal(&name, begins[i]))
+            return true;
+    return !sn_scan_literal(&name, "runtime.");
 }
 
 /* "main.f(0x1, ...)", "f(...)", "f+0x1d", "f": its name. A method is main.(*T).f(...). */
@@ -243,6 +255,8 @@ bool sn_trace_parse_stack(struct sn_trace *t, struct sn_scan s)
     word = numbered || indented ? s : function_name(s);
     if (r->pending && r->function[0] == '\0' && !is_allocator(word))
         copy(r->function, word);
+    else if (r->pending && r->outer[0] == '\0' && !hands_on(word))
+        copy(r->outer, word);
     return true;
 }
 

@@ -256,7 +256,7 @@ bool sn_trace_parse_gc(struct sn_trace *t, struct sn_scan s)
     g.time_ns = sn_clamp(seconds * 1e9, TIME_MAX);
     if (g.time_ns < 0)
         g.time_ns = 0;
-    sn_trace_said(t, g.time_ns);
+    sn_trace_said(t, g.time_ns, &t->reader->gc_ns);
     finish_gc(t, &g);
     return true;
 }

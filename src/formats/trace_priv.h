@@ -53,9 +53,10 @@ struct sn_trace_reader {
     char *held;      /* a line that another one was printed into */
     size_t n_held;
 
-    int64_t now_ns;   /* arrival; ABSENT: not live */
-    int64_t said_ns;  /* the last time that a line said; ABSENT: none yet */
-    int64_t sweep_ns; /* of the last SCHED line */
+    int64_t now_ns;          /* arrival; ABSENT: not live */
+    int64_t said_ns;         /* the last time that a line said; ABSENT: none yet */
+    int64_t sched_ns, gc_ns; /* likewise of these kinds */
+    int64_t sweep_ns;        /* of the last SCHED line */
     int64_t ordinal;
     struct sn_map *lanes;  /* kind and id -> lane */
     struct sn_map *sites;  /* hash of its name -> site */
@@ -69,6 +70,7 @@ struct sn_trace_reader {
     bool pending;  /* an allocation whose site is not known yet */
     bool frame;    /* the line before was a function of its stack */
     uint64_t address, size;
+    char outer[SN_TRACE_NAME_MAX]; /* the runtime's own function that allocates */
     char type[SN_TRACE_NAME_MAX], function[SN_TRACE_NAME_MAX], where[SN_TRACE_NAME_MAX];
 };
 
@@ -80,7 +82,8 @@ struct sn_live {
 uint32_t sn_trace_name(struct sn_trace *t, struct sn_scan s); /* string; bounded */
 /* The time of a line that says none. */
 int64_t sn_trace_when(struct sn_trace *t);
-void sn_trace_said(struct sn_trace *t, int64_t time_ns);  /* a line said its time */
+/* A line said its time; *before is that of the line of its kind before it. */
+void sn_trace_said(struct sn_trace *t, int64_t time_ns, int64_t *before);
 void sn_trace_event(struct sn_trace *t, int64_t time_ns); /* an event has this time */
 
 /* Each reads a line, or says that it is another. */

@@ -397,7 +397,7 @@ bool sn_trace_parse_sched(struct sn_trace *t, struct sn_scan s)
     if (!sn_scan_at_pair(s))
         return false;
     if (ms >= 0)
-        sn_trace_said(t, sn_clamp(ms * 1e6, 1e18));
+        sn_trace_said(t, sn_clamp(ms * 1e6, 1e18), &r->sched_ns);
     t->head[0] = '\0';
     while (sn_scan_pair(&s, &p))
         take_head(t, &w, &p);
