@@ -107,6 +107,7 @@ static void arrow(void *self, double tip[2], double left[2], double right[2],
 static void rectangles(void *self, double (*v)[4], uint32_t n, uint32_t fill)
 {
     cairo_t *cr = ((struct paper *)self)->cr;
+    cairo_new_path(cr);
     for (uint32_t i = 0; i < n; i++)
         cairo_rectangle(cr, v[i][0], v[i][1], v[i][2], v[i][3]);
     set_color(cr, fill);
@@ -115,6 +116,7 @@ static void rectangles(void *self, double (*v)[4], uint32_t n, uint32_t fill)
 
 static void trace_points(cairo_t *cr, double (*v)[2], uint32_t n)
 {
+    cairo_new_path(cr); /* words leave a point behind */
     for (uint32_t i = 0; i < n; i++)
         cairo_line_to(cr, v[i][0], v[i][1]);
 }

@@ -21,7 +21,8 @@
 #define LEGEND_LINE 16.0 /* a further line of the legend */
 #define FOOT        18.0 /* below a plot: its ticks */
 #define GAP         14.0 /* between panels */
-#define GUTTER_MAX  190.0
+#define MARKS_ROOM  1.35 /* of a histogram: its marks' names are above its bars */
+#define GUTTER_MAX  160.0
 #define INK         0x222222
 #define SOFT        0x5f5f5f
 #define GRID        0xe6e6e6
@@ -227,6 +228,11 @@ static double gutter_of(struct page *p)
     return fmin(w, GUTTER_MAX) + 8;
 }
 
+static unsigned most_ticks(double height)
+{
+    return height > 120 ? 6 : height > 85 ? 4 : 3;
+}
+
 static bool place_panels(struct page *p)
 {
     const struct sn_chart *c = p->chart;
@@ -237,13 +243,10 @@ static bool place_panels(struct page *p)
         return false;
     for (uint32_t i = 0; i < c->n_panels; i++) {
         const struct sn_chart_panel *n = &c->panels[i];
-        double h = plot_height(n);
+        bool histogram = n->kind == SN_PANEL_HISTOGRAM;
         p->places[i].y_axis =
-            sn_axis_fit(0, most_of(n), n->kind == SN_PANEL_HISTOGRAM ? "count" : n->unit,
-                        h > 120  ? 6
-                        : h > 85 ? 4
-                                 : 3,
-                        true);
+            sn_axis_fit(0, most_of(n) * (histogram ? MARKS_ROOM : 1),
+                        histogram ? "count" : n->unit, most_ticks(plot_height(n)), true);
     }
     p->gutter = gutter_of(p);
     for (uint32_t i = 0; i < c->n_panels; i++) {

@@ -156,7 +156,7 @@ static const struct {
 
 static bool may_begin(char c)
 {
-    return strchr(" \tSPMGgstrfpc", c) != NULL;
+    return strchr(" \tSPMGgstrfpe", c) != NULL;
 }
 
 static enum sn_trace_line parse(struct sn_trace *t, struct sn_scan s)
@@ -175,6 +175,7 @@ static enum sn_trace_line parse(struct sn_trace *t, struct sn_scan s)
     if (sn_trace_parse_stack(t, s))
         return SN_TRACE_STACK;
     sn_trace_end_stack(t);
+    t->reader->in_stacks = false;
     return SN_TRACE_OTHER;
 }
 

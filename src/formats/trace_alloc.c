@@ -228,6 +228,7 @@ bool sn_trace_parse_stack(struct sn_trace *t, struct sn_scan s)
         return false;
     if (s.p == s.end) { /* ends it, and is its */
         sn_trace_end_stack(t);
+        r->in_stack = r->in_stacks; /* the next one may follow */
         return true;
     }
     if (is_stack_head(s))
@@ -286,13 +287,15 @@ bool sn_trace_parse_pointer(struct sn_trace *t, struct sn_scan s)
 bool sn_trace_parse_note(struct sn_trace *t, struct sn_scan s)
 {
     static const char *const begins[] = {"pacer: ", "GC forced", "tracegc()",
-                                         "checkfinalizers: queue: "};
+                                         "end tracegc"};
     for (size_t i = 0; i < SN_COUNT(begins); i++) {
         struct sn_scan at = s;
         if (!sn_scan_literal(&at, begins[i]))
             continue;
-        if (i == 2) /* tracegc prints all stacks */
+        if (i >= 2) { /* an empty line follows its end, too */
             t->reader->in_stack = true;
+            t->reader->in_stacks = i == 2;
+        }
         return true;
     }
     return false;

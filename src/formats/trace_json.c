@@ -17,6 +17,7 @@ struct writer {
     const struct sn_trace *t;
     struct sn_buf *out;
     bool any;
+    int64_t collected_ns; /* the end of the last collection */
 };
 
 /* ---- JSON -----------------------------------------------------------------------------
@@ -165,8 +166,12 @@ static void collection(struct writer *w, const struct sn_trace_gc *g)
                        rss[] = {{"rss", g->rss}},
                        before[] = {
                            {"heap", g->at_end > g->before ? g->at_end : g->before}};
-    int64_t length = g->wall_ns;
-    slice(w, 1, 1, g->forced ? "collection (forced)" : "collection", g->time_ns, length);
+    /* Go says when in whole ms: slices of one track must not overlap. */
+    int64_t length = g->wall_ns,
+            from = g->time_ns > w->collected_ns ? g->time_ns : w->collected_ns;
+    if (from < INT64_MAX / 2)
+        w->collected_ns = from + length;
+    slice(w, 1, 1, g->forced ? "collection (forced)" : "collection", from, length);
     sn_buf_puts(w->out, ",\"cat\":\"gc\",\"args\":{");
     for (size_t i = 0, any = 0; i < SN_COUNT(args); i++)
         if (args[i].v >= 0)
@@ -175,13 +180,13 @@ static void collection(struct writer *w, const struct sn_trace_gc *g)
     sn_buf_puts(w->out, "}");
     end(w);
     for (uint32_t i = 0; i < g->n_stops; i++) {
-        int64_t from = g->time_ns + (i > 0 ? length - g->stops_ns[i] : 0);
-        slice(w, 1, 1, "world stopped", from, g->stops_ns[i]);
+        int64_t at = from + (i > 0 ? length - g->stops_ns[i] : 0);
+        slice(w, 1, 1, "world stopped", at, g->stops_ns[i]);
         sn_buf_puts(w->out, ",\"cat\":\"gc\"");
         end(w);
     }
-    counter(w, "heap (bytes)", g->time_ns, before, 1);
-    counter(w, "heap (bytes)", g->time_ns + length, live, 1);
+    counter(w, "heap (bytes)", from, before, 1);
+    counter(w, "heap (bytes)", from + length, live, 1);
     counter(w, "heap goal (bytes)", g->time_ns, goal, 1);
     counter(w, "RSS (bytes)", g->time_ns, rss, 1);
 }
@@ -192,7 +197,8 @@ static void collection(struct writer *w, const struct sn_trace_gc *g)
 struct track { /* what a lane does at the moment */
     int64_t from, to;
     uint32_t reason;
-    int state; /* -1: nothing */
+    uint32_t last; /* the last sweep that saw it */
+    int state;     /* -1: nothing */
 };
 
 static int pid_of(char kind)
@@ -232,9 +238,12 @@ static void lanes(struct writer *w)
         for (uint32_t j = s->first; j < s->first + s->n_samples; j++) {
             const struct sn_trace_sample *m = &t->samples[j];
             struct track *k = &tracks[m->lane];
+            if (k->state >= 0 && k->last == i)
+                continue; /* said twice */
+            k->last = i;
             if (k->state != m->state || k->reason != m->reason || k->to != s->time_ns) {
                 finish_track(w, &t->lanes[m->lane], k);
-                *k = (struct track){s->time_ns, to, m->reason, m->state};
+                *k = (struct track){s->time_ns, to, m->reason, i, m->state};
             }
             k->to = to;
         }
@@ -265,7 +274,7 @@ static void names(struct writer *w, const char *title)
 
 void sn_trace_json(const struct sn_trace *t, const char *title, struct sn_buf *out)
 {
-    struct writer w = {t, out, false};
+    struct writer w = {.t = t, .out = out};
     sn_buf_puts(out, "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"source\":\"sonde\"},"
                      "\"traceEvents\":[\n");
     names(&w, title);

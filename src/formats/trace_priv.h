@@ -66,9 +66,10 @@ struct sn_trace_reader {
     uint64_t n_sweeps, n_gcs, n_scavs; /* all of them */
     bool sweep_kept;                   /* the last one */
 
-    bool in_stack; /* lines of a stack may follow */
-    bool pending;  /* an allocation whose site is not known yet */
-    bool frame;    /* the line before was a function of its stack */
+    bool in_stacks; /* those of all goroutines, between tracegc() and "end tracegc" */
+    bool in_stack;  /* lines of a stack may follow */
+    bool pending;   /* an allocation whose site is not known yet */
+    bool frame;     /* the line before was a function of its stack */
     uint64_t address, size;
     char outer[SN_TRACE_NAME_MAX]; /* the runtime's own function that allocates */
     char type[SN_TRACE_NAME_MAX], function[SN_TRACE_NAME_MAX], where[SN_TRACE_NAME_MAX];

@@ -293,6 +293,19 @@ bool sn_trace_parse_m(struct sn_trace *t, struct sn_scan s)
     return true;
 }
 
+/* Goroutines of Go's own that have nothing to do. */
+static bool is_helper_idle(struct sn_scan why)
+{
+    static const char *const idle[] = {
+        "force gc (idle)", "GC worker (idle)", "GOMAXPROCS updater (idle)",
+        "GC sweep wait",   "GC scavenge wait", "finalizer wait",
+        "cleanup wait"};
+    for (size_t i = 0; i < SN_COUNT(idle); i++)
+        if (sn_scan_is(why, idle[i]))
+            return true;
+    return false;
+}
+
 /* Go's runtime2.go; the bit 0x1000 says that its stack is being scanned. */
 bool sn_trace_parse_g(struct sn_trace *t, struct sn_scan s)
 {
@@ -313,10 +326,12 @@ bool sn_trace_parse_g(struct sn_trace *t, struct sn_scan s)
     if (d.status >= 0x1000)
         d.status -= 0x1000;
     enum sn_trace_state state = coded(states, SN_COUNT(states), d.status);
+    bool waits = state == SN_STATE_BLOCKED; /* else: what it waited for last */
+    if (waits && is_helper_idle(d.reason))
+        state = SN_STATE_IDLE;
     struct sn_trace_lane *l = lane_of(t, 'G', id);
-    if (l != NULL) /* of one that runs it is what it waited for last */
-        add_sample(t, l, &d, state,
-                   state == SN_STATE_BLOCKED ? sn_trace_name(t, d.reason) : 0);
+    if (l != NULL)
+        add_sample(t, l, &d, state, waits ? sn_trace_name(t, d.reason) : 0);
     return true;
 }
 

@@ -98,9 +98,22 @@ static void gc_series(struct sn_chart *c, struct sn_chart_panel *p,
             sn_chart_point(s, (double)t->gcs[i].time_ns, (double)value(&t->gcs[i]));
 }
 
-static int64_t goal_of(const struct sn_trace_gc *g)
+/* What a collection aimed at holds since the one before it. */
+static void goal_series(struct sn_chart *c, struct sn_chart_panel *p,
+                        const struct sn_trace *t)
 {
-    return g->goal;
+    if (t->gc.most_goal < 0)
+        return;
+    struct sn_chart_series *s =
+        sn_chart_series_add(c, p, "goal", SN_GREY, SN_CHART_LIMIT, t->n_gcs + 1);
+    double since = c->from;
+    for (uint32_t i = 0; s != NULL && i < t->n_gcs; i++) {
+        if (t->gcs[i].goal >= 0)
+            sn_chart_point(s, since, (double)t->gcs[i].goal);
+        since = (double)t->gcs[i].time_ns;
+    }
+    if (s != NULL && s->n > 0)
+        sn_chart_point(s, since, s->y[s->n - 1]);
 }
 
 static int64_t rss_of(const struct sn_trace_gc *g)
@@ -140,7 +153,7 @@ static void heap_panel(struct sn_chart *c, const struct sn_trace *t)
     p->note = sn_arena_printf(c->arena, "%llu collection%s", (unsigned long long)t->gc.n,
                               t->gc.n == 1 ? "" : "s");
     heap_series(c, p, t);
-    gc_series(c, p, t, "goal", SN_GREY, SN_CHART_LIMIT, goal_of);
+    goal_series(c, p, t);
     gc_series(c, p, t, "RSS", SN_PURPLE, SN_CHART_STEP, rss_of);
     if (t->gc.most_rss < 0)
         scav_rss(c, p, t);
@@ -152,14 +165,13 @@ static void heap_panel(struct sn_chart *c, const struct sn_trace *t)
 
 static void pause_panel(struct sn_chart *c, const struct sn_trace *t)
 {
-    char total[64];
     if (t->gc.stops == 0 || t->gc.longest_ns <= 0)
         return;
     struct sn_chart_panel *p = sn_chart_panel_add(c, SN_PANEL_XY, "Pauses", "ns");
     if (p == NULL)
         return;
     p->note = sn_arena_printf(c->arena, "the world stood still for %s in all",
-                              sn_unit_label(t->gc.stopped_ns, "ns", "auto", total, 64));
+                              sn_trace_duration(c->arena, t->gc.stopped_ns));
     struct sn_chart_series *s = sn_chart_series_add(
         c, p, "stop", SN_VERMILLION, SN_CHART_STEMS, SN_TRACE_STOPS * t->n_gcs);
     for (uint32_t i = 0; s != NULL && i < t->n_gcs; i++) {
@@ -210,12 +222,18 @@ static void histogram_panel(struct sn_chart *c, const struct sn_trace *t)
         {"p50", s.p50}, {"p90", s.p90}, {"p99", s.p99}, {"max", t->gc.longest_ns}};
     histogram_bins(c, p, v, n);
     for (size_t i = 0; i < SN_COUNT(marks); i++) {
-        char label[64];
+        struct sn_chart_mark *last = p->n_marks > 0 ? &p->marks[p->n_marks - 1] : NULL;
+        const char *at = sn_trace_duration(c->arena, marks[i].at);
+        if (last != NULL && last->at == (double)marks[i].at) { /* at one place */
+            last->name = sn_arena_printf(c->arena, "%.*s, %s %s",
+                                         (int)strcspn(last->name, "0123456789,") + 2,
+                                         last->name, marks[i].name, at);
+            continue;
+        }
         struct sn_chart_mark *m = SN_PUSH(c->arena, p->marks, p->n_marks, p->cap_marks);
         if (m == NULL)
             return;
-        sn_unit_label(marks[i].at, "ns", "auto", label, sizeof label);
-        m->name = sn_arena_printf(c->arena, "%s %s", marks[i].name, label);
+        m->name = sn_arena_printf(c->arena, "%s %s", marks[i].name, at);
         m->at = (double)marks[i].at;
     }
     p->note = sn_arena_printf(c->arena, "%llu stop%s", (unsigned long long)t->gc.stops,
@@ -297,7 +315,7 @@ static void cpu_panel(struct sn_chart *c, const struct sn_trace *t)
     for (unsigned k = 0; k < 2; k++) {
         struct sn_chart_series *s =
             sn_chart_series_add(c, p, k == 0 ? "busy" : "idle",
-                                k == 0 ? SN_GREEN : SN_PALE, SN_CHART_STACK, n);
+                                k == 0 ? 0x66c4a8 : SN_PALE, SN_CHART_STACK, n);
         uint32_t at = 0;
         for (uint32_t i = 0; s != NULL && i < t->n_sweeps; i++) {
             const struct sn_trace_sweep *w = &t->sweeps[i];
@@ -506,9 +524,12 @@ static void lane_panel(struct sn_chart *c, const struct sn_trace *t, uint32_t li
     p.used[SN_STATE_GONE] = false;
     name_kinds(c, panel, t, &p);
     fill_lanes(c, panel, t, row_of, &p);
-    if (n < all)
-        panel->note = sn_arena_printf(
-            c->arena, "the %u of %u that ran most; %u are left out", n, all, all - n);
+    panel->note = sn_arena_printf(
+        c->arena,
+        n < all ? "the %2$u of %3$u that ran most; %4$u are left out; seen "
+                  "every %1$s"
+                : "seen every %1$s",
+        sn_trace_duration(c->arena, sn_trace_interval_ns(t)), n, all, all - n);
 }
 
 /* ---- the page -------------------------------------------------------------------------
@@ -531,23 +552,38 @@ static void set_time(struct sn_chart *c, const struct sn_trace *t)
     c->unit = t->ordinal ? "events" : "ns";
 }
 
+static void add_word(struct sn_buf *b, const char *fmt, ...) SN_PRINTF(2, 3);
+
+static void add_word(struct sn_buf *b, const char *fmt, ...)
+{
+    va_list ap;
+    if (b->len > 0)
+        sn_buf_puts(b, "  \u00b7  ");
+    va_start(ap, fmt);
+    sn_buf_vprintf(b, fmt, ap);
+    va_end(ap);
+}
+
 static void set_words(struct sn_chart *c, const struct sn_trace *t, const char *title)
 {
-    char length[64];
     struct sn_buf b = {.arena = c->arena};
+    int32_t cpus = t->n_gcs > 0 ? t->gcs[t->n_gcs - 1].cpus : -1;
+    for (uint32_t i = 0; i < t->n_sweeps; i++)
+        cpus = t->sweeps[i].cpus > cpus ? t->sweeps[i].cpus : cpus;
     c->title = sn_arena_strdup(c->arena, title);
     if (!t->ordinal && t->last_ns > t->first_ns)
-        sn_buf_puts(&b, sn_unit_label(t->last_ns - t->first_ns, "ns", "auto", length,
-                                      sizeof length));
+        add_word(&b, "%s", sn_trace_duration(c->arena, t->last_ns - t->first_ns));
+    if (cpus > 0)
+        add_word(&b, "%d CPU%s", cpus, cpus == 1 ? "" : "s");
     if (t->gc.percent > 0)
-        sn_buf_printf(&b, "%s%.3g%% of CPU in the collector", b.len > 0 ? ", " : "",
-                      t->gc.percent);
-    if (t->gc_stride > 1 || t->sweep_stride > 1)
-        sn_buf_printf(&b, "%sone of %u events is drawn", b.len > 0 ? ", " : "",
-                      t->gc_stride > t->sweep_stride ? t->gc_stride : t->sweep_stride);
+        add_word(&b, "%.3g %% of CPU in the collector", t->gc.percent);
     if (t->source != 0)
-        sn_buf_printf(&b, "%sscheduler by %s", b.len > 0 ? ", " : "",
-                      sn_trace_str(t, t->source));
+        add_word(&b, "scheduler seen by %s", sn_trace_str(t, t->source));
+    if (t->ordinal)
+        add_word(&b, "no line says its time");
+    if (t->gc_stride > 1 || t->sweep_stride > 1)
+        add_word(&b, "one of %u events is drawn",
+                 t->gc_stride > t->sweep_stride ? t->gc_stride : t->sweep_stride);
     c->subtitle = b.data != NULL ? b.data : "";
 }
 

@@ -97,3 +97,25 @@ const char *sn_trace_lanes_word(char kind)
 {
     return kind == 'G' ? "goroutines" : kind == 'P' ? "CPUs" : "threads";
 }
+
+const char *sn_trace_duration(struct sn_arena *a, int64_t ns)
+{
+    static const struct {
+        int64_t ns;
+        const char *name;
+    } units[] = {{3600000000000, "h"},
+                 {60000000000, "min"},
+                 {1000000000, "s"},
+                 {1000000, "ms"},
+                 {1000, "\u00b5s"}};
+    for (size_t i = 0; i < SN_COUNT(units); i++) {
+        double x = (double)ns / (double)units[i].ns;
+        if (x < (units[i].ns >= 60000000000 ? 2 : 1))
+            continue;
+        const char *s = sn_arena_printf(a, "%.*f\u202f%s", x < 9.995 ? 2 : x < 99.95, x,
+                                        units[i].name);
+        return s != NULL ? s : "";
+    }
+    const char *s = sn_arena_printf(a, "%lld\u202fns", (long long)ns);
+    return s != NULL ? s : "";
+}

@@ -24,6 +24,8 @@ struct sn_lane_use { /* a lane, for sorting */
 /* The lanes of one kind, those that ran most first; *n of them. */
 struct sn_lane_use *sn_trace_lanes(const struct sn_trace *t, char kind,
                                    struct sn_arena *a, uint32_t *n);
+/* "554 µs", "1.23 ms": for pictures. */
+const char *sn_trace_duration(struct sn_arena *a, int64_t ns);
 const char *sn_trace_lanes_word(char kind); /* "threads", "goroutines", "CPUs" */
 
 #endif

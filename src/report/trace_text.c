@@ -124,9 +124,9 @@ static void heaps(const struct text *x)
         const char *name;
         int64_t first, last, least, most;
     } rows[] = {{"live heap", g->first_live, g->last_live, g->least_live, g->most_live},
-                {"heap", -1, -1, -1, g->most_heap},
+                {"heap, at most", -1, -1, -1, g->most_heap},
                 {"goal", g->first_goal, g->last_goal, -1, g->most_goal},
-                {"RSS", -1, -1, -1, g->most_rss}};
+                {"RSS, at most", -1, -1, -1, g->most_rss}};
     for (size_t i = 0; i < SN_COUNT(rows); i++) {
         if (rows[i].most < 0)
             continue;
@@ -314,14 +314,15 @@ static uint32_t unite(struct wait *v, uint32_t n)
 }
 
 /* What lanes of this kind were seen waiting for, each pair once, by lane. */
-static struct wait *waits_of(const struct text *x, char kind, uint32_t *n)
+static struct wait *waits_of(const struct text *x, char kind, bool idle, uint32_t *n)
 {
     const struct sn_trace *t = x->t;
     struct wait *v = sn_arena_alloc(x->arena, ((size_t)t->n_samples + 1) * sizeof *v);
     *n = 0;
     for (uint32_t i = 0; v != NULL && i < t->n_samples; i++) {
         const struct sn_trace_sample *s = &t->samples[i];
-        if (t->lanes[s->lane].kind == kind && s->reason != 0)
+        if (t->lanes[s->lane].kind == kind && s->reason != 0 &&
+            (idle || s->state != SN_STATE_IDLE))
             v[(*n)++] = (struct wait){s->lane, s->reason, 1};
     }
     *n = v != NULL ? unite(v, *n) : 0;
@@ -384,38 +385,66 @@ static void waits_in_all(const struct text *x, struct wait *v, uint32_t n,
         sn_buf_printf(x->out, "          and %u more\n", n - rows_of(x, n));
 }
 
+#define LABEL_MAX 32
+
+/* Cut to LABEL_MAX characters; their number. */
+static int lane_label(const struct text *x, const struct sn_trace_lane *l, char *label,
+                      size_t size)
+{
+    int n = 0;
+    sn_trace_lane_label(x->t, l, label, size);
+    for (char *p = label; *p != '\0'; p++) {
+        if ((*p & 0xc0) == 0x80)
+            continue;
+        if (n++ == LABEL_MAX)
+            strcpy(p - 3, "...");
+        if (n > LABEL_MAX)
+            return LABEL_MAX;
+    }
+    return n;
+}
+
+static void lane_row(const struct text *x, const struct sn_lane_use *u, int width,
+                     const char *wait)
+{
+    char label[160];
+    int n = lane_label(x, &x->t->lanes[u->lane], label, sizeof label);
+    sn_buf_puts(x->out, "  ");
+    for (unsigned k = 0; k < SN_STATE_GONE; k++)
+        cell_percent(x, u->shares[k]);
+    sn_buf_printf(x->out, "   %s", label);
+    if (*wait != '\0')
+        sn_buf_printf(x->out, "%*s  %s", width - n, "", wait);
+    sn_buf_putc(x->out, '\n');
+}
+
 static void lanes(const struct text *x, char kind)
 {
-    static const char *const names[SN_STATES] = {[SN_STATE_RUNNING] = "running",
-                                                 [SN_STATE_RUNNABLE] = "runnable",
-                                                 [SN_STATE_BLOCKED] = "blocked",
-                                                 [SN_STATE_SYSCALL] = "syscall",
-                                                 [SN_STATE_IDLE] = "idle"};
+    const char *word = sn_trace_lanes_word(kind);
     uint32_t n, n_waits, shown;
     char label[160];
+    int width = 5;
     struct sn_lane_use *v = sn_trace_lanes(x->t, kind, x->arena, &n);
     if (n == 0 || v == NULL)
         return;
-    struct wait *waits = waits_of(x, kind, &n_waits);
-    head(x, "%c%s: %u%s", sn_trace_lanes_word(kind)[0] - (kind == 'P' ? 0 : 32),
-         sn_trace_lanes_word(kind) + 1, n,
-         n > rows_of(x, n) ? ", those that ran most" : "");
+    struct wait *waits = waits_of(x, kind, true, &n_waits);
     shown = rows_of(x, n);
-    sn_buf_puts(x->out, "  ");
-    for (unsigned k = 0; k < SN_STATES - 1; k++)
-        sn_buf_printf(x->out, "%*s", WIDTH, names[k]);
-    sn_buf_puts(x->out, n_waits > 0 ? "   which         waits most for\n" : "   which\n");
     for (uint32_t i = 0; i < shown; i++) {
-        sn_buf_puts(x->out, "  ");
-        for (unsigned k = 0; k < SN_STATES - 1; k++)
-            cell_percent(x, v[i].shares[k]);
-        sn_trace_lane_label(x->t, &x->t->lanes[v[i].lane], label, sizeof label);
-        const char *wait = main_wait(x, waits, n_waits, v[i].lane);
-        sn_buf_printf(x->out, *wait != '\0' ? "   %-12s  %s\n" : "   %s%s\n", label,
-                      wait);
+        int w = lane_label(x, &x->t->lanes[v[i].lane], label, sizeof label);
+        width = w > width ? w : width;
     }
+    head(x, "%c%s: %u%s", *word >= 'a' ? *word - 32 : *word, word + 1, n,
+         n > shown ? ", those that ran most" : "");
+    sn_buf_puts(x->out, "  ");
+    for (unsigned k = 0; k < SN_STATE_GONE; k++)
+        sn_buf_printf(x->out, "%*s", WIDTH, sn_trace_state_name((enum sn_trace_state)k));
+    sn_buf_printf(x->out, "   %-*s%s\n", n_waits > 0 ? width : 0, "which",
+                  n_waits > 0 ? "  waits most for" : "");
+    for (uint32_t i = 0; i < shown; i++)
+        lane_row(x, &v[i], width, main_wait(x, waits, n_waits, v[i].lane));
     if (shown < n)
         sn_buf_printf(x->out, "%*sand %u more\n", 5 * WIDTH + 5, "", n - shown);
+    waits = waits_of(x, kind, false, &n_waits);
     waits_in_all(x, waits, n_waits, v, n);
 }
 

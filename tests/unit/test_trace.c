@@ -405,7 +405,17 @@ static const char allocations[] =
     "tracefree(0xc000026000, 0x2500)\n"
     "tracealloc(0x10, 0x20)\n"
     "#0 0x40bcd1 in malloc\n"
-    "#1 0x40bce0 in work work.c:12\n";
+    "#1 0x40bce0 in work work.c:12\n"
+    "tracegc()\n"
+    "goroutine 2 [running]:\n"
+    "runtime.gc()\n"
+    "\t/usr/lib/go/src/runtime/gc.go:1 +0x1\n"
+    "\n"
+    "goroutine 3 [sleep]:\n"
+    "time.Sleep(...)\n"
+    "\t/usr/lib/go/src/runtime/time.go:1\n"
+    "end tracegc\n"
+    "\n";
 
 static void test_allocations(void)
 {
