@@ -16,9 +16,9 @@ static const struct scale sizes[] = {{1, "B"},       {0x1p10, "kB"}, {0x1p20, "M
                                      {0x1p30, "GB"}, {0x1p40, "TB"}, {0x1p50, "PB"}};
 static const struct scale counts[] = {{1, ""}};
 
-/* The largest of which the range holds at least two; with minutes and hours one and a
- * half, so that two minutes are not 120 s. */
-static struct scale scale_of(double range, const char *unit)
+/* The largest of which there are two, and of which a step has not too many digits; of
+ * minutes and hours only whole ones. */
+static struct scale scale_of(double most, double step, const char *unit)
 {
     const struct scale *v = counts;
     size_t n = SN_COUNT(counts), i;
@@ -29,8 +29,11 @@ static struct scale scale_of(double range, const char *unit)
         v = sizes;
         n = SN_COUNT(sizes);
     }
-    for (i = n - 1; i > 0 && range < 2 * v[i].size; i--)
-        ;
+    for (i = n - 1; i > 0; i--) {
+        bool whole = v == times && v[i].size >= 60e9;
+        if (most >= 2 * v[i].size && step >= v[i].size * (whole ? 1 : 0.001))
+            break;
+    }
     return v[i];
 }
 
@@ -63,7 +66,7 @@ struct sn_axis sn_axis_fit(double from, double to, const char *unit, unsigned mo
                            bool round)
 {
     struct sn_axis a = {.from = from, .to = to > from ? to : from + 1, .unit = unit};
-    struct scale s = scale_of(a.to - from, unit);
+    struct scale s = scale_of(a.to, (a.to - from) / most, unit);
     bool whole = strcmp(unit, "count") == 0;
     a.scale = s.size;
     a.label_unit = s.name;

@@ -344,8 +344,9 @@ static void thin_sweeps(struct sn_trace *t)
     uint32_t n = 0, used = 0;
     for (uint32_t i = 0; i < t->n_sweeps; i += 2) {
         struct sn_trace_sweep w = t->sweeps[i];
-        memmove(t->samples + used, t->samples + w.first,
-                w.n_samples * sizeof *t->samples);
+        if (w.n_samples > 0)
+            memmove(t->samples + used, t->samples + w.first,
+                    w.n_samples * sizeof *t->samples);
         w.first = used;
         used += w.n_samples;
         t->sweeps[n++] = w;
