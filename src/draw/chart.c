@@ -513,19 +513,25 @@ static void paint_log_ticks(struct page *p, const struct sn_chart_panel *n,
         }
 }
 
-/* Names beside their lines, each lower than the one before if it would lie on it. */
+/* Names beside their lines, each lower than the one before if it would lie on it, on
+ * white, since another line may pass there. */
 static void paint_marks(struct page *p, const struct sn_chart_panel *n,
                         const struct place *at)
 {
-    double right = -1, y = at->y + TICK_SIZE;
+    double right = -1, y = at->y + TICK_SIZE + 2;
+    for (uint32_t i = 0; i < n->n_marks; i++) {
+        double x = log_x(n, at, n->marks[i].at);
+        line(p, x, at->y, x, at->y + at->h, 1, INK);
+    }
     for (uint32_t i = 0; i < n->n_marks; i++) {
         double x = log_x(n, at, n->marks[i].at);
         double w = width_of(p, n->marks[i].name, NOTE_SIZE);
         bool left = x + w + 6 > at->x + at->w;
         double begin = left ? x - w - 4 : x + 4;
-        y = begin < right ? y + NOTE_SIZE * 1.25 : at->y + TICK_SIZE;
+        y = begin < right ? y + NOTE_SIZE * 1.25 : at->y + TICK_SIZE + 2;
         right = fmax(right, begin + w + 6);
-        line(p, x, at->y, x, at->y + at->h, 1, INK);
+        double back[1][4] = {{begin - 2, y - NOTE_SIZE, w + 4, NOTE_SIZE * 1.25}};
+        p->canvas->rectangles(p->canvas->self, back, 1, 0xffffff);
         words(p, begin, y, NOTE_SIZE, INK, LEFT, n->marks[i].name);
     }
 }

@@ -127,20 +127,25 @@ static int64_t nothing_of(const struct sn_trace_gc *g)
     return 0;
 }
 
-/* RSS from the scavenger's lines; "consumed" is near to it. */
+/* What the scavenger's lines say of RSS; "consumed", which is from the system and not
+ * released, is near to it. */
 static void scav_rss(struct sn_chart *c, struct sn_chart_panel *p,
                      const struct sn_trace *t)
 {
-    struct sn_chart_series *s =
-        sn_chart_series_add(c, p, "RSS", SN_PURPLE, SN_CHART_STEP, t->n_scavs);
-    for (uint32_t i = 0; s != NULL && i < t->n_scavs; i++) {
-        const struct sn_trace_scav *v = &t->scavs[i];
-        if (v->rss >= 0 || v->consumed >= 0)
-            sn_chart_point(s, (double)v->time_ns,
-                           (double)(v->rss >= 0 ? v->rss : v->consumed));
+    bool rss = false, consumed = false;
+    for (uint32_t i = 0; i < t->n_scavs; i++) {
+        rss |= t->scavs[i].rss >= 0;
+        consumed |= t->scavs[i].consumed >= 0;
     }
-    if (s != NULL && s->n == 0)
-        p->n_series--;
+    if (!rss && !consumed)
+        return;
+    struct sn_chart_series *s = sn_chart_series_add(c, p, rss ? "RSS" : "consumed",
+                                                    SN_PURPLE, SN_CHART_STEP, t->n_scavs);
+    for (uint32_t i = 0; s != NULL && i < t->n_scavs; i++) {
+        int64_t v = rss ? t->scavs[i].rss : t->scavs[i].consumed;
+        if (v >= 0)
+            sn_chart_point(s, (double)t->scavs[i].time_ns, (double)v);
+    }
 }
 
 static void heap_panel(struct sn_chart *c, const struct sn_trace *t)
@@ -580,7 +585,7 @@ static void set_words(struct sn_chart *c, const struct sn_trace *t, const char *
     if (t->source != 0)
         add_word(&b, "scheduler seen by %s", sn_trace_str(t, t->source));
     if (t->ordinal)
-        add_word(&b, "no line says its time");
+        add_word(&b, "no line says its time: in their order");
     if (t->gc_stride > 1 || t->sweep_stride > 1)
         add_word(&b, "one of %u events is drawn",
                  t->gc_stride > t->sweep_stride ? t->gc_stride : t->sweep_stride);

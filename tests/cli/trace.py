@@ -119,7 +119,7 @@ def test_pictures():
     text = [t.firstChild.data for t in page.getElementsByTagName("text")]
     for word in ["trace.txt", "Heap", "Pauses", "Memory", "CPUs", "Run queue", "Threads",
                  "How long pauses are", "M8 worker one", "futex queue_lock", "running",
-                 "RSS", "goal", "in use", "released"]:
+                 "consumed", "goal", "in use", "released"]:
         ok(word in text, f"the chart says '{word}'")
     ok("scheduler seen by switch" in " ".join(text), "and whence it knows")
     lanes = [g for g in page.getElementsByTagName("g") if g.getAttribute("class") == "lane"]
