@@ -28,7 +28,7 @@ bool sn_scan_integer(struct sn_scan *s, int64_t *to); /* clamped likewise */
 bool sn_scan_hex(struct sn_scan *s, uint64_t *to);    /* 0x... */
 /* Letters, digits, '_', '%', and µ. Empty: none. */
 struct sn_scan sn_scan_word(struct sn_scan *s);
-/* "(...)", nested; without its brackets. */
+/* "(...)", nested, within 1024 bytes; without its brackets. */
 bool sn_scan_group(struct sn_scan *s, struct sn_scan *to);
 /* A value ends before the next " key=", or at its quote; brackets hold spaces. */
 bool sn_scan_pair(struct sn_scan *s, struct sn_pair *to);

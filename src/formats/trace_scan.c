@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #define NUMBER_MAX 1e15
+#define GROUP_MAX  1024 /* a line of brackets takes no quadratic time */
 
 static bool is_digit(char c)
 {
@@ -94,9 +95,10 @@ struct sn_scan sn_scan_word(struct sn_scan *s)
 bool sn_scan_group(struct sn_scan *s, struct sn_scan *to)
 {
     unsigned depth = 0;
+    const char *limit = s->end - s->p > GROUP_MAX ? s->p + GROUP_MAX : s->end;
     if (s->p == s->end || *s->p != '(')
         return false;
-    for (const char *p = s->p; p < s->end; p++) {
+    for (const char *p = s->p; p < limit; p++) {
         depth += *p == '(';
         depth -= *p == ')';
         if (depth > 0)

@@ -237,6 +237,46 @@ static double mean_of(const struct sn_spread *s)
     return s->n > 0 ? (double)s->sum / (double)s->n : 0;
 }
 
+static int64_t counted(const struct sn_trace_lane *l, enum sn_trace_counter i)
+{
+    return l->first[i] >= 0 && l->last[i] > l->first[i] ? l->last[i] - l->first[i] : 0;
+}
+
+/* What threads say of themselves: their waits in run queues, their switches. */
+static void waits_and_switches(const struct text *x)
+{
+    const struct sn_trace *t = x->t;
+    const struct sn_trace_lane *longest = NULL;
+    double sums[SN_COUNTERS] = {0}, time = 0;
+    char label[160];
+    for (uint32_t i = 0; i < t->n_lanes; i++) {
+        const struct sn_trace_lane *l = &t->lanes[i];
+        if (l->kind != 'M' || l->first[SN_COUNTER_WAIT] < 0)
+            continue;
+        for (unsigned k = 0; k < SN_COUNTERS; k++)
+            sums[k] += (double)counted(l, (enum sn_trace_counter)k);
+        time += (double)(l->last_ns - l->first_ns);
+        if (longest == NULL ||
+            counted(l, SN_COUNTER_WAIT) > counted(longest, SN_COUNTER_WAIT))
+            longest = l;
+    }
+    if (longest == NULL || time <= 0)
+        return;
+    sn_buf_printf(
+        x->out, "  Threads waited %s for a CPU, %.3g%% of their time; longest %s, %s\n",
+        duration(x,
+                 (int64_t)(sums[SN_COUNTER_WAIT] < 4e18 ? sums[SN_COUNTER_WAIT] : 4e18)),
+        100 * sums[SN_COUNTER_WAIT] / time,
+        sn_trace_lane_label(t, longest, label, sizeof label),
+        duration(x, counted(longest, SN_COUNTER_WAIT)));
+    if (sums[SN_COUNTER_VOLUNTARY] + sums[SN_COUNTER_INVOLUNTARY] > 0)
+        sn_buf_printf(x->out,
+                      "  They gave it up %.0f times, lost it %.0f times, and changed it "
+                      "%.0f times\n",
+                      sums[SN_COUNTER_VOLUNTARY], sums[SN_COUNTER_INVOLUNTARY],
+                      sums[SN_COUNTER_MIGRATIONS]);
+}
+
 static void scheduler(const struct text *x)
 {
     static const char *const names[] = {"mean", "p50", "p90", "p99", "max"};
@@ -275,6 +315,7 @@ static void scheduler(const struct text *x)
                           100 * mean_of(&s) / cpus);
         sn_buf_putc(x->out, '\n');
     }
+    waits_and_switches(x);
 }
 
 /* ---- lanes ----------------------------------------------------------------------------

@@ -69,6 +69,9 @@ def test_summary():
     ok("Scheduler: 2 CPUs, looked at 2 times, every 100ms; by switch" in out, "the source")
     ok(re.search(r"^  idle CPUs +0\.50 +0 +1 +1 +1 +25% of", out, re.M), "idle CPUs")
     ok(re.search(r"^  run queue +1\.50 +0 +3 +3 +3$", out, re.M), "run queue: all of them")
+    ok("Threads waited 55ms for a CPU, 18.3% of their time; longest M9 poller, 50ms" in out,
+       "waits in run queues")
+    ok("gave it up 1 times, lost it 0 times" in out, "switches")
     ok(re.search(r"^ +90\.0% +5\.0% +5\.0% +- +-   M7 main", out, re.M),
        "a thread's shares are by the time it says it ran and waited")
     ok(re.search(r"^ +- +- +100\.0% +- +-   M8 worker one +futex queue_lock$", out, re.M),
@@ -263,6 +266,29 @@ def test_terminal():
     ok("\x1b[1mCollections" in coloured.read_until("\0never"), "heads are bold")
     plain = Terminal([str(SONDE), "trace", file_of(GO)], TERM="xterm", NO_COLOR="1")
     ok("\x1b" not in plain.read_until("\0never"), "unless NO_COLOR is set")
+
+
+def test_progress():
+    shown = Terminal(["sh", "-c", '(printf "%s" "$1"; echo own; sleep 0.6; echo "$2"; echo own; '
+                      'sleep 0.3) | "$3" trace -', "sh", GO,
+                      "gc 11 @11.0s 1%: 1+2+3 ms clock, 3->4->2 MB, 2 P", str(SONDE)], TERM="xterm")
+    text = shown.read_until("\0never")
+    ok("own\r\n" in text and re.search(r"\d s: 11 collections, live heap 2MB; Ctrl-C ends", text),
+       "on a terminal it says how far things are")
+    ok("Collections: 11" in text.split("\r\x1b[K")[-1], "and wipes that away at the end")
+
+
+def test_hostile():
+    for name, line in [("brackets", b"gc 1 @1s 1%: 1+2 ms clock, " + b"(" * 65000),
+                       ("more", b"gc 1 @1s 1%: 1+2 ms clock, " + b"1(" * 32000),
+                       ("scvg", b"scvg1: 1 MB released " + b"(" * 65000),
+                       ("pairs", b"SCHED 1ms: gomaxprocs=1 " + b"a=( " * 16000),
+                       ("spaces", b"  M1: p=0" + b" " * 65000),
+                       ("nuls", b"SCHED 1ms: gomaxprocs=1 " + b"\0" * 65000),
+                       ("endless", b"gc 1 @1s 1%: 1+2 ms clock" + b"x" * 500000)]:
+        begin = time.monotonic()
+        status, out, err = call("trace", file_of((line + b"\n") * 20, name))
+        ok(status == 0 and err == "" and time.monotonic() - begin < 30, f"hostile: {name}")
 
 
 def test_refused():
