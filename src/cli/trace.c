@@ -27,6 +27,7 @@ struct trace_request {
     struct sn_trace_options options;
     const struct trace_format *format; /* NULL: the summary */
     const char *output;
+    uint32_t pid; /* whose lines; 0: the first process's */
     bool help;
 };
 
@@ -167,6 +168,11 @@ static bool set_lanes(void *to, const char *name, const char *value, struct sn_e
     return set_count(name, value, &((struct trace_request *)to)->options.lanes, e);
 }
 
+static bool set_pid(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    return set_count(name, value, &((struct trace_request *)to)->pid, e);
+}
+
 static bool set_title(void *to, const char *name, const char *value, struct sn_error *e)
 {
     (void)name, (void)e;
@@ -197,6 +203,8 @@ static const struct flag reports[] = {
 static const struct flag options[] = {
     {"top", FLAG_VALUE, "N", "at most N rows a table (10; 0: all)", set_top},
     {"lanes", FLAG_VALUE, "N", "in charts: the N threads that ran most (200)", set_lanes},
+    {"pid", FLAG_VALUE, "N", "the lines of that process, where a trace has several",
+     set_pid},
     {"title", FLAG_VALUE, "TEXT", "of charts and JSON; else the file's name", set_title},
     {"output", FLAG_VALUE, "FILE", "write there, whole or not at all (also -o)",
      set_output},
@@ -356,6 +364,8 @@ static bool read_text(struct input *in, const struct trace_request *r, struct sn
 {
     struct sn_trace *t = sn_trace_new(NULL);
     bool good = t != NULL;
+    if (good)
+        sn_trace_set_pid(t, r->pid);
     do {
         good = good &&
                sn_trace_feed(t, in->chunk, in->n,

@@ -412,8 +412,10 @@ static void paint_line(struct page *p, const struct sn_chart_panel *n, uint32_t 
         paint_area(p, v, used, at, s->color, 1);
     else
         p->canvas->polyline(p->canvas->self, v, used,
-                            s->style == SN_CHART_LIMIT ? 1.1 : 1.5, s->color,
-                            s->style == SN_CHART_LIMIT);
+                            s->style == SN_CHART_LIMIT ? 1.1
+                            : s->n > 1000              ? 0.8
+                                                       : 1.5,
+                            s->color, s->style == SN_CHART_LIMIT);
     if (s->style == SN_CHART_FILL)
         paint_area(p, v, used, at, s->color, 0.18);
 }

@@ -33,13 +33,15 @@ struct sn_trace *sn_trace_new(const struct sn_trace_limits *limits)
         t->reader->sites = sn_map_new(a);
         t->reader->blocks = sn_map_new(a);
         t->reader->now_ns = t->reader->said_ns = SN_TRACE_ABSENT;
-        t->reader->sched_ns = t->reader->gc_ns = SN_TRACE_ABSENT;
+        t->reader->sched_ns = t->reader->gc_ns = t->reader->alloc_ns = SN_TRACE_ABSENT;
     }
     if (sn_arena_failed(a)) {
         sn_arena_free(a);
         return NULL;
     }
     t->first_ns = t->last_ns = SN_TRACE_ABSENT;
+    for (unsigned i = 0; i < SN_COUNTERS; i++)
+        t->counters[i] = SN_TRACE_ABSENT;
     t->sweep_stride = t->gc_stride = t->scav_stride = 1;
     t->gc = (struct sn_trace_sums){.first_live = -1,
                                    .last_live = -1,
@@ -56,8 +58,10 @@ struct sn_trace *sn_trace_new(const struct sn_trace_limits *limits)
 
 void sn_trace_free(struct sn_trace *t)
 {
-    if (t != NULL)
-        sn_arena_free(t->arena);
+    if (t == NULL)
+        return;
+    sn_trace_free(t->reader->others);
+    sn_arena_free(t->arena);
 }
 
 const char *sn_trace_str(const struct sn_trace *t, uint32_t id)
@@ -152,6 +156,7 @@ static const struct {
     {SN_TRACE_FREE, sn_trace_parse_free},
     {SN_TRACE_POINTER, sn_trace_parse_pointer},
     {SN_TRACE_NOTE, sn_trace_parse_note},
+    {SN_TRACE_NOTE, sn_trace_parse_phases},
 };
 
 static bool may_begin(char c)
@@ -179,12 +184,73 @@ static enum sn_trace_line parse(struct sn_trace *t, struct sn_scan s)
     return SN_TRACE_OTHER;
 }
 
+/* Lines that say something by themselves, unlike those that belong to one before. */
+static bool is_head(struct sn_scan s)
+{
+    static const char *const begins[] = {"SCHED ", "gc",    "scvg",     "forced scvg",
+                                         "scav ",  "trace", "runtime: "};
+    for (size_t i = 0; i < SN_COUNT(begins); i++) {
+        struct sn_scan at = s;
+        if (sn_scan_literal(&at, begins[i]))
+            return true;
+    }
+    return false;
+}
+
+/* N of a last word "pid=N"; 0: none. */
+static int64_t pid_of(struct sn_scan s)
+{
+    const char *space = memrchr(s.p, ' ', (size_t)(s.end - s.p));
+    int64_t pid;
+    if (space == NULL)
+        return 0;
+    s.p = space + 1;
+    return sn_scan_literal(&s, "pid=") && sn_scan_integer(&s, &pid) && s.p == s.end ? pid
+                                                                                    : 0;
+}
+
+static void note_other(struct sn_trace *t, int64_t pid)
+{
+    for (size_t i = 0; i < SN_COUNT(t->others); i++) {
+        if (t->others[i] == 0)
+            t->others[i] = pid;
+        if (t->others[i] == pid)
+            return;
+    }
+}
+
+/* Read where it changes nothing, so that it is known for what it is. */
+static enum sn_trace_line parse_other(struct sn_trace *t, struct sn_scan s, int64_t pid)
+{
+    static const struct sn_trace_limits least = {2, 64, 2, 2, 64, 64, 64, 64};
+    struct sn_trace_reader *r = t->reader;
+    if (r->others == NULL)
+        r->others = sn_trace_new(&least);
+    if (r->others == NULL)
+        return SN_TRACE_OTHER;
+    enum sn_trace_line kind = parse(r->others, s);
+    if (kind == SN_TRACE_OTHER)
+        return kind;
+    t->lines_of_others++;
+    if (pid > 0 || t->pid == 0)
+        note_other(t, pid);
+    return kind;
+}
+
 enum sn_trace_line sn_trace_line(struct sn_trace *t, const char *line, size_t n)
 {
+    struct sn_trace_reader *r = t->reader;
     if (n > 0 && line[n - 1] == '\r')
         n--;
-    enum sn_trace_line kind = parse(t, (struct sn_scan){line, line + n});
-    t->lines[kind]++;
+    struct sn_scan s = {line, line + n};
+    int64_t pid = 0;
+    if (n > 0 && may_begin(*line) && is_head(s)) {
+        pid = pid_of(s);
+        r->of_others = pid != t->pid;
+    }
+    enum sn_trace_line kind = r->of_others ? parse_other(t, s, pid) : parse(t, s);
+    if (!r->of_others || kind == SN_TRACE_OTHER)
+        t->lines[kind]++;
     return kind;
 }
 

@@ -132,11 +132,12 @@ struct sn_trace {
     struct sn_trace_limits limits;
     uint64_t lines[SN_TRACE_LINES];
     uint32_t source; /* string: whence our scheduler's lines have it; "" not said */
-    char head[160];  /* attributes of the last SCHED line */
-    int64_t first_ns, last_ns; /* of all events with a time; ABSENT: none has one */
-    bool ordinal;              /* no time anywhere: a second stands for an event */
-    bool stamped;              /* times are those of arrival (live) */
-    uint64_t back;             /* times that were before the one before */
+    char head[160];  /* attributes of the last SCHED line, of no other use here */
+    int64_t counters[SN_COUNTERS]; /* of all threads, those that ended too; or ABSENT */
+    int64_t first_ns, last_ns;     /* of all events with a time; ABSENT: none has one */
+    bool ordinal;                  /* no time anywhere: a second stands for an event */
+    bool stamped;                  /* times are those of arrival (live) */
+    uint64_t back;                 /* times that were before the one before */
 
     struct sn_trace_sweep *sweeps;
     uint32_t n_sweeps, cap_sweeps;
@@ -159,12 +160,22 @@ struct sn_trace {
     int64_t released;  /* bytes that all SCAV lines say went back */
     char pointer[320]; /* the first line about an invalid pointer */
 
+    /* Lines that end with " pid=N" are of that process, those without of the first. */
+    int64_t pid;              /* whose are read; 0: the first's */
+    uint64_t lines_of_others; /* these are recognised, and no more */
+    int64_t others[8];        /* some of the processes; 0: none */
+
     struct sn_trace_reader *reader; /* trace_priv.h */
 };
 
 /* `limits` may be NULL: the usual ones. NULL: out of memory. */
 struct sn_trace *sn_trace_new(const struct sn_trace_limits *limits);
 void sn_trace_free(struct sn_trace *t); /* NULL-safe */
+/* Before the first line: only lines of this process. */
+static inline void sn_trace_set_pid(struct sn_trace *t, int64_t pid)
+{
+    t->pid = pid;
+}
 
 /* What is handed back: whole lines, each with its '\n' if it had one, in order. */
 typedef void sn_trace_other_fn(void *to, const char *bytes, size_t n);

@@ -27,6 +27,24 @@ static void copy(char *to, struct sn_scan from)
     to[n] = '\0';
 }
 
+/* Functions that only hand on what somebody else asked for. */
+static bool is_malloc(struct sn_scan name)
+{
+    static const char *const names[] = {
+        "malloc",   "calloc",         "realloc",   "reallocarray",     "aligned_alloc",
+        "memalign", "posix_memalign", "free",      "operator new",     "operator delete",
+        "strdup",   "strndup",        "GC_malloc", "GC_malloc_atomic", "__libc_malloc"};
+    for (size_t i = 0; i < SN_COUNT(names); i++)
+        if (sn_scan_is(name, names[i]))
+            return true;
+    return false;
+}
+
+static bool is_allocator(struct sn_scan name)
+{
+    return is_malloc(name) || sn_scan_literal(&name, "runtime.");
+}
+
 /* ---- sites ----------------------------------------------------------------------------
  */
 
@@ -82,6 +100,8 @@ static void name_site(const struct sn_trace_reader *r, char *name, size_t size)
 {
     const char *type = r->type,
                *function = r->function[0] != '\0' ? r->function : r->outer;
+    if (strcmp(type, function) == 0) /* ours, which knows no types */
+        type = "";
     const char *file =
         strrchr(r->where, '/') != NULL ? strrchr(r->where, '/') + 1 : r->where;
     snprintf(name, size, "%s%s%s%s%s%s", *function != '\0' ? function : "",
@@ -98,6 +118,9 @@ void sn_trace_end_stack(struct sn_trace *t)
     if (!r->pending)
         return;
     r->pending = false;
+    struct sn_scan type = {r->type, r->type + strlen(r->type)};
+    if (is_malloc(type)) /* ours says a function where it knows no type */
+        r->type[0] = '\0';
     name_site(r, name, sizeof name);
     struct sn_trace_site *s = site_of(t, name);
     if (s == NULL)
@@ -110,10 +133,12 @@ void sn_trace_end_stack(struct sn_trace *t)
 /* ---- lines ----------------------------------------------------------------------------
  */
 
-/* "(0xc20800e000, 0x1000, type)" */
-static bool read_arguments(struct sn_trace_reader *r, struct sn_scan s)
+/* "(0xc20800e000, 0x1000, type)"; ours goes on " @0.000164s thread=4711". */
+static bool read_arguments(struct sn_trace *t, struct sn_scan s)
 {
+    struct sn_trace_reader *r = t->reader;
     struct sn_scan inside;
+    double seconds;
     r->type[0] = r->function[0] = r->outer[0] = r->where[0] = '\0';
     if (!sn_scan_group(&s, &inside) || !sn_scan_hex(&inside, &r->address) ||
         !sn_scan_literal(&inside, ", "))
@@ -126,13 +151,15 @@ static bool read_arguments(struct sn_trace_reader *r, struct sn_scan s)
     }
     if (sn_scan_literal(&inside, ", "))
         copy(r->type, inside);
+    if (sn_scan_literal(&s, " @") && sn_scan_number(&s, &seconds) && seconds >= 0)
+        sn_trace_said(t, sn_clamp(seconds * 1e9, 1e18), &r->alloc_ns);
     return true;
 }
 
 bool sn_trace_parse_alloc(struct sn_trace *t, struct sn_scan s)
 {
     struct sn_trace_reader *r = t->reader;
-    if (!sn_scan_literal(&s, "tracealloc") || !read_arguments(r, s))
+    if (!sn_scan_literal(&s, "tracealloc") || !read_arguments(t, s))
         return false;
     sn_trace_event(t, sn_trace_when(t));
     t->allocs++;
@@ -145,7 +172,7 @@ bool sn_trace_parse_alloc(struct sn_trace *t, struct sn_scan s)
 bool sn_trace_parse_free(struct sn_trace *t, struct sn_scan s)
 {
     struct sn_trace_reader *r = t->reader;
-    if (!sn_scan_literal(&s, "tracefree") || !read_arguments(r, s))
+    if (!sn_scan_literal(&s, "tracefree") || !read_arguments(t, s))
         return false;
     sn_trace_event(t, sn_trace_when(t));
     t->frees++;
@@ -162,21 +189,6 @@ bool sn_trace_parse_free(struct sn_trace *t, struct sn_scan s)
     site->freed_bytes = plus(site->freed_bytes, r->live[at].size);
     r->live[at].site = SN_NONE;
     return true;
-}
-
-/* Functions that only hand on what somebody else asked for. */
-static bool is_allocator(struct sn_scan name)
-{
-    static const char *const names[] = {
-        "malloc",   "calloc",         "realloc",   "reallocarray",     "aligned_alloc",
-        "memalign", "posix_memalign", "free",      "operator new",     "operator delete",
-        "strdup",   "strndup",        "GC_malloc", "GC_malloc_atomic", "__libc_malloc"};
-    if (sn_scan_literal(&name, "runtime."))
-        return true;
-    for (size_t i = 0; i < SN_COUNT(names); i++)
-        if (sn_scan_is(name, names[i]))
-            return true;
-    return false;
 }
 
 /* Of a runtime's functions: those that every allocation passes. */
@@ -209,9 +221,11 @@ static struct sn_scan function_name(struct sn_scan s)
     return s;
 }
 
-/* Is it the head of a Go stack, which says whose it is? */
+/* Is it the head of a Go stack, which says whose it is, or its end, which was cut? */
 static bool is_stack_head(struct sn_scan s)
 {
+    if (sn_scan_literal(&s, "...additional frames elided..."))
+        return true;
     return sn_scan_literal(&s, "goroutine ") && s.end > s.p && s.end[-1] == ':';
 }
 
@@ -268,6 +282,7 @@ bool sn_trace_parse_pointer(struct sn_trace *t, struct sn_scan s)
         "runtime: found bad pointer in Go heap",
         "runtime: pointer 0x",
         "runtime: invalid pointer",
+        "runtime: and more invalid heap pointers",
         "fatal error: found bad pointer in Go heap",
         "runtime: bad pointer in frame"};
     for (size_t i = 0; i < SN_COUNT(begins); i++) {

@@ -8,6 +8,8 @@
  * idle: 0, sys: 6, released: 0, consumed: 5 (MB) scav 0 KiB work (bg), 0 KiB work
  * (eager), 512 KiB now, 73% util        (from 1.14)
  *
+ * and of ours with gctrace=2 a second line, "gc 1 phases: ...", sizes in bytes.
+ *
  * What stands between commas says by its unit and its word what it is, so one reader of
  * such items serves all versions. Before 1.5 the world stood still from begin to end;
  * since, in the first phase and in the last. With libgc it stands still in all of them.
@@ -194,6 +196,7 @@ static void thin_gcs(struct sn_trace *t)
 static void add_gc(struct sn_trace *t, const struct sn_trace_gc *g)
 {
     struct sn_trace_reader *r = t->reader;
+    r->sums_before = t->gc;
     sum_up(&t->gc, g);
     sn_trace_event(t, g->time_ns);
     if (t->n_gcs >= t->limits.gcs)
@@ -231,6 +234,28 @@ static void finish_gc(struct sn_trace *t, struct sn_trace_gc *g)
     if (g->wall_ns < 0)
         g->wall_ns = 0;
     add_gc(t, g);
+}
+
+/* "gc 2 phases: prepare 4.8, stop 0.003, ... ms libgc, 2016800->2016800->1576320 B": of
+ * our gctrace=2: the heap of the line before it to the byte. */
+bool sn_trace_parse_phases(struct sn_trace *t, struct sn_scan s)
+{
+    struct sn_trace_gc exact = nothing;
+    struct sn_trace_gc *last = t->n_gcs > 0 ? &t->gcs[t->n_gcs - 1] : NULL;
+    const char *comma = memrchr(s.p, ',', (size_t)(s.end - s.p));
+    if (!sn_scan_literal(&s, "gc ") || !sn_scan_integer(&s, &exact.number) ||
+        !sn_scan_literal(&s, " phases: ") || comma == NULL || comma < s.p)
+        return false;
+    read_items(t, &exact, (struct sn_scan){comma + 1, s.end}, false);
+    if (last == NULL || last->number != exact.number || exact.live < 0 ||
+        t->reader->sums_before.n + 1 != t->gc.n)
+        return true;
+    last->before = exact.before;
+    last->at_end = exact.at_end;
+    last->live = exact.live;
+    t->gc = t->reader->sums_before;
+    sum_up(&t->gc, last);
+    return true;
 }
 
 bool sn_trace_parse_gc(struct sn_trace *t, struct sn_scan s)

@@ -53,10 +53,10 @@ struct sn_trace_reader {
     char *held;      /* a line that another one was printed into */
     size_t n_held;
 
-    int64_t now_ns;          /* arrival; ABSENT: not live */
-    int64_t said_ns;         /* the last time that a line said; ABSENT: none yet */
-    int64_t sched_ns, gc_ns; /* likewise of these kinds */
-    int64_t sweep_ns;        /* of the last SCHED line */
+    int64_t now_ns;  /* arrival; ABSENT: not live */
+    int64_t said_ns; /* the last time that a line said; ABSENT: none yet */
+    int64_t sched_ns, gc_ns, alloc_ns; /* likewise of these kinds */
+    int64_t sweep_ns;                  /* of the last SCHED line */
     int64_t ordinal;
     struct sn_map *lanes;  /* kind and id -> lane */
     struct sn_map *sites;  /* hash of its name -> site */
@@ -65,6 +65,10 @@ struct sn_trace_reader {
     uint32_t n_live, cap_live;
     uint64_t n_sweeps, n_gcs, n_scavs; /* all of them */
     bool sweep_kept;                   /* the last one */
+
+    struct sn_trace *others; /* where lines of other processes are read; NULL: none yet */
+    bool of_others;          /* the lines that follow a head are */
+    struct sn_trace_sums sums_before; /* the last collection */
 
     bool in_stacks; /* those of all goroutines, between tracegc() and "end tracegc" */
     bool in_stack;  /* lines of a stack may follow */
@@ -92,7 +96,7 @@ typedef bool sn_trace_parse_fn(struct sn_trace *t, struct sn_scan s);
 sn_trace_parse_fn sn_trace_parse_sched, sn_trace_parse_p, sn_trace_parse_m,
     sn_trace_parse_g, sn_trace_parse_gc, sn_trace_parse_old_gc, sn_trace_parse_scvg,
     sn_trace_parse_scav, sn_trace_parse_alloc, sn_trace_parse_free, sn_trace_parse_stack,
-    sn_trace_parse_pointer, sn_trace_parse_note;
+    sn_trace_parse_pointer, sn_trace_parse_note, sn_trace_parse_phases;
 /* No more lines of a stack: what it belongs to is counted. */
 void sn_trace_end_stack(struct sn_trace *t);
 

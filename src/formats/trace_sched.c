@@ -109,7 +109,7 @@ static bool is_dull(struct sn_scan key)
     return false;
 }
 
-static bool is_counter(const struct sn_pair *p, struct detail *d)
+static bool is_counter(const struct sn_pair *p, int64_t counters[SN_COUNTERS])
 {
     static const char *const names[SN_COUNTERS] = {
         [SN_COUNTER_RUN] = "run",
@@ -119,7 +119,7 @@ static bool is_counter(const struct sn_pair *p, struct detail *d)
         [SN_COUNTER_MIGRATIONS] = "migrations"};
     for (unsigned i = 0; i < SN_COUNTERS; i++)
         if (sn_scan_is(p->key, names[i])) {
-            d->counters[i] = id_of(p->value);
+            counters[i] = id_of(p->value);
             return true;
         }
     return false;
@@ -164,7 +164,7 @@ static void take_field(struct detail *d, const struct sn_pair *p)
         d->blocked = is_true(p->value);
     else if (sn_scan_is(p->key, "spinning"))
         d->spinning = is_true(p->value);
-    else if (!is_counter(p, d) && !is_dull(p->key))
+    else if (!is_counter(p, d->counters) && !is_dull(p->key))
         sn_scan_keep(d->attributes, sizeof d->attributes, p);
 }
 
@@ -270,7 +270,8 @@ bool sn_trace_parse_p(struct sn_trace *t, struct sn_scan s)
     if (t->n_sweeps > 0 && t->reader->sweep_kept && d.queue >= 0) {
         struct sn_trace_sweep *w = &t->sweeps[t->n_sweeps - 1];
         int64_t sum = (w->queue > 0 ? (int64_t)w->queue : 0) + d.queue;
-        w->queue = (int32_t)sn_clamp((double)sum, 1e9);
+        if (t->source == 0 || w->queue < 0) /* ours says them all before */
+            w->queue = (int32_t)sn_clamp((double)sum, 1e9);
         w->longest = d.queue > w->longest ? d.queue : w->longest;
     }
     return true;
@@ -356,8 +357,8 @@ static void thin_sweeps(struct sn_trace *t)
     t->sweep_stride *= 2;
 }
 
-/* "2 [3 1]", "2 [ 3 1 ]" */
-static void take_queue(struct sn_trace_sweep *w, struct sn_scan value)
+/* "2 [3 1]", "2 [ 3 1 ]": Go's is of those that have no CPU yet, ours of all. */
+static void take_queue(struct sn_trace_sweep *w, struct sn_scan value, bool all)
 {
     double x, sum = 0, most = -1;
     if (!sn_scan_number(&value, &sum))
@@ -365,7 +366,7 @@ static void take_queue(struct sn_trace_sweep *w, struct sn_scan value)
     sn_scan_spaces(&value);
     if (sn_scan_literal(&value, "["))
         for (sn_scan_spaces(&value); sn_scan_number(&value, &x); sn_scan_spaces(&value)) {
-            sum += x;
+            sum += all ? 0 : x;
             most = x > most ? x : most;
         }
     w->queue = (int32_t)sn_clamp(sum, 1e9);
@@ -376,7 +377,8 @@ static void take_head(struct sn_trace *t, struct sn_trace_sweep *w,
                       const struct sn_pair *p)
 {
     static const char *const dull[] = {"gcwaiting",  "nmidlelocked", "stopwait",
-                                       "sysmonwait", "needspinning", "schedticks"};
+                                       "sysmonwait", "needspinning", "schedticks",
+                                       "interval",   "pid",          "ended"};
     const struct {
         const char *key;
         int32_t *to;
@@ -392,10 +394,10 @@ static void take_head(struct sn_trace *t, struct sn_trace_sweep *w,
         if (sn_scan_is(p->key, dull[i]))
             return;
     if (sn_scan_is(p->key, "runqueue"))
-        take_queue(w, p->value);
+        take_queue(w, p->value, t->source != 0);
     else if (sn_scan_is(p->key, "source"))
         t->source = sn_trace_name(t, p->value);
-    else
+    else if (!is_counter(p, t->counters))
         sn_scan_keep(t->head, sizeof t->head, p);
 }
 

@@ -226,19 +226,18 @@ static void histogram_panel(struct sn_chart *c, const struct sn_trace *t)
     } marks[] = {
         {"p50", s.p50}, {"p90", s.p90}, {"p99", s.p99}, {"max", t->gc.longest_ns}};
     histogram_bins(c, p, v, n);
+    const char *names = "";
     for (size_t i = 0; i < SN_COUNT(marks); i++) {
-        struct sn_chart_mark *last = p->n_marks > 0 ? &p->marks[p->n_marks - 1] : NULL;
-        const char *at = sn_trace_duration(c->arena, marks[i].at);
-        if (last != NULL && last->at == (double)marks[i].at) { /* at one place */
-            last->name = sn_arena_printf(c->arena, "%.*s, %s %s",
-                                         (int)strcspn(last->name, "0123456789,") + 2,
-                                         last->name, marks[i].name, at);
-            continue;
-        }
-        struct sn_chart_mark *m = SN_PUSH(c->arena, p->marks, p->n_marks, p->cap_marks);
-        if (m == NULL)
+        bool same = i > 0 && marks[i].at == marks[i - 1].at; /* one mark for both */
+        names = same ? sn_arena_printf(c->arena, "%s, %s", names, marks[i].name)
+                     : marks[i].name;
+        struct sn_chart_mark *m =
+            same ? &p->marks[p->n_marks - 1]
+                 : SN_PUSH(c->arena, p->marks, p->n_marks, p->cap_marks);
+        if (m == NULL || names == NULL)
             return;
-        m->name = sn_arena_printf(c->arena, "%s %s", marks[i].name, at);
+        m->name = sn_arena_printf(c->arena, "%s %s", names,
+                                  sn_trace_duration(c->arena, marks[i].at));
         m->at = (double)marks[i].at;
     }
     p->note = sn_arena_printf(c->arena, "%llu stop%s", (unsigned long long)t->gc.stops,

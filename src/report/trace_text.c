@@ -269,6 +269,9 @@ static void waits_and_switches(const struct text *x)
         100 * sums[SN_COUNTER_WAIT] / time,
         sn_trace_lane_label(t, longest, label, sizeof label),
         duration(x, counted(longest, SN_COUNTER_WAIT)));
+    for (unsigned k = SN_COUNTER_VOLUNTARY; k < SN_COUNTERS; k++)
+        if (t->counters[k] >= 0) /* also of threads that have ended */
+            sums[k] = (double)t->counters[k];
     if (sums[SN_COUNTER_VOLUNTARY] + sums[SN_COUNTER_INVOLUNTARY] > 0)
         sn_buf_printf(x->out,
                       "  They gave it up %.0f times, lost it %.0f times, and changed it "
@@ -557,12 +560,28 @@ static void lost(const struct text *x, const char *what, uint64_t n)
                       (unsigned long long)n, n == 1 ? " is" : "s are");
 }
 
+/* Lines of other processes, and how they are got at. */
+static void others(const struct text *x)
+{
+    const struct sn_trace *t = x->t;
+    if (t->lines_of_others == 0)
+        return;
+    sn_buf_printf(x->out, "  Left out: %llu line%s of other processes",
+                  (unsigned long long)t->lines_of_others,
+                  t->lines_of_others == 1 ? "" : "s");
+    for (size_t i = 0; i < SN_COUNT(t->others) && t->others[i] > 0; i++)
+        sn_buf_printf(x->out, "%s--pid=%lld", i == 0 ? "; " : ", ",
+                      (long long)t->others[i]);
+    sn_buf_putc(x->out, '\n');
+}
+
 static void notes(const struct text *x)
 {
     const struct sn_trace *t = x->t;
     bool any = t->ordinal || t->stamped || t->back > 0 || t->sweep_stride > 1 ||
                t->gc_stride > 1 || t->scav_stride > 1 || t->lost_lanes > 0 ||
-               t->lost_sites > 0 || t->lost_blocks > 0 || t->lost_strings > 0;
+               t->lost_sites > 0 || t->lost_blocks > 0 || t->lost_strings > 0 ||
+               t->lines_of_others > 0;
     if (t->pointer[0] != '\0')
         head(x, "Invalid pointers: %llu; the first:\n  %s",
              (unsigned long long)t->lines[SN_TRACE_POINTER], t->pointer);
@@ -579,6 +598,7 @@ static void notes(const struct text *x)
                       "  Time goes back %llu time%s: these are lines of several "
                       "programs\n",
                       (unsigned long long)t->back, plural(t->back));
+    others(x);
     thinned(x, "SCHED lines", t->sweep_stride);
     thinned(x, "collections", t->gc_stride);
     thinned(x, "lines of the scavenger", t->scav_stride);

@@ -68,7 +68,7 @@ def test_summary():
     ok("3MB went back to the system" in out, "what went back")
     ok("Scheduler: 2 CPUs, looked at 2 times, every 100ms; by switch" in out, "the source")
     ok(re.search(r"^  idle CPUs +0\.50 +0 +1 +1 +1 +25% of", out, re.M), "idle CPUs")
-    ok(re.search(r"^  run queue +1\.50 +0 +3 +3 +3$", out, re.M), "run queue: all of them")
+    ok(re.search(r"^  run queue +0\.50 +0 +1 +1 +1$", out, re.M), "run queue: all of them")
     ok("Threads waited 55ms for a CPU, 18.3% of their time; longest M9 poller, 50ms" in out,
        "waits in run queues")
     ok("gave it up 1 times, lost it 0 times" in out, "switches")
@@ -239,6 +239,16 @@ def test_times():
     ok("No line says its time" in out, "in a file they have none")
     out = call("trace", file_of(GO + GO))[1]
     ok("Time goes back 1 time" in out, "several programs in one file")
+
+
+def test_processes():
+    child = re.sub(r"P$", "P pid=77", GO, flags=re.M)
+    path = file_of(GO + child)
+    out = call("trace", path)[1]
+    ok("Collections: 10," in out and "Left out: 10 lines of other processes; --pid=77" in out,
+       "lines of a forked process are left out")
+    ok("Collections: 10," in call("trace", "--pid=77", path)[1], "--pid: or read alone")
+    equal(call("trace", "-", input=GO + child)[2], "", "... and are not the program's own")
 
 
 def test_interrupted():

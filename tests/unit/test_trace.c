@@ -436,6 +436,82 @@ static void test_allocations(void)
     sn_trace_free(t);
 }
 
+static void test_our_allocations(void)
+{
+    struct sn_trace *t =
+        read_text("tracealloc(0x5642413632a0, 0x120, calloc) @0.500164445s thread=20612\n"
+                  "calloc(...)\n"
+                  "\t../include/rtld-malloc.h:44 pc=0x7fc242bd4cb2\n"
+                  "allocate_dtv(...)\n"
+                  "\t../elf/dl-tls.c:401 pc=0x7fc242bd4cb2\n"
+                  "...additional frames elided...\n"
+                  "\n"
+                  "tracealloc(0x10, 0x20, work) @0.600000000s thread=7 realloc failed\n"
+                  "work(...)\n"
+                  "\t/home/me/x.c:12 pc=0x55d0c6f0113d\n"
+                  "\n"
+                  "tracefree(0x10, 0x20) @0.700000000s thread=7\n"
+                  "\n");
+    is_int(t->lines[SN_TRACE_OTHER], 0, "every line of ours is known");
+    is_int(t->last_ns, 700000000, "allocations that say when");
+    is_str(sn_trace_str(t, t->sites[0].name), "allocate_dtv dl-tls.c:401",
+           "malloc is no type");
+    is_str(sn_trace_str(t, t->sites[1].name), "work x.c:12",
+           "nor is the function itself");
+    sn_trace_free(t);
+}
+
+static void test_our_details(void)
+{
+    struct sn_trace *t = read_text(
+        "SCHED 16ms: source=tracepoints gomaxprocs=2 threads=1 interval=50ms\n"
+        "SCHED 67ms: gomaxprocs=2 idleprocs=1 threads=6 idlethreads=4 runqueue=3 ended=0 "
+        "run=7406027 wait=53739912 voluntary=27 involuntary=4 migrations=1\n"
+        "  P0: status=1 schedtick=14 m=20485 runqsize=2\n"
+        "  P1: status=0 schedtick=16 m=-1 runqsize=0\n"
+        "gc 2 @0.040s 16%: 0.003+2.5+0.001 ms clock, 0.003+0.65/1.8/0+0.001 ms cpu, "
+        "1->1->1 MB, 2 MB goal, 2 P libgc, 34570 objects\n"
+        "gc 2 phases: prepare 4.8, stop 0.003, mark 2.5, restart 0.001, reclaim 0.14, "
+        "whole 7.4 ms libgc, 2016800->2016800->1576320 B\n");
+    is_int(t->sweeps[1].queue, 3, "our runqueue is of all that wait");
+    is_int(t->sweeps[1].longest, 2, "the longest of a CPU");
+    is_int(t->counters[SN_COUNTER_VOLUNTARY], 27, "sums of all threads");
+    is_str(t->head, "", "nothing is left over");
+    is_int(t->gcs[0].live, 1576320, "with gctrace=2 sizes are to the byte");
+    is_int(t->gcs[0].stops_ns[0], 2504000, "stop, mark and restart");
+    is_int(t->gcs[0].objects, 34570, "objects behind the marker");
+    ok(t->gc.n == 1 && t->gc.last_live == 1576320 && t->gc.most_heap == 2016800,
+       "and sums of these");
+    is_int(t->lines[SN_TRACE_OTHER], 0, "every line is known");
+    sn_trace_free(t);
+}
+
+static void test_processes(void)
+{
+    static const char text[] =
+        "gc 1 @0.1s 1%: 1+2+3 ms clock, 3->4->2 MB, 2 P malloc\n"
+        "gc 1 @0.2s 1%: 1+2+3 ms clock, 3->4->9 MB, 2 P malloc pid=77\n"
+        "SCHED 10ms: gomaxprocs=2 pid=77\n"
+        "  M5: p=0 curg=5 state=running\n"
+        "SCHED 20ms: gomaxprocs=4\n"
+        "  M6: p=0 curg=6 state=running\n"
+        "gc 2 @0.2s 1%: 1+2+3 ms clock, 3->4->5 MB, 2 P malloc pid=88\n";
+    struct sn_trace *t = read_text(text);
+    ok(t->gc.n == 1 && t->n_sweeps == 1 && t->n_lanes == 1 && t->lanes[0].id == 6,
+       "lines of other processes are left out");
+    is_int(t->lines_of_others, 4, "and counted");
+    ok(t->others[0] == 77 && t->others[1] == 88 && t->others[2] == 0, "whose they are");
+    is_int(t->lines[SN_TRACE_OTHER], 0, "they are not the program's own");
+    sn_trace_free(t);
+    t = sn_trace_new(NULL);
+    sn_trace_set_pid(t, 77);
+    sn_trace_feed(t, text, strlen(text), SN_TRACE_ABSENT, NULL, NULL);
+    sn_trace_finish(t, NULL, NULL);
+    ok(t->gc.n == 1 && t->gc.last_live == 9 << 20 && t->lanes[0].id == 5,
+       "or those of one of them are read");
+    sn_trace_free(t);
+}
+
 /* ---- streams --------------------------------------------------------------------------
  */
 
@@ -628,6 +704,9 @@ int main(void)
     test_old_gc();
     test_scav();
     test_allocations();
+    test_our_allocations();
+    test_our_details();
+    test_processes();
     test_handed_back();
     test_line_within();
     test_time();
