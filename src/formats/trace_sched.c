@@ -199,9 +199,10 @@ static bool read_detail(struct sn_scan s, const char *letter, const char *first,
 static uint32_t reason_of(struct sn_trace *t, struct sn_scan why, struct sn_scan on)
 {
     char text[2 * SN_TRACE_NAME_MAX + 2];
-    int n_why = (int)(why.end - why.p), n_on = (int)(on.end - on.p);
+    int n_why = sn_scan_is(why, "?") ? 0 : (int)(why.end - why.p), /* not known */
+        n_on = (int)(on.end - on.p);
     if (n_on == 0)
-        return sn_trace_name(t, why);
+        return n_why > 0 ? sn_trace_name(t, why) : 0;
     if (n_why == 0)
         return sn_trace_name(t, on);
     if (n_why > (int)SN_TRACE_NAME_MAX)

@@ -579,8 +579,8 @@ static void set_words(struct sn_chart *c, const struct sn_trace *t, const char *
         add_word(&b, "%s", sn_trace_duration(c->arena, t->last_ns - t->first_ns));
     if (cpus > 0)
         add_word(&b, "%d CPU%s", cpus, cpus == 1 ? "" : "s");
-    if (t->gc.percent > 0)
-        add_word(&b, "%.3g %% of CPU in the collector", t->gc.percent);
+    if (sn_trace_gc_percent(t) > 0)
+        add_word(&b, "%.2g %% of CPU in the collector", sn_trace_gc_percent(t));
     if (t->source != 0)
         add_word(&b, "scheduler seen by %s", sn_trace_str(t, t->source));
     if (t->ordinal)

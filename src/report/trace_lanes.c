@@ -40,6 +40,15 @@ int64_t *sn_trace_stops(const struct sn_trace *t, struct sn_arena *a, uint32_t *
     return v;
 }
 
+double sn_trace_gc_percent(const struct sn_trace *t)
+{
+    double time = t->ordinal ? 0 : (double)(t->last_ns - t->first_ns);
+    int32_t cpus = t->n_gcs > 0 ? t->gcs[t->n_gcs - 1].cpus : 0;
+    if (t->gc.cpu_ns > 0 && time > 0 && cpus > 0)
+        return 100.0 * (double)t->gc.cpu_ns / (time * cpus);
+    return t->gc.percent;
+}
+
 /* Shares of its lines; where a thread says how long it ran and waited, shares of the time
  * that it was there, and the others in proportion of what is left. */
 static void set_shares(struct sn_lane_use *u, const struct sn_trace_lane *l)

@@ -14,6 +14,10 @@ struct sn_spread sn_spread_of(int64_t *v, uint32_t n);
 /* Every stop of every collection kept; *n of them. NULL: none, or out of memory. */
 int64_t *sn_trace_stops(const struct sn_trace *t, struct sn_arena *a, uint32_t *n);
 
+/* The collector's percentage of the CPUs' time: what the lines come to, or else what the
+ * last one says; negative: neither. */
+double sn_trace_gc_percent(const struct sn_trace *t);
+
 struct sn_lane_use { /* a lane, for sorting */
     uint32_t lane;
     double shares[SN_STATES]; /* of its lines; running and runnable by its own sums if it

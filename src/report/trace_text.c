@@ -139,14 +139,10 @@ static void heaps(const struct text *x)
     }
 }
 
-/* What the lines come to, or else what the last one says. */
 static void cpu_of_collector(const struct text *x)
 {
     const struct sn_trace *t = x->t;
-    int32_t cpus = t->gcs[t->n_gcs - 1].cpus;
-    double share = t->gc.percent;
-    if (t->gc.cpu_ns > 0 && length_ns(t) > 0 && cpus > 0)
-        share = 100.0 * (double)t->gc.cpu_ns / ((double)length_ns(t) * cpus);
+    double share = sn_trace_gc_percent(t);
     if (share < 0)
         return;
     sn_buf_printf(x->out, "  %.3g%% of the CPUs' time went to the collector", share);

@@ -261,11 +261,13 @@ static void test_detail_of_ours(void)
         "SCHED 0ms: source=switch gomaxprocs=2 threads=3\n"
         "  M7: p=1 curg=7 name=\"a b=c\" state=running run=100 wait=10 voluntary=1\n"
         "  M8: p=-1 curg=-1 name=w state=blocked(futex 0x10 a=b) on=main_lock run=5\n"
-        "  M9: p=-1 curg=-1 name=r state=runnable core=big run=1 wait=2\n"
+        "  M9: p=-1 curg=-1 name=r state=runnable run=1 wait=2\n"
         "SCHED 10ms: gomaxprocs=2 threads=3\n"
+        "  M6: p=-1 curg=-1 name=r state=runnable core=big run=1 wait=2\n"
         "  M7: p=0 curg=7 name=\"a b=c\" state=blocked(read) run=900 wait=30 "
         "voluntary=4\n"
-        "  M8: p=-1 curg=-1 name=w state=odd\n");
+        "  M8: p=-1 curg=-1 name=w state=odd\n"
+        "  M9: p=-1 curg=-1 name=r state=blocked(?)\n");
     const struct sn_trace_lane *l = lane(t, 'M', 7);
     char label[64];
     is_str(sn_trace_lane_label(t, l, label, sizeof label), "M7 a b=c", "a quoted name");
@@ -281,7 +283,8 @@ static void test_detail_of_ours(void)
     is_int(l->states[SN_STATE_GONE], 1, "a word that is not known");
     is_str(sn_trace_str(t, t->samples[1].reason), "futex 0x10 a=b main_lock",
            "brackets hold spaces and '='; `on` is added");
-    is_str(lane(t, 'M', 9)->attributes, "core=big", "other fields are kept");
+    is_str(lane(t, 'M', 6)->attributes, "core=big", "other fields are kept");
+    is_str(reason(t, 'M', 9), "", "a reason that is not known is none");
     is_int(sn_trace_lane_kind(t), 'M', "threads are what is drawn");
     is_int(sn_trace_interval_ns(t), 10000000, "the interval");
     sn_trace_free(t);
