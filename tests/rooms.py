@@ -15,7 +15,7 @@ ALLOWED = {
     "object": "base",
     "symbolize": "object profile base",
     "graph": "profile base",
-    "report": "graph symbolize profile base",
+    "report": "graph symbolize formats profile base",
     "draw": "report graph profile base",
     "record": "formats unwind symbolize profile base",
     "store": "profile base",

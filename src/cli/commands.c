@@ -73,6 +73,23 @@ static const struct command commands[] = {
                  "sonde tree --sample_index=retained_space heap.pprof\n",
      .run = heapdump_main,
      .flags = heapdump_flags},
+    {.name = "trace",
+     .synopsis = "[OPTION...] FILE|-",
+     .help = "what a runtime says of itself: collections, heap, scheduler",
+     .details =
+         "Reads the lines that Go's runtime prints (GODEBUG=gctrace=1, schedtrace=1000,\n"
+         "scheddetail=1, scavtrace=1, allocfreetrace=1; Go 1.1 to 1.26) and those of\n"
+         "libsonde. Prints a summary, draws charts, or writes JSON for Perfetto. From a\n"
+         "pipe ('-') what else the program prints goes on to standard error, and Ctrl-C\n"
+         "ends with what has come so far.\n",
+     .examples =
+         "GODEBUG=gctrace=1,schedtrace=100,scheddetail=1 ./program 2> trace.txt\n"
+         "sonde trace trace.txt\n"
+         "sonde trace --svg -o trace.svg trace.txt\n"
+         "sonde trace --json -o trace.json trace.txt     open it at ui.perfetto.dev\n"
+         "GODEBUG=gctrace=1 ./program 2>&1 | sonde trace -\n",
+     .run = trace_main,
+     .flags = trace_flags},
     {.name = "pprof",
      .synopsis = "-REPORT [OPTION...] [BINARY] PROFILE...",
      .help = "the command line of 'go tool pprof'",
