@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""./do bench [cpu] [jitter] [unwind] [startup] [heap] [--rounds=N] [--write]
+"""./do bench [cpu] [jitter] [unwind] [startup] [heap] [allocfreetrace] [--rounds=N] [--write]
 
 Sonde beside its peers in one run. Every figure is a median over rounds; within a round each
 contender runs once, in random order, between two plain runs, and is compared with those. What is
@@ -9,11 +9,12 @@ docs/benchmarks.md."""
 import re
 import sys
 
+import allocfreetrace
 import cpu
 import heap
 from common import ROOT, machine, markdown
 
-CHAPTERS = {**cpu.CHAPTERS, **heap.CHAPTERS}
+CHAPTERS = {**cpu.CHAPTERS, **heap.CHAPTERS, **allocfreetrace.CHAPTERS}
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 

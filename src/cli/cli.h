@@ -192,12 +192,14 @@ int run_main(const struct command *self, int argc, char **argv);
 int heap_main(const struct command *self, int argc, char **argv);
 int heapdump_main(const struct command *self, int argc, char **argv);
 int trace_main(const struct command *self, int argc, char **argv);
+int alloctrace_main(const struct command *self, int argc, char **argv);
 int report_main(const struct command *self, int argc, char **argv);
 int pprof_main(const struct command *self, int argc, char **argv);
 int help_main(const struct command *self, int argc, char **argv);
 int version_main(const struct command *self, int argc, char **argv);
 int complete_main(const struct command *self, int argc, char **argv);
 
-extern const struct flag_table run_flags[], heapdump_flags[], heap_flags[], trace_flags[];
+extern const struct flag_table run_flags[], heapdump_flags[], heap_flags[], trace_flags[],
+    alloctrace_flags[];
 
 #endif

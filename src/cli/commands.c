@@ -75,19 +75,28 @@ static const struct command commands[] = {
      .flags = heapdump_flags},
     {.name = "trace",
      .synopsis = "[OPTION...] FILE|-",
-     .help = "what a runtime says of itself: collections, heap, scheduler",
+     .help = "what a runtime says of itself: collections, heap, scheduler, allocations",
      .details =
          "Reads the lines that Go's runtime prints (GODEBUG=gctrace=1, schedtrace=1000,\n"
          "scheddetail=1, scavtrace=1, allocfreetrace=1; Go 1.1 to 1.26) and those of\n"
          "libsonde. Prints a summary, draws charts, or writes JSON for Perfetto. From a\n"
          "pipe ('-') what else the program prints goes on to standard error, and Ctrl-C\n"
-         "ends with what has come so far.\n",
+         "ends with what has come so far.\n\n"
+         "Of the file that SONDE=allocfreetrace=1 leaves, alloc.trace, it prints each\n"
+         "event, in order, with its stack; or those that are asked for, counts by site,\n"
+         "or a profile.\n",
      .examples =
          "GODEBUG=gctrace=1,schedtrace=100,scheddetail=1 ./program 2> trace.txt\n"
          "sonde trace trace.txt\n"
          "sonde trace --svg -o trace.svg trace.txt\n"
          "sonde trace --json -o trace.json trace.txt     open it at ui.perfetto.dev\n"
-         "GODEBUG=gctrace=1 ./program 2>&1 | sonde trace -\n",
+         "GODEBUG=gctrace=1 ./program 2>&1 | sonde trace -\n"
+         "sonde trace alloc.trace | less\n"
+         "sonde trace --count --top=20 alloc.trace\n"
+         "sonde trace --address=0x55d0c8a012a0 alloc.trace\n"
+         "sonde trace --leaked --site='^parse_' alloc.trace\n"
+         "sonde trace --size=4096- --from=1s --to=1.5s alloc.trace\n"
+         "sonde trace --proto -o alloc.pprof alloc.trace\n",
      .run = trace_main,
      .flags = trace_flags},
     {.name = "pprof",

@@ -1,5 +1,6 @@
 /* run.c: `sonde run`: refuse what cannot be recorded, run the rest, end as it ended. */
 #include "run.h"
+#include "alloctrace.h"
 #include "object/object.h"
 #include "runtime/runtime.h"
 
@@ -105,6 +106,10 @@ static bool set_tracer(void *to, const char *name, const char *value, struct sn_
     if (!sn_settings_parse(&checked, key, &bad))
         return sn_fail(e, NULL, -1, "option '--%s': %s", name, bad.what);
     bool off = strcmp(value, "0") == 0;
+    if (strcmp(name, "allocfreetrace") == 0)
+        keys->allocfreetrace = checked.trace.allocfreetrace;
+    if (strcmp(name, "trace") == 0)
+        keys->trace_path = value;
     keys->any |= !off && strcmp(name, "trace") != 0;
     keys->of_blocks |= !off && is_of_blocks(name);
     size_t used = strlen(keys->text);
@@ -219,8 +224,17 @@ static int record(struct sn_record *record, const struct sn_record_plan *plan,
                   struct harvest *h, const struct run_request *r, struct sn_error *e)
 {
     struct sn_error skipped = {.offset = -1};
+    struct sn_error untold = {.offset = -1};
+    struct alloc_live *live = NULL;
     int status;
-    if (!sn_record_run(record, plan, &status, &h->cpu_ns, e))
+    if (r->tracers.allocfreetrace &&
+        (live = alloc_live_start(sn_record_dir(record), r->tracers.trace_path, e)) ==
+            NULL)
+        return say_error(e) << 8;
+    bool ran = sn_record_run(record, plan, &status, &h->cpu_ns, e);
+    if (!alloc_live_finish(live, &untold))
+        say_error(&untold);
+    if (!ran)
         return say_error(e) << 8; /* as waitpid has it */
     h->main_pid = sn_record_main_pid(record);
     h->record = record;
@@ -263,7 +277,8 @@ static int record_program(const struct run_request *r, char **argv)
     }
     if (!sn_record_find_program(argv[0], program, &e) ||
         !can_record(program, plan.blocks, &e) || !sn_record_find_library(library, &e) ||
-        !destination_choose(r, &h.to, &e) || (dir = sn_record_new(&e)) == NULL)
+        ((r->cpu || r->mem) && !destination_choose(r, &h.to, &e)) ||
+        (dir = sn_record_new(&e)) == NULL)
         return say_error(&e);
     int status = record(dir, &plan, &h, r, &e);
     sn_record_free(dir);

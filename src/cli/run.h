@@ -14,8 +14,10 @@ struct run_request {
     bool merge, quiet, help;
     struct tracer_keys { /* of SONDE, as "schedtrace=1000,efence" */
         char text[2 * PATH_MAX];
-        bool any;       /* is on */
-        bool of_blocks; /* one of those that need to see each */
+        bool any;               /* is on */
+        bool of_blocks;         /* one of those that need to see each */
+        bool allocfreetrace;    /* its text is ours to print */
+        const char *trace_path; /* NULL: standard error */
     } tracers;
 };
 

@@ -8,7 +8,7 @@
  * error as it came, Ctrl-C ends it, and what was read until then is reported.
  */
 #include "report/trace.h"
-#include "cli.h"
+#include "alloctrace.h"
 #include "draw/draw.h"
 
 #include <errno.h>
@@ -213,9 +213,15 @@ static const struct flag options[] = {
     {"h", FLAG_SWITCH, NULL, NULL, set_help},
 };
 
-const struct flag_table trace_flags[] = {{"Reports", reports, SN_COUNT(reports)},
-                                         {"Options", options, SN_COUNT(options)},
-                                         {0}};
+static const struct flag_table text_flags[] = {{"Reports", reports, SN_COUNT(reports)},
+                                               {"Options", options, SN_COUNT(options)},
+                                               {0}};
+/* Both kinds of files, for the help. */
+const struct flag_table trace_flags[] = {
+    {"Reports of lines", reports, SN_COUNT(reports)},
+    {"Options", options, SN_COUNT(options)},
+    {"Of a trace of allocations", alloctrace_options, ALLOCTRACE_OWN},
+    {0}};
 
 /* ---- reading --------------------------------------------------------------------------
  */
@@ -400,6 +406,7 @@ static const struct reader readers[] = {
      "ELF",
      NULL, "is a program: run it, 'GODEBUG=gctrace=1 ./program 2>&1 | sonde trace -'"},
     {"SNHDUMP", NULL, "is a heap dump; see 'sonde heapdump'"},
+    {"SONDEALF", NULL, "is a trace of allocations: give its file's name, not '-'"},
     {"", read_text, NULL},
 };
 
@@ -443,7 +450,9 @@ int trace_main(const struct command *self, int argc, char **argv)
     struct sn_error e = {.offset = -1};
     struct trace_request r = {.options = {.top = ROWS}};
     int n;
-    if (!args_parse(trace_flags, &r, false, argv, argc, &n, &e))
+    if (alloctrace_named(argc, argv))
+        return alloctrace_main(self, argc, argv);
+    if (!args_parse(text_flags, &r, false, argv, argc, &n, &e))
         return say_usage(self->name, &e);
     if (r.help) {
         help_command(self, stdout);

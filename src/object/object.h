@@ -64,4 +64,8 @@ struct sn_object_frame { /* one of the inlined calls at an address, innermost fi
 size_t sn_object_frames(struct sn_object *o, uint64_t vaddr, bool inlines,
                         struct sn_object_frame *out, size_t max);
 
+/* A guess at what the call at vaddr returns a pointer to: the type of what is declared in
+ * its line, "struct node". False: there is none. */
+bool sn_object_assigned(struct sn_object *o, uint64_t vaddr, char *name, size_t size);
+
 #endif

@@ -299,7 +299,9 @@ bool sn_recording_start(struct sn_settings *s, bool child, struct sn_error *e)
         s->mem_rate = SN_MEM_RATE;
     the_one.settings = *s;
     s = &the_one.settings;
-    if (wants_files(s) && (!choose_directory(s, e) || !open_free_spools(child, e)))
+    if ((wants_files(s) || sn_trace_needs_directory(s)) && !choose_directory(s, e))
+        return false;
+    if (wants_files(s) && !open_free_spools(child, e))
         return false;
     sn_unwind_prepare(&hooks, e); /* forgets all modules: they are met for these spools */
     if (!start_engines(s, e)) {

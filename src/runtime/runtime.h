@@ -639,6 +639,7 @@ int sn_fd_move_high(int fd);
  * ------------------------------------------------------------------------- */
 
 bool sn_trace_wanted(const struct sn_settings *s); /* any of them */
+bool sn_trace_needs_directory(const struct sn_settings *s);
 /* All that are wanted. False: *e, and none is left. */
 bool sn_trace_start(const struct sn_settings *s, struct sn_error *e);
 void sn_trace_stop(bool dying); /* as sn_clock_stop */

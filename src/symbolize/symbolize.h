@@ -35,4 +35,30 @@ bool sn_symbolize(struct sn_profile *p, const struct sn_symbolize_options *o,
  * is not mangled. */
 const char *sn_demangle(const char *name, enum sn_demangle mode, struct sn_arena *a);
 
+/* ---- namer.c: single addresses, as they come ----------------------------------------
+ */
+
+#define SN_NAMER_FRAMES 32 /* inlined into one another, at most */
+
+struct sn_namer; /* keeps each file open that it was asked of */
+
+struct sn_namer_mapping { /* as a profile's; borrowed for the call */
+    uint64_t start, limit, offset;
+    const char *path, *build_id; /* "": not known */
+};
+
+struct sn_namer_frame {          /* strings live as long as the namer */
+    const char *function, *file; /* "": not known */
+    int64_t line;                /* 0: not known */
+};
+
+struct sn_namer *sn_namer_new(enum sn_demangle demangle); /* NULL: no memory */
+void sn_namer_free(struct sn_namer *n);                   /* NULL-safe */
+/* The functions at pc, innermost inlined first; 0: nothing is known. */
+size_t sn_namer_frames(struct sn_namer *n, const struct sn_namer_mapping *m, uint64_t pc,
+                       struct sn_namer_frame *v, size_t max);
+/* A guess at the type that the call at pc returns a pointer to; "": none. */
+const char *sn_namer_type(struct sn_namer *n, const struct sn_namer_mapping *m,
+                          uint64_t pc);
+
 #endif

@@ -192,11 +192,13 @@ static struct sn_layer layer = {allocate, resize, release, usable, NULL};
  */
 
 /* Unless it is said, where each block is followed anyway. */
+/* Not with allocfreetrace for its own sake: it would cost as much again, and what became
+ * of each block is in the trace. */
 static bool wanted(const struct sn_settings *s)
 {
     const struct sn_trace_settings *t = &s->trace;
     if (t->invalidptr == SN_INVALIDPTR_DEFAULT)
-        return t->gcdead || t->efence != SN_EFENCE_OFF || t->allocfreetrace;
+        return t->gcdead || t->efence != SN_EFENCE_OFF;
     return t->invalidptr != SN_INVALIDPTR_OFF;
 }
 

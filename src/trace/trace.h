@@ -22,7 +22,8 @@
 
 /* Each function but `wanted` and `start` may be NULL. */
 struct sn_tracer {
-    const char *name; /* its key */
+    const char *name;     /* its key */
+    bool needs_directory; /* start finds one in s->path */
     bool (*wanted)(const struct sn_settings *s);
     /* False: *e. May be called again after stop, and in a fork's child. */
     bool (*start)(const struct sn_settings *s, struct sn_error *e);
@@ -114,6 +115,14 @@ void sn_text_add(struct sn_text *t, const char *fmt, ...) SN_PRINTF(2, 3);
 void sn_text_add_frames(struct sn_text *t, const uintptr_t *pcs, size_t n);
 void sn_text_add_stack(struct sn_text *t, uint32_t id);
 void sn_text_send(struct sn_text *t); /* in one write; it is empty then */
+
+/* ---- allocfreetrace.c -----------------------------------------------------------------
+ */
+
+/* A collector's function has handed out a block, or is about to free one: that is an
+ * event, too, where they are traced. From a function that is SN_MALLOC_ENTRY. */
+void sn_allocfreetrace_gc_allocated(void *p, size_t size); /* NULL: nothing */
+void sn_allocfreetrace_gc_freeing(void *p);                /* likewise */
 
 /* ---- monitor.c ------------------------------------------------------------------------
  */

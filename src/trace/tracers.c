@@ -4,6 +4,7 @@
 static const struct sn_tracer *const tracers[] = {
     &sn_gcdead,
     &sn_invalidptr,
+    &sn_allocfreetrace,
 };
 
 static bool running[SN_COUNT(tracers)];
@@ -15,6 +16,14 @@ bool sn_trace_wanted(const struct sn_settings *s)
 {
     EACH(i)
     if (tracers[i]->wanted(s))
+        return true;
+    return false;
+}
+
+bool sn_trace_needs_directory(const struct sn_settings *s)
+{
+    EACH(i)
+    if (tracers[i]->needs_directory && tracers[i]->wanted(s))
         return true;
     return false;
 }
