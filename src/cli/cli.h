@@ -182,12 +182,13 @@ bool heap_take_dump(unsigned pid, const char *path, struct sn_error *e);
 int run_main(const struct command *self, int argc, char **argv);
 int heap_main(const struct command *self, int argc, char **argv);
 int heapdump_main(const struct command *self, int argc, char **argv);
+int sched_main(const struct command *self, int argc, char **argv);
 int report_main(const struct command *self, int argc, char **argv);
 int pprof_main(const struct command *self, int argc, char **argv);
 int help_main(const struct command *self, int argc, char **argv);
 int version_main(const struct command *self, int argc, char **argv);
 int complete_main(const struct command *self, int argc, char **argv);
 
-extern const struct flag_table run_flags[], heapdump_flags[], heap_flags[];
+extern const struct flag_table run_flags[], heapdump_flags[], heap_flags[], sched_flags[];
 
 #endif

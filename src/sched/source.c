@@ -206,11 +206,11 @@ const char *sn_sched_head(struct sn_sched *s, uint64_t now_ms, size_t *len)
 /* Threads that came or went without a record: it was lost, or none can be had of them. */
 static void sync_threads(struct sn_sched *s)
 {
-    if (!s->resync && sn_proc_count(s) == s->threads.n)
-        return;
     bool all = s->resync;
+    if (all || sn_proc_count(s) != s->threads.n)
+        sn_proc_list(s);
     s->resync = false;
-    s->is_over = !sn_proc_list(s);
+    s->is_over = s->threads.n == 0;
     for (uint32_t i = 0; all && i < s->threads.n; i++)
         sn_proc_sync(s, &s->threads.v[i]);
 }

@@ -121,7 +121,8 @@ static void name_file(struct sn_sched *s, struct sn_thread *t, int fd)
     t->on_fd = fd;
 }
 
-/* Who joins a thread waits at the word where the kernel keeps its number while it lives. */
+/* Who joins a thread waits at the word where the kernel keeps its number while it lives.
+ */
 static bool name_joined(struct sn_sched *s, struct sn_thread *t, uint64_t address)
 {
     int32_t word = 0;
