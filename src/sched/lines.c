@@ -89,6 +89,27 @@ void sn_lines_head(struct sn_sched *s, uint64_t now_ms)
     end_line(s);
 }
 
+/* What records do not tell, or the kernel's own accounts tell better: a record is made a
+ * little before or after the switch, which adds up where there are many; and of a wait
+ * that began by waking there may be none. Whichever is more is the later. */
+static void look_closer(struct sn_sched *s, struct sn_thread *t)
+{
+    uint64_t run, wait;
+    if (!t->has_run)
+        return;
+    if (s->perf != NULL && sn_proc_schedstat(s, t, &run, &wait)) {
+        if (run > t->sums.run_ns) {
+            t->sums.run_ns = run;
+            t->since_ns = t->state == SN_RUNNING ? s->now_ns : t->since_ns;
+        }
+        t->sums.wait_ns = wait > t->sums.wait_ns ? wait : t->sums.wait_ns;
+    }
+    if (t->told != SN_BLOCKED)
+        return; /* what it waits for is told once it does */
+    sn_waits_find(s, t);
+    t->has_run = false;
+}
+
 struct counts {
     unsigned cpus, idle_cpus, threads, states[SN_ENDED + 1];
     struct sn_sums sums;
@@ -166,20 +187,6 @@ static void put_cpu(struct sn_sched *s, unsigned i)
     end_line(s);
 }
 
-/* What records do not tell, or /proc tells better. */
-static void look_closer(struct sn_sched *s, struct sn_thread *t)
-{
-    uint64_t run;
-    if (!t->has_run)
-        return;
-    if (s->source == SN_SCHED_SWITCH) /* a wait that began by waking was not seen */
-        sn_proc_schedstat(s, t, &run, &t->sums.wait_ns);
-    if (t->told != SN_BLOCKED)
-        return; /* what it waited for is told once it waits */
-    sn_waits_find(s, t);
-    t->has_run = false;
-}
-
 static void put_state(struct sn_buf *b, const struct sn_thread *t)
 {
     sn_buf_puts(b, " state=");
@@ -195,7 +202,6 @@ static void put_state(struct sn_buf *b, const struct sn_thread *t)
 static void put_thread(struct sn_sched *s, struct sn_thread *t)
 {
     struct sn_buf *b = &s->out;
-    look_closer(s, t);
     struct sn_sums sums = sn_state_sums(s, t);
     put_number(b, "  M", (uint64_t)t->tid);
     if (t->told == SN_RUNNING) {
@@ -219,6 +225,9 @@ static void put_thread(struct sn_sched *s, struct sn_thread *t)
 
 void sn_lines_sweep(struct sn_sched *s, uint64_t now_ms, pid_t without)
 {
+    for (uint32_t i = 0; s->plan.detail && i < s->threads.n; i++)
+        if (s->threads.v[i].tid != without)
+            look_closer(s, &s->threads.v[i]);
     struct counts c = count(s, without);
     put_process(s, now_ms, &c);
     if (!s->plan.detail)

@@ -29,6 +29,8 @@
 #define PAGES_LEAST  8
 #define ATTACH_TRIES 20
 #define MAX_RECORD   512
+#define TAKE_MS      64 /* at most, and at least */
+#define TAKE_LEAST   4
 
 struct ring {
     struct perf_event_mmap_page *head; /* NULL: no such CPU */
@@ -195,6 +197,7 @@ bool sn_perf_open(struct sn_sched *s, bool tracepoints, struct sn_error *e)
         return sn_fail(e, NULL, -1, "out of memory");
     p->tracepoints = tracepoints;
     p->pages = PAGES_MOST;
+    s->take_ms = TAKE_MS / 4; /* until it is known how much comes */
     if (!tracepoints || sn_tracefs_waking(&p->waking, e)) {
         fill_attr(p);
         find_rings(p);
@@ -383,12 +386,29 @@ static void open_window(struct sn_perf *p)
     }
 }
 
+/* The fuller they are, the sooner they are to be read again. */
+static void adapt(struct sn_sched *s)
+{
+    struct sn_perf *p = s->perf;
+    uint64_t fullest = 0; /* in eighths */
+    for (unsigned i = 0; i < p->n_rings; i++) {
+        const struct ring *r = &p->rings[i];
+        uint64_t full = r->head != NULL ? (r->end - r->at) * 8 / r->bytes : 0;
+        fullest = full > fullest ? full : fullest;
+    }
+    if (fullest >= 3 && s->take_ms > TAKE_LEAST)
+        s->take_ms /= 2;
+    else if (fullest == 0 && s->take_ms < TAKE_MS)
+        s->take_ms *= 2;
+}
+
 void sn_perf_take(struct sn_sched *s)
 {
     struct sn_perf *p = s->perf;
     uint64_t limit = sn_now_ns(), until;
     struct ring *r;
     open_window(p);
+    adapt(s);
     while ((r = earliest(p, &until)) != NULL && r->next_time <= limit)
         do {
             apply(s, r);

@@ -106,7 +106,8 @@ struct sn_sched {
     bool resync;       /* records were lost: /proc says how things stand */
     bool is_over;
     uint64_t lost;
-    struct sn_perf *perf;
+    struct sn_perf *perf; /* NULL: there are no records */
+    unsigned take_ms;
     struct sn_symbols symbols;
 };
 

@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TAKE_MS 50
-
 const char *const sn_sched_source_names[] = {"tracepoints", "switch", "proc"};
 
 enum sn_sched_source sn_sched_source_find(const char *name)
@@ -181,7 +179,7 @@ void sn_sched_close(struct sn_sched *s, bool forked)
 
 unsigned sn_sched_take_ms(const struct sn_sched *s)
 {
-    return s->perf != NULL ? TAKE_MS : 0;
+    return s->perf != NULL ? s->take_ms : 0;
 }
 
 void sn_sched_take(struct sn_sched *s)

@@ -149,6 +149,13 @@ bool sn_monitor_start(void (*run)(void), uint64_t period_ns, struct sn_error *e)
     return i < TASKS ? begun || begin(e) : sn_fail(e, NULL, -1, "too many tracers");
 }
 
+void sn_monitor_set_period(void (*run)(void), uint64_t period_ns)
+{
+    size_t i = find(run);
+    if (i < TASKS)
+        tasks[i].period_ns = period_ns;
+}
+
 void sn_monitor_stop(void (*run)(void), bool dying)
 {
     if (dying) {

@@ -22,6 +22,7 @@ static atomic_int fds[MAX_FDS]; /* -1: none */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sn_sched *sched; /* NULL: stopped */
 static uint64_t period_ns, due_ns;
+static pid_t monitor; /* our thread, also when it is the one that ends the program */
 static atomic_uint allowed; /* of fds; 0: not yet begun */
 
 static bool wanted(const struct sn_settings *s)
@@ -32,10 +33,18 @@ static bool wanted(const struct sn_settings *s)
 static void write_sweep(void)
 {
     size_t len;
-    const char *text =
-        sn_sched_sweep(sched, sn_trace_ns() / 1000000, sn_monitor_tid(), &len);
+    pid_t now = sn_monitor_tid();
+    monitor = now != 0 ? now : monitor;
+    const char *text = sn_sched_sweep(sched, sn_trace_ns() / 1000000, monitor, &len);
     if (text != NULL)
         sn_trace_write(text, len);
+}
+
+/* Until there is something to do. */
+static uint64_t step_ns(void)
+{
+    uint64_t take_ns = sn_sched_take_ms(sched) * UINT64_C(1000000);
+    return take_ns > 0 && take_ns < period_ns ? take_ns : period_ns;
 }
 
 static void run(void)
@@ -50,6 +59,8 @@ static void run(void)
     } else if (sched != NULL) {
         sn_sched_take(sched);
     }
+    if (sched != NULL)
+        sn_monitor_set_period(run, step_ns());
     pthread_mutex_unlock(&lock);
 }
 
@@ -99,9 +110,7 @@ static bool start(const struct sn_settings *s, struct sn_error *e)
         sn_trace_write(head, len);
     period_ns = s->trace.schedtrace_ms * UINT64_C(1000000);
     due_ns = sn_trace_ns() + period_ns;
-    uint64_t take_ns = sn_sched_take_ms(sched) * UINT64_C(1000000);
-    bool begun = sn_monitor_start(
-        run, take_ns > 0 && take_ns < period_ns ? take_ns : period_ns, e);
+    bool begun = sn_monitor_start(run, step_ns(), e);
     if (!begun)
         stop(false);
     return begun;
@@ -134,6 +143,7 @@ static void after_fork(bool child)
     if (child) {
         sn_sched_close(sched, true);
         sched = NULL;
+        monitor = 0;
     }
     pthread_mutex_unlock(&lock);
 }
