@@ -86,23 +86,26 @@ static void forgive_sweep(struct sn_sched *s, int here, pid_t without)
         last->told = SN_RUNNING;
 }
 
-/* Off a CPU by the records: could it run? /proc says in which queue it is, and where
- * wakings have no records also whether it is in one. True: that is to be confirmed. */
+/* In which queue is it, and is it in one? Also its name. */
+static bool ask_stat(struct sn_sched *s, struct sn_thread *t)
+{
+    int cpu = t->cpu;
+    bool lives = sn_proc_stat(s, t), able = lives && t->letter == 'R';
+    if (t->told != SN_RUNNABLE || !able)
+        t->cpu = cpu;
+    return able;
+}
+
+/* Off a CPU by the records: could it run? True: that is to be confirmed. */
 static bool ask_proc(struct sn_sched *s, struct sn_thread *t)
 {
-    struct sn_thread now = *t;
-    if (t->told == SN_RUNNING ||
-        (t->told == SN_BLOCKED && s->perf != NULL && s->source == SN_SCHED_TRACEPOINTS))
-        return false;
-    bool lives = sn_proc_stat(s, &now);
-    memcpy(t->files, now.files, sizeof t->files);
-    if (!lives)
-        return false;
-    memcpy(t->name, now.name, sizeof t->name);
     if (t->told == SN_RUNNABLE)
-        t->cpu = now.letter == 'R' ? now.cpu : t->cpu;
-    t->letter = now.letter;
-    return t->told == SN_BLOCKED && now.letter == 'R';
+        ask_stat(s, t);
+    if (t->told != SN_BLOCKED || s->source == SN_SCHED_TRACEPOINTS)
+        return false;
+    if (s->plan.detail)
+        t->asked = sn_waits_ask(s, t);
+    return t->asked == SN_WAITS_NOT || (t->asked != SN_WAITS && ask_stat(s, t));
 }
 
 /* What came on a CPU since the moment of the sweep was blocked in it, or only just woken.
@@ -133,6 +136,7 @@ void sn_judge_records(struct sn_sched *s, pid_t without)
         struct sn_thread *t = &s->threads.v[i];
         t->told = t->state;
         t->last_ins = t->ins;
+        t->asked = SN_NOT_ASKED;
     }
     doubt_guesses(s);
     forgive_sweep(s, here, without);

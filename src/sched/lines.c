@@ -106,8 +106,11 @@ static void look_closer(struct sn_sched *s, struct sn_thread *t)
     }
     if (t->told != SN_BLOCKED)
         return; /* what it waits for is told once it does */
-    sn_waits_find(s, t);
-    t->has_run = false;
+    if (t->asked == SN_NOT_ASKED)
+        t->asked = sn_waits_ask(s, t);
+    if (t->asked != SN_WAITS)
+        sn_waits_guess(s, t);
+    t->has_run = t->asked == SN_WAITS_NOT;
 }
 
 struct counts {

@@ -3,8 +3,9 @@
  * room for descriptors, which makes reading them three to five times as fast.
  *
  *     stat        name, letter of the state, CPU: 3 us
- *     schedstat   ns on a CPU, ns able to be: 1 us
- *     status      switches: 7 us; read only when the thread has run
+ *     schedstat   ns on a CPU, ns able to be, times on one: 1 us
+ *     syscall     what it is blocked in, or that it is not: 2 us (waits.c)
+ *     status      switches: 7 us; read only when the thread has run more than once
  */
 #include "sched_priv.h"
 
@@ -15,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const file_names[] = {"stat", "schedstat", "status"};
+static const char *const file_names[] = {"stat", "schedstat", "syscall"};
 
 static int open_file(struct sn_sched *s, pid_t tid, const char *name)
 {
@@ -24,34 +25,32 @@ static int open_file(struct sn_sched *s, pid_t tid, const char *name)
     return openat(sn_slot_fd(s, s->task_dir), path, O_RDONLY | O_CLOEXEC);
 }
 
-static int finish_read(int fd, char *text, size_t size)
+static bool finish_read(int fd, char *text, size_t size)
 {
-    ssize_t n = pread(fd, text, size - 1, 0);
+    ssize_t n = fd >= 0 ? pread(fd, text, size - 1, 0) : -1;
     text[n > 0 ? n : 0] = '\0';
-    return (int)n;
+    return n > 0;
 }
 
-int sn_proc_read(struct sn_sched *s, const struct sn_thread *t, const char *name,
-                 char *text, size_t size)
+bool sn_proc_read(struct sn_sched *s, const struct sn_thread *t, const char *name,
+                  char *text, size_t size)
 {
-    int fd = open_file(s, t->tid, name), n = -1;
-    text[0] = '\0';
-    if (fd >= 0)
-        n = finish_read(fd, text, size);
+    int fd = open_file(s, t->tid, name);
+    bool good = finish_read(fd, text, size);
     sn_fd_close(fd);
-    return n;
+    return good;
 }
 
-/* One of the three; status is too seldom needed to be kept. */
-static bool read_task(struct sn_sched *s, struct sn_thread *t, enum sn_task_file file,
-                      char *text, size_t size)
+bool sn_proc_read_kept(struct sn_sched *s, struct sn_thread *t, enum sn_task_file file,
+                       char *text, size_t size)
 {
     uint16_t *slot = &t->files[file];
-    if (*slot == SN_NO_FD && s->keeps_files && file != SN_FILE_STATUS)
+    bool seldom = s->plan.detail && file == SN_FILE_STAT;
+    if (*slot == SN_NO_FD && s->keeps_files && !seldom)
         *slot = sn_slot_keep(s, open_file(s, t->tid, file_names[file]));
     if (*slot == SN_NO_FD)
-        return sn_proc_read(s, t, file_names[file], text, size) > 0;
-    return finish_read(sn_slot_fd(s, *slot), text, size) > 0;
+        return sn_proc_read(s, t, file_names[file], text, size);
+    return finish_read(sn_slot_fd(s, *slot), text, size);
 }
 
 void sn_proc_drop(struct sn_sched *s, struct sn_thread *t)
@@ -75,7 +74,7 @@ static const char *word(const char *at, unsigned n)
 bool sn_proc_stat(struct sn_sched *s, struct sn_thread *t)
 {
     char text[1024];
-    if (!read_task(s, t, SN_FILE_STAT, text, sizeof text))
+    if (!sn_proc_read_kept(s, t, SN_FILE_STAT, text, sizeof text))
         return false;
     char *name = strchr(text, '('), *end = strrchr(text, ')');
     if (name == NULL || end == NULL)
@@ -91,7 +90,7 @@ bool sn_proc_schedstat(struct sn_sched *s, struct sn_thread *t, uint64_t *run_ns
                        uint64_t *wait_ns)
 {
     char text[96], *end;
-    if (!read_task(s, t, SN_FILE_SCHEDSTAT, text, sizeof text))
+    if (!sn_proc_read_kept(s, t, SN_FILE_SCHEDSTAT, text, sizeof text))
         return false;
     *run_ns = strtoull(text, &end, 10);
     *wait_ns = strtoull(end, &end, 10);
@@ -108,7 +107,7 @@ static uint64_t field(const char *text, const char *key)
 bool sn_proc_status(struct sn_sched *s, struct sn_thread *t)
 {
     char text[4096];
-    if (!read_task(s, t, SN_FILE_STATUS, text, sizeof text))
+    if (!sn_proc_read(s, t, "status", text, sizeof text))
         return false;
     t->sums.voluntary = field(text, "\nvoluntary_ctxt_switches:");
     t->sums.involuntary = field(text, "\nnonvoluntary_ctxt_switches:");
@@ -184,19 +183,50 @@ bool sn_proc_list(struct sn_sched *s)
 /* ---- the sweep, where there are no records --------------------------------------------
  */
 
-static bool look(struct sn_sched *s, struct sn_thread *t)
+/* Times on a CPU, of a thread that was blocked and is again: if once, it left by its own
+ * will. Else only status knows how it left. */
+static void count_switches(struct sn_sched *s, struct sn_thread *t, uint64_t ins)
 {
-    uint64_t run, wait, ins = t->ins;
-    if (!sn_proc_schedstat(s, t, &run, &wait) || !sn_proc_stat(s, t))
+    bool once = t->looks > 0 && t->told == SN_BLOCKED && t->asked == SN_WAITS;
+    if (once && ins == 1)
+        t->sums.voluntary++;
+    else if (ins > 0 || t->looks == 0)
+        sn_proc_status(s, t);
+}
+
+/* How much its time on a CPU and in queues has grown since that was last read. */
+static bool grow(struct sn_sched *s, struct sn_thread *t)
+{
+    uint64_t run, wait;
+    if (!sn_proc_schedstat(s, t, &run, &wait))
         return false;
     t->grown_run = run - t->last_run_ns;
     t->grown_wait = wait - t->last_wait_ns;
     t->last_run_ns = t->sums.run_ns = run;
     t->last_wait_ns = t->sums.wait_ns = wait;
-    t->has_run |= t->grown_run > 0 || ins != t->ins;
-    sn_cpu_seen(s, t->cpu);
-    if (s->plan.detail && t->has_run)
-        sn_proc_status(s, t);
+    t->has_run |= t->grown_run > 0;
+    return true;
+}
+
+/* Of a thread that is blocked neither its CPU is wanted nor, without detail, its sums. */
+static bool look(struct sn_sched *s, struct sn_thread *t)
+{
+    return sn_proc_stat(s, t) && (t->letter != 'R' || grow(s, t));
+}
+
+/* The name is a thread's own business soon after it begins, and seldom later. */
+static bool look_in_detail(struct sn_sched *s, struct sn_thread *t)
+{
+    uint64_t ins = t->ins;
+    if (!grow(s, t))
+        return false;
+    t->has_run |= ins != t->ins;
+    t->asked = sn_waits_ask(s, t);
+    t->letter = 'S';
+    if ((t->asked != SN_WAITS || t->looks < 4 || t->looks % 16 == 0) &&
+        !sn_proc_stat(s, t))
+        return false;
+    count_switches(s, t, t->ins - ins);
     return true;
 }
 
@@ -204,9 +234,15 @@ void sn_proc_sweep(struct sn_sched *s)
 {
     s->is_over = !sn_proc_list(s);
     s->now_ns = sn_now_ns();
-    for (uint32_t i = s->threads.n; i-- > 0;)
-        if (!look(s, &s->threads.v[i]))
-            sn_state_end(s, &s->threads.v[i]);
+    for (uint32_t i = s->threads.n; i-- > 0;) {
+        struct sn_thread *t = &s->threads.v[i];
+        if (!(s->plan.detail ? look_in_detail : look)(s, t)) {
+            sn_state_end(s, t);
+            continue;
+        }
+        t->looks++;
+        sn_cpu_seen(s, t->cpu);
+    }
     s->is_over |= s->threads.n == 0;
     s->sweep_ns = s->now_ns;
 }

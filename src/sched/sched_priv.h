@@ -16,7 +16,14 @@ enum sn_state {
     SN_ENDED
 };
 
-enum sn_task_file { SN_FILE_STAT, SN_FILE_SCHEDSTAT, SN_FILE_STATUS, SN_TASK_FILES };
+enum sn_task_file { SN_FILE_STAT, SN_FILE_SCHEDSTAT, SN_FILE_SYSCALL, SN_TASK_FILES };
+
+enum sn_asked {
+    SN_NOT_ASKED,
+    SN_WAITS,     /* in a system call, which is known */
+    SN_WAITS_NOT, /* it runs, or could */
+    SN_WAITS_UNSEEN
+};
 
 struct sn_sums {
     uint64_t run_ns, wait_ns; /* on a CPU; able to, but not on one */
@@ -36,9 +43,11 @@ struct sn_thread {
     uint64_t ins; /* times it came on a CPU */
     struct sn_sums sums;
     /* ---- a sweep's */
-    bool listed;        /* it is in the directory */
-    bool has_run;       /* since its details were read */
-    enum sn_state told; /* what is said of it */
+    bool listed;         /* it is in the directory */
+    bool has_run;        /* since its details were read */
+    enum sn_asked asked; /* in this sweep, of its system call */
+    unsigned looks;      /* sweeps it was in */
+    enum sn_state told;  /* what is said of it */
     uint64_t last_ins;
     uint64_t last_run_ns, last_wait_ns; /* of schedstat, at the sweep before */
     uint64_t grown_run, grown_wait;     /* since that */
@@ -146,9 +155,11 @@ bool sn_proc_stat(struct sn_sched *s, struct sn_thread *t); /* name, letter, cpu
 bool sn_proc_schedstat(struct sn_sched *s, struct sn_thread *t, uint64_t *run_ns,
                        uint64_t *wait_ns);
 bool sn_proc_status(struct sn_sched *s, struct sn_thread *t); /* switches */
-/* A file of a thread, read whole into text, NUL-terminated; its length or -1. */
-int sn_proc_read(struct sn_sched *s, const struct sn_thread *t, const char *name,
-                 char *text, size_t size);
+/* A file of a thread, read whole into text, NUL-terminated. False: it cannot be. */
+bool sn_proc_read(struct sn_sched *s, const struct sn_thread *t, const char *name,
+                  char *text, size_t size);
+bool sn_proc_read_kept(struct sn_sched *s, struct sn_thread *t, enum sn_task_file file,
+                       char *text, size_t size);
 void sn_proc_drop(struct sn_sched *s, struct sn_thread *t); /* its descriptors */
 /* All that /proc knows, after which records go on. */
 void sn_proc_sync(struct sn_sched *s, struct sn_thread *t);
@@ -194,8 +205,10 @@ void sn_judge_proc(struct sn_sched *s, pid_t without);
 
 /* ---- waits.c, symbols.c */
 
-/* Fill where, on and on_fd of a blocked thread. */
-void sn_waits_find(struct sn_sched *s, struct sn_thread *t);
+/* In which system call is it? If it has run, what it waits for is found anew. */
+enum sn_asked sn_waits_ask(struct sn_sched *s, struct sn_thread *t);
+/* Of a blocked thread whose system call is not to be seen: the kernel's function. */
+void sn_waits_guess(struct sn_sched *s, struct sn_thread *t);
 /* The variable at the address, else FILE+0xOFFSET, else the number. */
 void sn_symbols_name(struct sn_sched *s, uint64_t address, char *name, size_t size);
 

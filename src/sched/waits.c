@@ -101,6 +101,12 @@ static const struct call {
     {449, "futex_waitv", NOTHING},
 };
 
+static void forget(struct sn_thread *t)
+{
+    t->on[0] = t->where[0] = '\0';
+    t->on_fd = -1;
+}
+
 static void name_call(struct sn_thread *t, long number, enum argument *first)
 {
     for (size_t i = 0; i < SN_COUNT(calls); i++)
@@ -135,32 +141,35 @@ static bool name_joined(struct sn_sched *s, struct sn_thread *t, uint64_t addres
 }
 
 /* "202 0x55d0c8a012a0 0x189 ...", "running", or "-1 SP PC": in no system call. */
-static bool by_syscall(struct sn_sched *s, struct sn_thread *t)
+enum sn_asked sn_waits_ask(struct sn_sched *s, struct sn_thread *t)
 {
     char text[256], *end;
-    if (sn_proc_read(s, t, "syscall", text, sizeof text) <= 0 || text[0] == 'r')
-        return false;
+    if (!sn_proc_read_kept(s, t, SN_FILE_SYSCALL, text, sizeof text))
+        return SN_WAITS_UNSEEN;
+    if (text[0] == 'r')
+        return SN_WAITS_NOT;
     long number = strtol(text, &end, 10);
     if (number < 0)
-        return false;
+        return SN_WAITS_UNSEEN;
+    if (!t->has_run && t->where[0] != '\0')
+        return SN_WAITS;
     enum argument first = NOTHING;
     uint64_t argument = strtoull(end, NULL, 16);
+    forget(t);
     name_call(t, number, &first);
     if (first == FUTEX && !name_joined(s, t, argument))
         sn_symbols_name(s, argument, t->on, sizeof t->on);
     else if (first == FD && argument <= INT32_MAX)
         name_file(s, t, (int)argument);
-    return true;
+    return SN_WAITS;
 }
 
-void sn_waits_find(struct sn_sched *s, struct sn_thread *t)
+void sn_waits_guess(struct sn_sched *s, struct sn_thread *t)
 {
     char function[64];
-    t->on[0] = t->where[0] = '\0';
-    t->on_fd = -1;
-    if (by_syscall(s, t))
-        return;
-    bool known = sn_proc_read(s, t, "wchan", function, sizeof function) > 0 &&
+    forget(t);
+    bool known = t->asked == SN_WAITS_UNSEEN &&
+                 sn_proc_read(s, t, "wchan", function, sizeof function) &&
                  strcmp(function, "0") != 0;
     snprintf(t->where, sizeof t->where, "%.31s", known ? function : "?");
 }
