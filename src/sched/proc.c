@@ -160,7 +160,7 @@ static void meet(struct sn_sched *s, pid_t tid)
 
 bool sn_proc_list(struct sn_sched *s)
 {
-    _Alignas(struct dirent64) char entries[8192];
+    _Alignas(struct dirent64) char entries[4096];
     int dir = sn_slot_fd(s, s->task_dir);
     ssize_t n;
     for (uint32_t i = 0; i < s->threads.n; i++)

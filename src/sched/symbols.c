@@ -91,7 +91,7 @@ static void add_module(struct sn_sched *s, const char *line)
 
 static void read_modules(struct sn_sched *s)
 {
-    char path[64], text[8192];
+    char path[64], text[4096];
     size_t used = 0;
     ssize_t n;
     s->symbols.n_modules = 0;
