@@ -113,21 +113,17 @@ void sn_state_end(struct sn_sched *s, struct sn_thread *t)
     sn_threads_remove(&s->threads, t);
 }
 
-static void rename_thread(struct sn_sched *s, struct sn_thread *t,
-                          const struct sn_record *r)
-{
-    snprintf(t->name, sizeof t->name, "%s", r->name);
-    if (r->exec) { /* the other threads are gone, and what lay at an address */
-        s->resync = true;
-        s->symbols = (struct sn_symbols){0};
-    }
-}
-
 void sn_state_apply(struct sn_sched *s, const struct sn_record *r)
 {
     if (r->kind == SN_REC_NEW) {
         begin(s, r);
         return;
+    }
+    /* The other threads are gone, and what lay at an address. Which thread did it is not
+     * said: it takes the number of the first, whose end was told before. */
+    if (r->kind == SN_REC_NAME && r->exec) {
+        s->resync = true;
+        s->symbols = (struct sn_symbols){0};
     }
     struct sn_thread *t = sn_threads_find(&s->threads, r->tid);
     if (t == NULL || r->time_ns < t->since_ns) /* what /proc said is later */
@@ -143,7 +139,7 @@ void sn_state_apply(struct sn_sched *s, const struct sn_record *r)
         wake(t, r);
         break;
     case SN_REC_NAME:
-        rename_thread(s, t, r);
+        snprintf(t->name, sizeof t->name, "%s", r->name);
         break;
     case SN_REC_END:
         settle(t, r->time_ns);

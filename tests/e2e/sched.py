@@ -446,6 +446,20 @@ def test_attach_waits():
     static.wait()
 
 
+def test_attach_exec():
+    """By a thread that is not the first, whose number it then takes."""
+    for source in each_source():
+        running = start("aside", 3, 400)
+        done, trace = watch(running.pid, "--interval=50", "--detail", f"--source={source}")
+        running.out = running.stdout.read()
+        equal((done.returncode, running.wait(), trace.bad), (0, 0, []), f"{source}: exec, watched")
+        after = [s for s in trace.sweeps if s.threads == 4]
+        ok(after and all(running.pid in s.m for s in after), f"{source}: its threads after exec")
+        first = {s.m[running.pid]["state"] for s in after if running.pid in s.m}
+        ok(first <= {"blocked(clock_nanosleep)", "running", "runnable", "blocked(?)"} and
+           "blocked(clock_nanosleep)" in first, f"{source}: the first of them sleeps: {first}")
+
+
 def test_attach_ends():
     running = start("sleep", 1, 5000)
     for number in [signal.SIGINT, signal.SIGTERM]:

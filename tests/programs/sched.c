@@ -188,6 +188,20 @@ static void execute(void)
     exit(1);
 }
 
+static void *execute_later(void *nothing)
+{
+    rest_ms(ms);
+    execute();
+    return nothing;
+}
+
+static void execute_aside(void)
+{
+    pthread_t t;
+    if (pthread_create(&t, NULL, execute_later, NULL) == 0)
+        pause();
+}
+
 static const struct mode {
     const char *name;
     void (*first)(void);
@@ -207,6 +221,7 @@ static const struct mode {
     {"fork", fork_one, spin, 0},
     {"daemon", become_daemon, spin, 0},
     {"exec", execute, spin, 0},
+    {"aside", execute_aside, spin, 0},
     {"leaves", nothing, spin, 1},
 };
 static const struct mode *mode;
