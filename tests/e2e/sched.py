@@ -302,6 +302,16 @@ def test_a_short_program_has_its_sums():
     ok(len(trace.sweeps) == 1 and trace.sweeps[0].run > 1e6, "a line at the end")
 
 
+def test_by_configuration():
+    done = subprocess.run(program("sched_api"), capture_output=True, text=True, timeout=60)
+    trace = Trace(done.stderr)
+    equal((done.returncode, done.stdout, len(trace.heads), trace.bad),
+          (0, "fds 0 tasks 0\n", 2, []), "sonde_start, twice, and nothing is left of it")
+    ok(all(len(s.m) == 6 and [t.get("on") for t in s.m.values()].count("held") == 5
+           for s in trace.sweeps[1:]) and len(trace.sweeps) >= 6,
+       "... with the threads that there were")
+
+
 def test_standard_error():
     run = preload(program("sched", "sleep", 1, 100), "schedtrace=50")
     trace = Trace(run.err)
