@@ -1,8 +1,9 @@
 /*
  * dangling.c: pointers to blocks that were freed (invalidptr=2). What the program frees
- * is kept back; when as much has been kept as the process was large at the last look, the
- * world is stopped, and every word of its memory, its stacks and registers that points
- * into a kept block is told, in the words of Go's collector. Then what was kept is freed.
+ * is kept back; when as much has been kept as was live at the last look (64 MB at least),
+ * the world is stopped, and every word of its memory, its stacks and registers that
+ * points into a kept block is told, in the words of Go's collector. Then what was kept is
+ * freed.
  *
  * A conservative look: a word may lie where nobody will read it again, so nothing is
  * aborted. What frees while another thread looks is kept for the next time.
@@ -10,10 +11,10 @@
 #include "trace/trace_priv.h"
 
 #include <inttypes.h>
-#include <unistd.h>
 
-#define LEAST_BYTES ((uint64_t)16 << 20)
-#define TOLD        20 /* of one look, each of another pair of sites */
+#define LEAST_BYTES ((uint64_t)64 << 20)
+#define CHILD_BYTES ((uint64_t)1 << 20) /* of which a fork's child has more to tell */
+#define TOLD        20                  /* of one look, each of another pair of sites */
 
 struct finding {
     uintptr_t at, word, base; /* *(base + (at - base)) = word */
@@ -24,9 +25,13 @@ struct finding {
     uint64_t n;                        /* such words */
 };
 
+struct list { /* of blocks, by address; pages of its own */
+    uintptr_t *v;
+    size_t n, cap;
+};
+
 struct look {
-    uintptr_t *blocks;
-    uint32_t n, cap;
+    struct list kept, live;
     const struct sn_reach *reach;
     struct finding v[256];
     uint32_t n_findings;
@@ -38,6 +43,7 @@ static atomic_bool on;
 static atomic_flag looking = ATOMIC_FLAG_INIT;
 static atomic_uint_least64_t kept_bytes, limit = LEAST_BYTES;
 static struct sn_layer *below;
+static bool in_child; /* of a fork */
 
 bool sn_dangling_on(void)
 {
@@ -47,50 +53,50 @@ bool sn_dangling_on(void)
 /* ---- what was kept --------------------------------------------------------------------
  */
 
-static void count(uintptr_t address, struct sn_cell *cell, void *look)
+static void add(uintptr_t address, struct sn_cell *cell, void *list)
 {
-    (void)address;
+    struct list *l = list;
     (void)cell;
-    ((struct look *)look)->cap++;
+    if (l->n == l->cap) {
+        size_t cap = l->cap > 0 ? 2 * l->cap : 4096;
+        uintptr_t *v = sn_pages_map(cap * sizeof *v);
+        if (v == NULL)
+            return; /* it is as if that one were not there */
+        if (l->n > 0)
+            memcpy(v, l->v, l->n * sizeof *v);
+        sn_pages_unmap(l->v, l->cap * sizeof *v);
+        l->v = v;
+        l->cap = cap;
+    }
+    l->v[l->n++] = address;
 }
 
-static void add(uintptr_t address, struct sn_cell *cell, void *look)
+static void drop(struct list *l)
 {
-    struct look *l = look;
-    (void)cell;
-    if (l->n < l->cap)
-        l->blocks[l->n++] = address;
+    sn_pages_unmap(l->v, l->cap * sizeof *l->v);
 }
 
-static void free_look(struct look *l)
+/* The block of the list that holds the address; 0: none does. */
+static uintptr_t block_around(const struct list *l, uintptr_t address)
 {
-    if (l == NULL)
-        return;
-    sn_pages_unmap(l->blocks, (size_t)l->cap * sizeof *l->blocks);
-    sn_pages_unmap(l, sizeof *l);
-}
-
-/* All that are kept at this moment. */
-static struct look *new_look(void)
-{
-    struct look *l = sn_pages_map(sizeof *l);
-    if (l == NULL)
-        return NULL;
-    sn_cells_each(SN_CELL_KEPT, count, l);
-    l->blocks = l->cap > 0 ? sn_pages_map((size_t)l->cap * sizeof *l->blocks) : NULL;
-    if (l->blocks != NULL)
-        sn_cells_each(SN_CELL_KEPT, add, l);
-    return l;
+    size_t lo = 0, n = l->n;
+    while (n > 0) { /* the first behind it */
+        bool right = l->v[lo + n / 2] <= address;
+        lo += right ? n / 2 + 1 : 0;
+        n = right ? n - n / 2 - 1 : n / 2;
+    }
+    if (lo == 0)
+        return 0;
+    uintptr_t start = l->v[lo - 1];
+    return address - start < sn_cell_size(sn_cell_at(start, false)->what) ? start : 0;
 }
 
 static void let_go(const struct look *l)
 {
-    for (uint32_t i = 0; i < l->n; i++) {
-        struct sn_cell *c = sn_cell_at(l->blocks[i], false);
-        uint64_t size = sn_cell_size(c->what);
-        atomic_store(&c->what, size << 2 | SN_CELL_FREED);
-        atomic_fetch_sub(&kept_bytes, size);
-        below->release(below, (void *)l->blocks[i]);
+    for (size_t i = 0; i < l->kept.n; i++) {
+        struct sn_cell *c = sn_cell_at(l->kept.v[i], false);
+        atomic_store(&c->what, sn_cell_size(c->what) << 2 | SN_CELL_FREED);
+        below->release(below, (void *)l->kept.v[i]);
     }
 }
 
@@ -102,10 +108,10 @@ static struct look *current; /* by who holds `looking` */
 static void each_kept(void (*visit)(struct sn_block *block, void *argument),
                       void *argument)
 {
-    for (uint32_t i = 0; i < current->n; i++) {
-        const struct sn_cell *c = sn_cell_at(current->blocks[i], false);
+    for (size_t i = 0; i < current->kept.n; i++) {
+        const struct sn_cell *c = sn_cell_at(current->kept.v[i], false);
         struct sn_block b = {
-            .address = current->blocks[i], .size = sn_cell_size(c->what), .entry = i + 1};
+            .address = current->kept.v[i], .size = sn_cell_size(c->what), .entry = 1};
         visit(&b, argument);
     }
 }
@@ -139,7 +145,7 @@ static void on_pointer(void *look, uint32_t i, enum sn_heapdump_root_kind kind,
     struct look *l = look;
     uint32_t n;
     const struct sn_heapdump_block *b = &sn_reach_blocks(l->reach, &n)[i];
-    struct sn_cell *c = sn_cell_at(b->address, false), *holder = NULL;
+    const struct sn_cell *c = sn_cell_at(b->address, false);
     struct finding f = {.at = at,
                         .base = at,
                         .kind = kind,
@@ -149,11 +155,10 @@ static void on_pointer(void *look, uint32_t i, enum sn_heapdump_root_kind kind,
                         .freed = c->freed};
     f.word = kind == SN_ROOT_REGISTERS ? b->address : *(const uintptr_t *)at;
     if (kind == SN_ROOT_OTHER) {
-        uintptr_t start = sn_cell_around(at, SN_CELL_LIVE, &holder);
-        if (start == 0)
+        f.base = block_around(&l->live, at);
+        if (f.base == 0)
             return;
-        f.base = start;
-        f.holder = holder->allocated;
+        f.holder = sn_cell_at(f.base, false)->allocated;
     }
     note(l, &f);
 }
@@ -165,15 +170,21 @@ static __attribute__((noinline)) void mark(struct sn_reach *r, struct look *l)
     sn_reach_mark(r, (uintptr_t)__builtin_frame_address(0) - 128, on_pointer, l);
 }
 
+/* A handler that ran meanwhile could wait for a thread that is stopped. */
 static void look_around(struct look *l)
 {
+    struct sn_guard guard;
+    sn_guard_begin(&guard, true);
     struct sn_world *w = sn_world_stop(false);
+    sn_cells_each(SN_CELL_KEPT, add, &l->kept);
+    sn_cells_each(SN_CELL_LIVE, add, &l->live);
     struct sn_reach *r = w != NULL ? sn_reach_new(w, each_kept) : NULL;
     l->reach = r;
     if (r != NULL)
         mark(r, l);
     sn_world_go_on(w);
     sn_reach_free(r);
+    sn_guard_end(&guard);
 }
 
 /* ---- telling --------------------------------------------------------------------------
@@ -185,7 +196,8 @@ void sn_dangling_pages(void (*visit)(void *pages, size_t bytes, void *argument),
     if (current == NULL)
         return;
     visit(current, sizeof *current, argument);
-    visit(current->blocks, (size_t)current->cap * sizeof *current->blocks, argument);
+    visit(current->kept.v, current->kept.cap * sizeof *current->kept.v, argument);
+    visit(current->live.v, current->live.cap * sizeof *current->live.v, argument);
 }
 
 static const char *const places[] = {
@@ -231,37 +243,39 @@ static void tell_all(struct look *l)
 /* ---- when -----------------------------------------------------------------------------
  */
 
-static uint64_t resident_bytes(void)
+static uint64_t bytes_of(const struct list *l)
 {
-    char line[128], *at = line;
-    sn_file_line("/proc/self/statm", line, sizeof line);
-    strtoul(at, &at, 10); /* the size of its addresses */
-    return strtoul(at, NULL, 10) * (uint64_t)getpagesize();
+    uint64_t sum = 0;
+    for (size_t i = 0; i < l->n; i++)
+        sum += sn_cell_size(sn_cell_at(l->v[i], false)->what);
+    return sum;
 }
 
 /* Who comes while another looks goes on. */
 static void look_once(void)
 {
+    struct look *l;
     if (atomic_flag_test_and_set(&looking))
         return;
-    struct look *l = new_look();
-    if (l != NULL && l->n > 0) {
+    if ((l = sn_pages_map(sizeof *l)) != NULL) {
         current = l;
         look_around(l);
         tell_all(l);
         let_go(l);
+        atomic_store(&kept_bytes, 0);
+        uint64_t live = bytes_of(&l->live);
+        atomic_store(&limit, live > LEAST_BYTES ? live : LEAST_BYTES);
         current = NULL;
+        drop(&l->kept);
+        drop(&l->live);
+        sn_pages_unmap(l, sizeof *l);
     }
-    uint64_t resident = resident_bytes();
-    atomic_store(&limit, resident > LEAST_BYTES ? resident : LEAST_BYTES);
-    free_look(l);
     atomic_flag_clear(&looking);
 }
 
 void sn_dangling_kept(struct sn_layer *layer_below, size_t size)
 {
     below = layer_below;
-    /* Many small blocks take more than their bytes. */
     if (atomic_fetch_add(&kept_bytes, size) + size > atomic_load(&limit))
         look_once();
 }
@@ -276,12 +290,13 @@ bool sn_dangling_start(struct sn_error *e)
 void sn_dangling_stop(bool dying)
 {
     (void)dying;
-    if (!atomic_exchange(&on, false))
-        return;
-    look_once();
+    if (atomic_exchange(&on, false) && (!in_child || kept_bytes > CHILD_BYTES))
+        look_once();
 }
 
 void sn_dangling_after_fork(void)
 {
     atomic_flag_clear(&looking); /* the thread that did is not here */
+    in_child = true;
+    kept_bytes = 0; /* the rest is for the parent to tell */
 }

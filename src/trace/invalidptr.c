@@ -69,7 +69,7 @@ static void describe(struct sn_text *t, uintptr_t p)
 }
 
 /* Does not return: to go on would corrupt the heap. */
-static void refuse(const char *function, uintptr_t p)
+static __attribute__((noinline, cold)) void refuse(const char *function, uintptr_t p)
 {
     uintptr_t pcs[SN_TRACE_DEPTH];
     enum sn_unwind_end end;
@@ -211,7 +211,7 @@ static void know(void *p, size_t size)
 
 static bool start(const struct sn_settings *s, struct sn_error *e)
 {
-    if (!sn_cells_open() || !sn_stacks_open(e))
+    if (!sn_stacks_open(e))
         return sn_fail(e, NULL, -1, "invalidptr has no memory for its accounts");
     if (!on) { /* it still is in a fork's child */
         complete = true;

@@ -31,7 +31,6 @@ static inline uint64_t sn_cell_size(uint64_t what)
     return what >> 2;
 }
 
-bool sn_cells_open(void); /* false: no memory */
 /* The cell of a block that begins there; NULL: there can be none, or (`make`) no memory,
  * or no block was ever met near it. */
 struct sn_cell *sn_cell_at(uintptr_t address, bool make);
