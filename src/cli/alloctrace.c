@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SLICE ((size_t)256 << 10) /* of text, written at once */
@@ -336,11 +337,15 @@ bool alloctrace_named(int argc, char **argv)
     char head[8];
     bool is = false;
     for (int i = 0; i < argc && !is; i++) {
-        int fd =
-            argv[i][0] != '-' ? open(argv[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+        bool input = strcmp(argv[i], "-") == 0;
+        struct stat st; /* a pipe would notice that it was opened */
+        if ((input ? fstat(STDIN_FILENO, &st) : stat(argv[i], &st)) != 0 ||
+            !S_ISREG(st.st_mode))
+            continue;
+        int fd = input ? STDIN_FILENO : open(argv[i], O_RDONLY | O_CLOEXEC);
         is = fd >= 0 && pread(fd, head, sizeof head, 0) == sizeof head &&
              sn_alloctrace_is(head, sizeof head);
-        if (fd >= 0)
+        if (fd > STDIN_FILENO)
             close(fd);
     }
     return is;

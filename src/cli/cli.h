@@ -193,6 +193,7 @@ int heap_main(const struct command *self, int argc, char **argv);
 int heapdump_main(const struct command *self, int argc, char **argv);
 int trace_main(const struct command *self, int argc, char **argv);
 int alloctrace_main(const struct command *self, int argc, char **argv);
+int sched_main(const struct command *self, int argc, char **argv);
 int report_main(const struct command *self, int argc, char **argv);
 int pprof_main(const struct command *self, int argc, char **argv);
 int help_main(const struct command *self, int argc, char **argv);
@@ -200,6 +201,6 @@ int version_main(const struct command *self, int argc, char **argv);
 int complete_main(const struct command *self, int argc, char **argv);
 
 extern const struct flag_table run_flags[], heapdump_flags[], heap_flags[], trace_flags[],
-    alloctrace_flags[];
+    alloctrace_flags[], sched_flags[];
 
 #endif

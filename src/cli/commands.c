@@ -99,6 +99,30 @@ static const struct command commands[] = {
          "sonde trace --proto -o alloc.pprof alloc.trace\n",
      .run = trace_main,
      .flags = trace_flags},
+    {.name = "sched",
+     .synopsis = "[--interval=MS] [--detail] [--count=N] PID",
+     .help = "what the scheduler does with the threads of a running program",
+     .details =
+         "A line every second, as Go's schedtrace: CPUs that the program may use and "
+         "how\n"
+         "many of them run none of its threads, its threads and how many of them wait,\n"
+         "threads that could run and do not, and how many of these are in each CPU's "
+         "queue.\n"
+         "With --detail also a line a CPU and a line a thread: what it does or waits for "
+         "(a\n"
+         "lock by its variable, a file, a pipe), nanoseconds on a CPU and waiting for "
+         "one,\n"
+         "switches, migrations. Nothing about the program needs to be prepared, and it\n"
+         "goes on as it was. The first line names the source: tracepoints (root), "
+         "switch\n"
+         "(one's own processes, where perf_event is allowed), or else proc.\n"
+         "Threads of a program that is to be started: sonde run --schedtrace.\n",
+     .examples =
+         "sonde sched 4711\n"
+         "sonde sched --detail --count=1 4711             what waits for what, now\n"
+         "sonde sched --interval=100 --count=50 $(pgrep -o server)\n",
+     .run = sched_main,
+     .flags = sched_flags},
     {.name = "pprof",
      .synopsis = "-REPORT [OPTION...] [BINARY] PROFILE...",
      .help = "the command line of 'go tool pprof'",

@@ -50,6 +50,7 @@ extern const char *const sn_clock_names[]; /* "perf", "perf-user", "timer" */
 struct sn_trace_settings {
     unsigned schedtrace_ms; /* 0: off */
     bool scheddetail;
+    char schedsource[16]; /* insists on one; "": the best that is allowed */
     bool allocfreetrace;
     enum {
         SN_EFENCE_OFF,

@@ -3,6 +3,7 @@
 
 static const struct sn_tracer *const tracers[] = {
     &sn_gcdead,
+    &sn_schedtrace,
     &sn_invalidptr,
     &sn_allocfreetrace,
 };
