@@ -54,10 +54,16 @@ static inline struct sn_layer *first(void)
     return atomic_load_explicit(&top, memory_order_acquire);
 }
 
+/* Its frame is what a layer's stack is cut at (stack.c): no function here may end in a
+ * jump to the layer, so something comes after the call. */
+#define STAY() __asm__ volatile("")
+
 SN_MALLOC_ENTRY static void *top_malloc(size_t size)
 {
     struct sn_layer *l = first();
-    return l->allocate(l, size, 0, false);
+    void *p = l->allocate(l, size, 0, false);
+    STAY();
+    return p;
 }
 
 SN_MALLOC_ENTRY static void *top_calloc(size_t n, size_t size)
@@ -68,19 +74,24 @@ SN_MALLOC_ENTRY static void *top_calloc(size_t n, size_t size)
         errno = ENOMEM;
         return NULL;
     }
-    return l->allocate(l, all, 0, true);
+    void *p = l->allocate(l, all, 0, true);
+    STAY();
+    return p;
 }
 
 /* As the C library's: a size of 0 frees. */
 SN_MALLOC_ENTRY static void *top_realloc(void *p, size_t size)
 {
     struct sn_layer *l = first();
+    void *fresh = NULL;
     if (p == NULL)
-        return l->allocate(l, size, 0, false);
-    if (size != 0)
-        return l->resize(l, p, size);
-    l->release(l, p);
-    return NULL;
+        fresh = l->allocate(l, size, 0, false);
+    else if (size != 0)
+        fresh = l->resize(l, p, size);
+    else
+        l->release(l, p);
+    STAY();
+    return fresh;
 }
 
 SN_MALLOC_ENTRY static void top_free(void *p)
@@ -88,6 +99,7 @@ SN_MALLOC_ENTRY static void top_free(void *p)
     struct sn_layer *l = first();
     if (p != NULL)
         l->release(l, p);
+    STAY();
 }
 
 static bool is_power_of_two(size_t x)
@@ -120,7 +132,9 @@ SN_MALLOC_ENTRY static void *top_memalign(size_t alignment, size_t size)
     }
     while (power < alignment)
         power *= 2;
-    return l->allocate(l, size, power, false);
+    void *p = l->allocate(l, size, power, false);
+    STAY();
+    return p;
 }
 
 SN_MALLOC_ENTRY static void *top_aligned_alloc(size_t alignment, size_t size)
@@ -146,7 +160,9 @@ SN_MALLOC_ENTRY static void *top_pvalloc(size_t size)
 SN_MALLOC_ENTRY static size_t top_usable(void *p)
 {
     struct sn_layer *l = first();
-    return p != NULL ? l->usable(l, p) : 0;
+    size_t size = p != NULL ? l->usable(l, p) : 0;
+    STAY();
+    return size;
 }
 
 static const struct sn_allocator layered = {

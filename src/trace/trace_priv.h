@@ -5,5 +5,6 @@
 #include "trace/trace.h"
 
 extern const struct sn_tracer sn_gcdead;
+extern const struct sn_tracer sn_efence;
 
 #endif

@@ -2,6 +2,7 @@
 #include "trace/trace_priv.h"
 
 static const struct sn_tracer *const tracers[] = {
+    &sn_efence,
     &sn_gcdead,
 };
 
