@@ -83,7 +83,11 @@ static bool set_tracer(void *to, const char *name, const char *value, struct sn_
                        value);
     if (!sn_settings_parse(&checked, key, &bad))
         return sn_fail(e, NULL, -1, "option '--%s': %s", name, bad.what);
-    keys->any |= strcmp(value, "0") != 0 && strcmp(name, "trace") != 0;
+    bool is_file = strcmp(name, "trace") == 0, is_on = strcmp(value, "0") != 0;
+    keys->any |= is_on && !is_file;
+    keys->file |= is_file;
+    keys->frames |=
+        is_on && (strcmp(name, "efence") == 0 || strcmp(name, "invalidptr") == 0);
     size_t used = strlen(keys->text);
     int n = snprintf(keys->text + used, sizeof keys->text - used, ",%s", key);
     return n < (int)(sizeof keys->text - used) ||
@@ -227,11 +231,23 @@ static int record_program(const struct run_request *r, char **argv)
                                   .tracers = r->tracers.text,
                                   .mem_exact = r->mem_exact};
     struct sn_record *dir = NULL;
+    struct follow *follow = NULL;
+    struct tracer_keys keys = r->tracers;
     if (!sn_record_find_program(argv[0], program, &e) || !can_record(program, &e) ||
         !sn_record_find_library(library, &e) || !destination_choose(r, &h.to, &e) ||
         (dir = sn_record_new(&e)) == NULL)
         return say_error(&e);
+    if (keys.frames && !keys.file &&
+        (follow = follow_new(sn_record_dir(dir), &e)) != NULL) {
+        size_t used = strlen(keys.text);
+        snprintf(keys.text + used, sizeof keys.text - used, ",trace_path=%s",
+                 follow_path(follow));
+        plan.tracers = keys.text;
+        plan.meanwhile = follow_on;
+        plan.argument = follow;
+    }
     int status = record(dir, &plan, &h, r, &e);
+    follow_free(follow);
     sn_record_free(dir);
     return end_like(status);
 }

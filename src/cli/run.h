@@ -13,7 +13,9 @@ struct run_request {
     bool merge, quiet, help;
     struct tracer_keys { /* of SONDE, as "schedtrace=1000,efence" */
         char text[2 * PATH_MAX];
-        bool any; /* is on */
+        bool any;    /* is on */
+        bool frames; /* one that prints stacks */
+        bool file;   /* where they go is said */
     } tracers;
 };
 
@@ -57,6 +59,16 @@ struct harvest {
 /* Write the files, print what they say. */
 bool run_deliver(const struct harvest *h, const struct run_request *r,
                  struct sn_error *e);
+
+/* ---- follow.c ------------------------------------------------------------------------
+ */
+
+/* The tracers' lines on standard error as the program writes them, with the names of
+ * functions. The file is in the directory. NULL: *e. */
+struct follow *follow_new(const char *directory, struct sn_error *e);
+const char *follow_path(const struct follow *f); /* trace_path for the program */
+void follow_on(void *follow);                    /* print what has come */
+void follow_free(struct follow *f);              /* likewise; NULL-safe */
 
 /* ---- sum_up.c -------------------------------------------------------------------------
  */

@@ -31,6 +31,9 @@ struct sn_record_plan {
     unsigned mem_rate;   /* bytes; 0: the library's default */
     bool mem_exact;
     const char *tracers; /* keys of SONDE for them, each behind a comma; "": none */
+    /* What to do meanwhile, ten times a second; NULL: nothing. */
+    void (*meanwhile)(void *argument);
+    void *argument;
 };
 
 /* One kind of one program image: a process has one more after each exec. */

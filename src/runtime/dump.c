@@ -114,7 +114,7 @@ static __attribute__((noinline)) int dump(int fd)
     if (!sn_heap_hold()) /* we came on top of that work, or another dump is under way */
         return EAGAIN;
     struct sn_world *world = sn_world_stop(false);
-    struct sn_reach *r = world != NULL ? sn_reach_new(world) : NULL;
+    struct sn_reach *r = world != NULL ? sn_reach_new(world, NULL) : NULL;
     if (r != NULL) {
         sn_reach_blocks(r, &n);
         w.buffer = sn_pages_map(BUFFER_BYTES);

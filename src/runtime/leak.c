@@ -22,7 +22,7 @@ static __attribute__((noinline)) void mark(struct sn_reach *r)
 enum sn_heap_leaks sn_leak_scan(bool dying)
 {
     struct sn_world *w = sn_world_stop(dying);
-    struct sn_reach *r = w != NULL ? sn_reach_new(w) : NULL;
+    struct sn_reach *r = w != NULL ? sn_reach_new(w, NULL) : NULL;
     uint32_t n = 0;
     if (r != NULL) {
         mark(r);

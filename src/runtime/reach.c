@@ -50,6 +50,8 @@ struct piece { /* of our own memory: one allocation of sn_reach_new */
 
 struct sn_reach {
     const struct sn_world *world;
+    bool knows_all;   /* blocks that there are: what lies between is free */
+    bool all_is_root; /* what the blocks hold, too: only pointers to them are asked for */
     block *blocks;
     uint32_t n_blocks, cap_blocks;
     struct stretch *stretches; /* hashed */
@@ -244,6 +246,7 @@ static void each_own(struct sn_reach *r,
     sn_heap_pages(visit, r);
     sn_maps_pages(visit, r);
     sn_custom_pages(visit, r);
+    sn_trace_pages(visit, r);
 }
 
 static bool list_own(struct sn_reach *r)
@@ -261,14 +264,23 @@ static bool list_own(struct sn_reach *r)
     return true;
 }
 
-struct sn_reach *sn_reach_new(const struct sn_world *w)
+static void each_live(void (*visit)(struct sn_block *block, void *argument),
+                      void *argument)
+{
+    sn_live_each(&sn_heap_live, visit, argument);
+}
+
+struct sn_reach *sn_reach_new(const struct sn_world *w, sn_reach_each *each)
 {
     struct sn_reach *r = sn_pages_map(sizeof *r);
     if (r == NULL)
         return NULL;
     r->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     r->world = w;
-    sn_live_each(&sn_heap_live, count_block, r);
+    r->knows_all = each == NULL && sn_heap_knows_all();
+    r->all_is_root = each != NULL;
+    each = each != NULL ? each : each_live;
+    each(count_block, r);
     size_t bytes = (size_t)r->cap_blocks * sizeof *r->blocks;
     r->blocks = get(r, bytes);
     block *spare = get(r, bytes);
@@ -277,7 +289,7 @@ struct sn_reach *sn_reach_new(const struct sn_world *w)
     r->copy = get(r, COPY_BYTES);
     if (r->blocks != NULL && spare != NULL && r->work != NULL && r->maps != NULL &&
         r->copy != NULL) {
-        sn_live_each(&sn_heap_live, add_block, r);
+        each(add_block, r);
         sort_blocks(r->blocks, spare, r->n_blocks, (uint32_t *)r->copy);
         if (index_stretches(r) && list_own(r))
             return r;
@@ -306,7 +318,7 @@ static void meet_word(struct sn_reach *r, uint64_t word, uint64_t at)
     }
     if (r->on_root != NULL && r->kind != 0)
         r->on_root(r->argument, i, r->kind, at);
-    if (r->blocks[i].flags & SN_HEAPDUMP_REACHED)
+    if (r->all_is_root || r->blocks[i].flags & SN_HEAPDUMP_REACHED)
         return;
     r->blocks[i].flags |= SN_HEAPDUMP_REACHED;
     r->work[r->n_work++] = i;
@@ -412,9 +424,13 @@ static bool is_arena(uintptr_t at, uintptr_t hi, uintptr_t *end)
 /* Memory of no file: without the arenas in it. */
 static void scan_anonymous(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
 {
+    if (r->all_is_root) {
+        scan_not_own(r, lo, hi);
+        return;
+    }
     for (uintptr_t at = (lo + ARENA - 1) & -ARENA; at < hi; at += ARENA) {
         uintptr_t end;
-        if (!sn_heap_knows_all() || !is_arena(at, hi, &end))
+        if (!r->knows_all || !is_arena(at, hi, &end))
             continue;
         scan_between(r, lo, at);
         lo = end;
@@ -448,7 +464,7 @@ static void scan_mapping(struct sn_reach *r, const struct mapping *m, uintptr_t 
     r->starts_only = false;
     if (m->permissions[1] != 'w' || sn_spool_is_name(m->name))
         return;
-    if (strcmp(m->name, "[heap]") == 0 && sn_heap_knows_all())
+    if (strcmp(m->name, "[heap]") == 0 && r->knows_all)
         return;
     if (sp != 0) {
         r->kind = SN_ROOT_STACK;
@@ -539,6 +555,8 @@ void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
             data_end = m.hi;
     }
     scan_registers(r);
+    if (r->all_is_root)
+        return;
     reach_uncounted(r);
     r->kind = 0;
     while (r->n_work > 0) {

@@ -427,8 +427,12 @@ void sn_world_go_on(struct sn_world *w); /* NULL-safe */
 
 struct sn_reach; /* all live blocks, by address */
 
-/* With the world stopped and nobody in heap.c. NULL: no memory. */
-struct sn_reach *sn_reach_new(const struct sn_world *w);
+/* Visit blocks, whose `entry` becomes their site; twice, in whatever order. */
+typedef void sn_reach_each(void (*visit)(struct sn_block *block, void *argument),
+                           void *argument);
+/* With the world stopped. Of all blocks of the heap's recording, with nobody in heap.c;
+ * or, with `each`, of other blocks: then roots are all there is, their contents too. NULL: no memory. */
+struct sn_reach *sn_reach_new(const struct sn_world *w, sn_reach_each *each);
 void sn_reach_free(struct sn_reach *r);
 const struct sn_heapdump_block *sn_reach_blocks(const struct sn_reach *r, uint32_t *n);
 /* Mark what can be reached from the roots; `on_root` (may be NULL) is told each pointer
@@ -610,6 +614,8 @@ int sn_trace_sigaction(int signal, const struct sigaction *action, struct sigact
 void sn_trace_kernel_fault(const char *name, uintptr_t second, uintptr_t third,
                            int64_t result, const void *caller);
 void sn_trace_bind(void); /* the functions that it stands before */
+void sn_trace_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                    void *argument); /* what they take for themselves */
 
 /* ---- hooks.c
  * ---------------------------------------------------------------------------- */

@@ -193,4 +193,5 @@ const struct sn_tracer sn_efence = {.name = "efence",
                                     .start = start,
                                     .stop = stop,
                                     .after_fork = after_fork,
+                                    .pages = ef_arena_pages,
                                     .fd = ef_fence_fd};

@@ -64,6 +64,8 @@ void ef_arena_near(uintptr_t address, struct ef_block **before, struct ef_block 
  * handed out from its chunk. */
 void ef_arena_spoil(uintptr_t address);
 void ef_arena_after_fork(void); /* in the child */
+void ef_arena_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                    void *argument); /* of the tables */
 
 extern struct ef_arena {
     char *base;

@@ -510,7 +510,15 @@ bool ef_arena_open(struct sn_error *e)
            sn_fail(e, NULL, -1, "efence: no addresses (a limit of memory: ulimit -v)");
 }
 
-/* Runs of small chunks that are open. */
+void ef_arena_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                    void *argument)
+{
+    if (ef_arena.bytes == 0)
+        return;
+    visit(blocks, (size_t)n_chunks * EF_CHUNK_PAGES * sizeof *blocks, argument);
+    visit(chunks, n_chunks * sizeof *chunks, argument);
+}
+
 void ef_arena_after_fork(void)
 {
     if (ef_arena.bytes == 0)

@@ -49,21 +49,21 @@ static _Atomic(struct sn_layer *) top = &bottom;
 /* ---- the top --------------------------------------------------------------------------
  */
 
+/* These functions are on the stack of what they call, which finds there where the
+ * program's part begins (stack.c): a tail call would take them off. */
+#define STAY __asm__ volatile("")
+
 static inline struct sn_layer *first(void)
 {
     return atomic_load_explicit(&top, memory_order_acquire);
 }
 
-/* Its frame is what a layer's stack is cut at (stack.c): no function here may end in a
- * jump to the layer, so something comes after the call. */
-#define STAY() __asm__ volatile("")
-
 SN_MALLOC_ENTRY static void *top_malloc(size_t size)
 {
     struct sn_layer *l = first();
-    void *p = l->allocate(l, size, 0, false);
-    STAY();
-    return p;
+    void *block = l->allocate(l, size, 0, false);
+    STAY;
+    return block;
 }
 
 SN_MALLOC_ENTRY static void *top_calloc(size_t n, size_t size)
@@ -74,9 +74,9 @@ SN_MALLOC_ENTRY static void *top_calloc(size_t n, size_t size)
         errno = ENOMEM;
         return NULL;
     }
-    void *p = l->allocate(l, all, 0, true);
-    STAY();
-    return p;
+    void *block = l->allocate(l, all, 0, true);
+    STAY;
+    return block;
 }
 
 /* As the C library's: a size of 0 frees. */
@@ -90,7 +90,7 @@ SN_MALLOC_ENTRY static void *top_realloc(void *p, size_t size)
         fresh = l->resize(l, p, size);
     else
         l->release(l, p);
-    STAY();
+    STAY;
     return fresh;
 }
 
@@ -99,7 +99,7 @@ SN_MALLOC_ENTRY static void top_free(void *p)
     struct sn_layer *l = first();
     if (p != NULL)
         l->release(l, p);
-    STAY();
+    STAY;
 }
 
 static bool is_power_of_two(size_t x)
@@ -132,9 +132,9 @@ SN_MALLOC_ENTRY static void *top_memalign(size_t alignment, size_t size)
     }
     while (power < alignment)
         power *= 2;
-    void *p = l->allocate(l, size, power, false);
-    STAY();
-    return p;
+    void *block = l->allocate(l, size, power, false);
+    STAY;
+    return block;
 }
 
 SN_MALLOC_ENTRY static void *top_aligned_alloc(size_t alignment, size_t size)
@@ -160,9 +160,9 @@ SN_MALLOC_ENTRY static void *top_pvalloc(size_t size)
 SN_MALLOC_ENTRY static size_t top_usable(void *p)
 {
     struct sn_layer *l = first();
-    size_t size = p != NULL ? l->usable(l, p) : 0;
-    STAY();
-    return size;
+    size_t usable = p != NULL ? l->usable(l, p) : 0;
+    STAY;
+    return usable;
 }
 
 static const struct sn_allocator layered = {

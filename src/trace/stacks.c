@@ -48,6 +48,13 @@ uint32_t sn_stacks_here(void)
     return x != NULL ? (uint32_t)(((uintptr_t)x - (uintptr_t)table.header) / 8) : 0;
 }
 
+void sn_stacks_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                     void *argument)
+{
+    if (table.header != NULL)
+        visit(table.header, table.bytes, argument);
+}
+
 size_t sn_stacks_get(uint32_t id, uintptr_t *pcs, size_t max)
 {
     if (id == 0 || table.header == NULL)

@@ -28,8 +28,10 @@ struct sn_tracer {
     bool (*start)(const struct sn_settings *s, struct sn_error *e);
     /* As an engine's: `dying`, no lock and no malloc. */
     void (*stop)(bool dying);
-    void (*before_fork)(void);                /* wanted or not */
-    void (*after_fork)(bool child);           /* in the child it is stopped now */
+    void (*before_fork)(void);      /* wanted or not */
+    void (*after_fork)(bool child); /* in the child it is stopped now */
+    void (*pages)(void (*visit)(void *pages, size_t bytes, void *argument),
+                  void *argument); /* what it takes for itself: no roots of the program */
     int (*fd)(unsigned first, unsigned last); /* the lowest of its own, as sn_clock_fd */
 };
 
@@ -98,6 +100,8 @@ size_t sn_trace_stack(uintptr_t *pcs, size_t max, enum sn_unwind_end *end);
 bool sn_stacks_open(struct sn_error *e);
 /* The number of the allocator's caller's stack; 0: none, there is no room. */
 uint32_t sn_stacks_here(void);
+void sn_stacks_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                     void *argument);
 size_t sn_stacks_get(uint32_t id, uintptr_t *pcs, size_t max); /* innermost first */
 
 /* A report on its way; too large for a program's stack. What does not fit is cut. */

@@ -1,10 +1,61 @@
-/* trace_priv.h: the rows of the table of tracers. */
+/* trace_priv.h: the rows of the table of tracers, and what some of them share. */
 #ifndef SN_TRACE_PRIV_H
 #define SN_TRACE_PRIV_H
 
 #include "trace/trace.h"
 
-extern const struct sn_tracer sn_gcdead;
-extern const struct sn_tracer sn_efence;
+extern const struct sn_tracer sn_efence, sn_gcdead, sn_invalidptr;
+
+/* ---- cells.c: what became of the block at an address
+ * ----------------------------------- */
+
+enum sn_cell_state {
+    SN_CELL_NEVER, /* was there one */
+    SN_CELL_LIVE,
+    SN_CELL_FREED,
+    SN_CELL_KEPT /* freed as far as the program goes, but kept back */
+};
+
+struct sn_cell {
+    _Atomic uint64_t what;             /* size << 2 | state */
+    _Atomic uint32_t allocated, freed; /* by whom: stacks.c */
+};
+
+static inline enum sn_cell_state sn_cell_state(uint64_t what)
+{
+    return what & 3;
+}
+
+static inline uint64_t sn_cell_size(uint64_t what)
+{
+    return what >> 2;
+}
+
+/* The cell of a block that begins there; NULL: there can be none, or (`make`) no memory,
+ * or no block was ever met near it. */
+struct sn_cell *sn_cell_at(uintptr_t address, bool make);
+/* Where the block of that state begins that holds the address; 0: there is none. */
+uintptr_t sn_cell_around(uintptr_t address, enum sn_cell_state state,
+                         struct sn_cell **cell);
+/* Each of that state, by address. */
+void sn_cells_each(enum sn_cell_state state,
+                   void (*visit)(uintptr_t address, struct sn_cell *cell, void *argument),
+                   void *argument);
+void sn_cells_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                    void *argument); /* what they take for themselves */
+
+/* ---- dangling.c: pointers to what was freed
+ * -------------------------------------------- */
+
+/* Freed blocks are kept back from now on. False: *e. */
+bool sn_dangling_start(struct sn_error *e);
+void sn_dangling_stop(bool dying); /* after a last look */
+/* May the block be kept back? Then it is not to be released below: that is done later. */
+bool sn_dangling_on(void);
+/* It was just kept; `below` gets it in time. */
+void sn_dangling_after_fork(void); /* in the child */
+void sn_dangling_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                       void *argument);
+void sn_dangling_kept(struct sn_layer *below, size_t size);
 
 #endif

@@ -4,6 +4,7 @@
 static const struct sn_tracer *const tracers[] = {
     &sn_efence,
     &sn_gcdead,
+    &sn_invalidptr,
 };
 
 static bool running[SN_COUNT(tracers)];
@@ -79,4 +80,13 @@ int sn_trace_fd(unsigned first, unsigned last)
             lowest = fd;
     }
     return lowest;
+}
+
+void sn_trace_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                    void *argument)
+{
+    sn_stacks_pages(visit, argument);
+    EACH(i)
+    if (tracers[i]->pages != NULL)
+        tracers[i]->pages(visit, argument);
 }

@@ -12,6 +12,10 @@ KNOBS = {
     "mem=1": "mem=1",
     "mem=exact": "mem=exact",
     "cpu and mem": "cpu=1000,mem=exact",
+    "gcdead": "gcdead=1",
+    "invalidptr": "invalidptr=1",
+    "invalidptr=2": "invalidptr=2",
+    "gcdead, mem": "gcdead=1,mem=exact",
 }
 ALLOCATORS = ["libjemalloc.so.2", "libmimalloc.so.2", "libtcmalloc_minimal.so.4"]
 PYTHON = "/usr/bin/python3"
@@ -27,7 +31,7 @@ def environment(knob, allocator=None, plain=False, **more):
     if preloads:
         env["LD_PRELOAD"] = ":".join(preloads)
     if knob:
-        env["SONDE"] = f"{knob},quiet,path={scratch()}"
+        env["SONDE"] = f"{knob},quiet,path={scratch()},trace_path={scratch()}/trace"
     return env
 
 

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""invalidptr: each wrong pointer is refused with its history, pointers to what was freed are
+found, and no right program is disturbed. gcdead: what is dead is overwritten."""
+
+from harness import *
+import re
+import signal
+
+PYTHON = "/usr/bin/python3"
+# way: what is said of the pointer, and whose sites are told
+WRONG = {
+    "twice": ("0 bytes into a freed block of 40 bytes", True),
+    "twice_later": ("0 bytes into a freed block of 5000 bytes", True),
+    "interior": ("16 bytes into a live block of 40 bytes", False),
+    "far_interior": ("40894464 bytes into a live block of 41943040 bytes", False),
+    "misaligned": ("3 bytes into a live block of 40 bytes", False),
+    "into_freed": ("2000 bytes into a freed block of 4000 bytes", True),
+    "of_stack": ("it points into the stack of this thread", None),
+    "of_global": ("it points into a loaded file's code or data", None),
+    "wild": ("no block was ever allocated there", None),
+    "tagged": ("no block was ever allocated there", None),
+    "moved": ("0 bytes into a freed block of 40 bytes", None),
+    "reallocated": ("0 bytes into a freed block of 40 bytes", True),
+    "by_threads": ("0 bytes into a freed block of 100 bytes", True),
+}
+SITES = {}
+
+
+def traced(command, settings, **options):
+    """A run, and the lines of its trace."""
+    directory = scratch()
+    run = preload(command, f"{settings},trace_path={directory}/trace", directory, **options)
+    path = f"{directory}/trace"
+    run.trace = open(path).read() if os.path.exists(path) else ""
+    return run
+
+
+def function_of(offset):
+    """The function of bad_pointers that the offset lies in."""
+    if not SITES:
+        listed = subprocess.run(["nm", "-S", "--defined-only", *program("bad_pointers")],
+                                capture_output=True, text=True).stdout
+        for words in map(str.split, listed.splitlines()):
+            if len(words) == 4 and words[2] in "tT":
+                SITES[words[3]] = range(int(words[0], 16), int(words[0], 16) + int(words[1], 16))
+    return next((name for name, span in SITES.items() if offset in span), "?")
+
+
+def stacks(trace):
+    """Heading → the functions of bad_pointers below it, innermost first."""
+    found, heading = {}, None
+    for line in trace.splitlines():
+        frame = re.match(r" +#\d+ 0x[0-9a-f]+.*\((\S+)\+0x([0-9a-f]+)\)$", line)
+        if frame and frame[1].endswith("/bad_pointers"):
+            found.setdefault(heading, []).append(function_of(int(frame[2], 16)))
+        elif not frame:
+            heading = line.strip()
+    return found
+
+
+def test_wrong_pointers():
+    for way, (said, freed) in WRONG.items():
+        run = traced(program("bad_pointers", way), "invalidptr=1")
+        equal(run.status, -signal.SIGABRT, f"{way}: aborted")
+        call = "realloc" if way == "reallocated" else "free"
+        address = run.out.split()[0]
+        head = f"runtime: invalid pointer {address} passed to {call}"
+        if not ok(head in run.trace and said in run.trace, f"{way}: {said}"):
+            note(run.trace)
+        where = stacks(run.trace)
+        site = way if way == "reallocated" else "wrong_site"
+        equal(where.get(head, ["?"])[0], site, f"{way}: where")
+        if freed is not None:
+            equal(where.get("allocated at", ["?"])[0], "allocating_site", f"{way}: allocated")
+        if freed:
+            equal(where.get("freed at", ["?"])[0], "freeing_site", f"{way}: freed")
+
+
+def test_without():
+    """invalidptr=0: what the C library says is all there is."""
+    run = traced(program("bad_pointers", "twice"), "gcdead=1,invalidptr=0")
+    ok("runtime:" not in run.trace + run.err, "invalidptr=0 says nothing")
+    run = traced(program("bad_pointers", "twice"), "gcdead=1")
+    ok("runtime: invalid pointer" in run.trace, "gcdead brings invalidptr with it")
+
+
+def test_dangling():
+    run = traced(program("bad_pointers", "dangling"), "invalidptr=2")
+    equal((run.status, run.out.split()[1]), (0, "survived"), "dangling: goes on")
+    address = run.out.split()[0]
+    first = run.trace.splitlines()[:1]
+    ok(first and re.fullmatch(rf"runtime: garbage collector found invalid heap pointer "
+                              rf"\*\(0x[0-9a-f]+\+0x0\)={address} span={address}-0x[0-9a-f]+"
+                              rf"-0x[0-9a-f]+ state=freed", first[0]), f"dangling: {first}")
+    where = stacks(run.trace)
+    equal(where.get("in a live block, allocated at", ["?"])[0], "allocating_site",
+          "dangling: who holds it")
+    equal(where.get("the freed block of 48 bytes was allocated at", ["?"])[0],
+          "allocating_site", "dangling: who allocated it")
+    equal(where.get("freed at", ["?"])[0], "freeing_site", "dangling: who freed it")
+
+
+def test_right():
+    for settings in ("invalidptr=1", "invalidptr=2", "gcdead=1", "gcdead=1,mem=exact,cpu=1000"):
+        run = traced(program("bad_pointers", "right"), settings)
+        equal((run.status, run.out), (0, "survived\n"), f"{settings}: a right program goes on")
+        refused = [line for line in run.trace.splitlines() if "invalid pointer" in line]
+        equal(refused, [], f"{settings}: and nothing is refused")
+
+
+REAL = {
+    "sqlite3": ["sqlite3", ":memory:", "create table t(a, b); with recursive n(i) as "
+                "(select 1 union all select i + 1 from n where i < 20000) insert into t "
+                "select i, hex(i * 7919) from n; select count(*), max(b) from t;"],
+    "python3": [PYTHON, "-c", "import json, re, threading\n"
+                "t = [threading.Thread(target=lambda: json.dumps(list(range(9999)))) "
+                "for _ in range(3)]\n[x.start() for x in t]; [x.join() for x in t]\n"
+                "print(len(json.dumps(list(range(99999)))))"],
+    "sort": ["sort", "--parallel=2", "/etc/services"],
+    "gcc": ["gcc", "-O2", "-S", "-o", "-", "-x", "c", "/dev/stdin"],
+}
+
+
+def test_real_programs():
+    """The same output under every knob, and no complaint but of pointers to what was freed."""
+    source = "int f(int n) { int s = 0; for (int i = 0; i < n; i++) s += i * i; return s; }\n"
+    for name, command in REAL.items():
+        if missing(command[0]):
+            skip(name, f"{name} is not installed")
+            continue
+        want = subprocess.run(command, input=source, capture_output=True, text=True)
+        for settings in ("invalidptr=1", "invalidptr=2", "gcdead=1"):
+            run = traced(command, settings, input=source, stdin=None)
+            equal((run.status, run.out), (want.returncode, want.stdout),
+                  f"{name}, {settings}: the same output")
+            refused = [line for line in run.trace.splitlines() if "invalid pointer" in line]
+            equal(refused, [], f"{name}, {settings}: nothing refused")
+
+
+def test_gcdead():
+    run = traced(program("dead"), "gcdead=1")
+    lines = dict(line.split(" ", 1) for line in run.out.splitlines())
+    dead = "f969696969696969"
+    for what in ("freed", "cut", "moved", "cached"):
+        equal(set(lines.get(what, "").split()), {dead}, f"gcdead: {what}")
+    ok(lines.get("stack", "").split().count(dead) >= 32, "gcdead: the stack below")
+    equal(lines.get("kept"), "hello", "gcdead: what lives is kept")
+    plain = subprocess.run(program("dead"), capture_output=True, text=True)
+    ok(dead not in plain.stdout, "and nothing of it without")
+
+
+main(globals())
