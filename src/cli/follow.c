@@ -88,6 +88,12 @@ void follow_on(void *follow)
         fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, f->done);
 }
 
+/* Nobody but us may have a file open on which a lease is given. */
+bool follow_is_written(const struct follow *f)
+{
+    return fcntl(f->fd, F_SETLEASE, F_WRLCK) != 0 && errno == EAGAIN;
+}
+
 void follow_free(struct follow *f)
 {
     if (f == NULL)

@@ -247,6 +247,11 @@ static int record_program(const struct run_request *r, char **argv)
         plan.argument = follow;
     }
     int status = record(dir, &plan, &h, r, &e);
+    if (follow != NULL && follow_is_written(follow)) {
+        sn_record_leave(dir);
+        say("a process of it still runs: what it traces from now on is in %s",
+            follow_path(follow));
+    }
     follow_free(follow);
     sn_record_free(dir);
     return end_like(status);

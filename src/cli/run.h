@@ -68,7 +68,8 @@ bool run_deliver(const struct harvest *h, const struct run_request *r,
 struct follow *follow_new(const char *directory, struct sn_error *e);
 const char *follow_path(const struct follow *f); /* trace_path for the program */
 void follow_on(void *follow);                    /* print what has come */
-void follow_free(struct follow *f);              /* likewise; NULL-safe */
+bool follow_is_written(const struct follow *f);  /* does a process of it still run? */
+void follow_free(struct follow *f);              /* prints what has come; NULL-safe */
 
 /* ---- sum_up.c -------------------------------------------------------------------------
  */

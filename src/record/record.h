@@ -67,6 +67,7 @@ struct sn_record *sn_record_new(struct sn_error *e);
 void sn_record_free(struct sn_record *r);
 /* The spools stay: they could not be turned into profiles. False: there are none. */
 bool sn_record_keep(struct sn_record *r);
+void sn_record_leave(struct sn_record *r); /* it stays, since a process writes in it */
 const char *sn_record_dir(const struct sn_record *r);
 
 /*

@@ -164,6 +164,9 @@ static bool wanted(const struct sn_settings *s)
 
 static bool start(const struct sn_settings *s, struct sn_error *e)
 {
+    if (!sn_malloc_is_ours())
+        return sn_fail(e, NULL, -1, "efence: the program has a malloc of its own, and its "
+                                    "blocks cannot be fenced; build it without");
     if (!sn_stacks_open(e) || !ef_arena_open(e) || !ef_fault_take(e))
         return false;
     left = s->trace.efence == SN_EFENCE_LEFT;

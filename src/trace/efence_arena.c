@@ -334,9 +334,9 @@ static bool may_map(void)
     }
     if (every > 1)
         ef_say_once(&said,
-                    "efence: more than %u blocks at once cannot all be fenced "
-                    "here (vm.max_map_count): now a sample is\n",
-                    used);
+                    "efence: %u blocks are fenced, and at most %u can be here "
+                    "(vm.max_map_count): from now on a sample is\n",
+                    used, n_mapped_max);
     return atomic_fetch_add(&skipped, 1) % every == 0;
 }
 
