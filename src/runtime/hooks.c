@@ -283,6 +283,7 @@ SN_PUBLIC int sigaction(int signal, const struct sigaction *action, struct sigac
 SN_PUBLIC sighandler_t signal(int signal, sighandler_t handler)
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
+    sigaddset(&action.sa_mask, signal);
     if (sn_signal_own(signal) >= 0 || sn_trace_holds(signal))
         return sigaction(signal, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
     old.sa_handler = REAL(signal)(signal, handler);

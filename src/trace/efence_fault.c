@@ -165,12 +165,18 @@ bool sn_trace_holds(int signal)
     return (signal == SIGSEGV || signal == SIGBUS) && atomic_load(&taken);
 }
 
+/* What the C library adds to each that is set, and the program reads back. */
+static struct sigaction added;
+
 int sn_trace_sigaction(int signal, const struct sigaction *action, struct sigaction *old)
 {
     struct kept *k = kept_of(signal);
     struct sigaction before = read_kept(k);
     if (action != NULL) {
-        write_kept(k, action);
+        struct sigaction whole = *action;
+        whole.sa_flags |= added.sa_flags;
+        whole.sa_restorer = added.sa_restorer;
+        write_kept(k, &whole);
         if (stand(k) != 0)
             return -1;
     }
@@ -191,6 +197,9 @@ bool ef_fault_take(struct sn_error *e)
             write_kept(&kept[i], &now);
             stand(&kept[i]);
         }
+    sn_real_sigaction(SIGSEGV, NULL, &added);
+    added.sa_flags &= ~(SA_SIGINFO | SA_ONSTACK | SA_RESTART | (int)SA_NODEFER |
+                        SA_NOCLDSTOP | SA_NOCLDWAIT);
     atomic_store(&taken, true);
     return true;
 }
