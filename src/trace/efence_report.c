@@ -155,7 +155,7 @@ static void add_access(const char *what, uintptr_t address, const struct place *
     add_stack_of(who);
     if (first->b != NULL)
         add_history(first->b);
-    if (second->b == NULL || second->distance >= EF_PAGE)
+    if (second->b == NULL || second->distance >= 2 * EF_PAGE)
         return;
     sn_text_add(&text, "  which is also ");
     add_place(second);

@@ -167,7 +167,7 @@ static void *in_thread(void *(*function)(void *), void *argument)
 /* ---- the ways -------------------------------------------------------------------------
  */
 
-static void fault(const char *way, char *p, size_t size, ptrdiff_t offset)
+SITE void fault(const char *way, char *p, size_t size, ptrdiff_t offset)
 {
     if (strcmp(way, "write") == 0)
         writing_site(p + offset);
