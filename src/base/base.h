@@ -173,6 +173,10 @@ void sn_file_line(const char *path, char *line, size_t size);
 /* Written to a temporary beside `path`, then renamed: whole or not at all. A path that is
  * no regular file (/dev/stdout, a pipe) is written straight. */
 bool sn_file_write(const char *path, const void *data, size_t len, struct sn_error *e);
+/* The same with all that can be read from a descriptor, for the user's eyes only (mode
+ * 0600); "-" is standard output. */
+bool sn_file_copy(int from, const char *to, struct sn_error *e);
+bool sn_file_is_special(const char *path); /* there, and no regular file */
 bool sn_mkdirs(const char *path,
                struct sn_error *e); /* like mkdir -p, mode 0777 & ~umask */
 

@@ -74,45 +74,94 @@ void sn_file_line(const char *path, char *line, size_t size)
     line[strcspn(line, "\n")] = '\0';
 }
 
-static bool write_all(int fd, const char *path, const char *p, size_t len,
-                      struct sn_error *e)
+/* ---- written -------------------------------------------------------------------------
+ */
+
+bool sn_file_is_special(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+}
+
+/* A file that is not there yet under its name. */
+struct output {
+    const char *path;
+    char temporary[PATH_MAX]; /* "": it is written straight */
+    int fd;
+};
+
+static bool begin(struct output *o, const char *path, mode_t mode, struct sn_error *e)
+{
+    int n = 0, straight = sn_file_is_special(path);
+    *o = (struct output){.path = path};
+    if (!straight)
+        n = snprintf(o->temporary, sizeof o->temporary, "%s.%d.tmp", path, (int)gettid());
+    if (n >= (int)sizeof o->temporary)
+        return sn_fail(e, path, -1, "name too long");
+    o->fd = straight ? open(path, O_WRONLY | O_CLOEXEC)
+                     : open(o->temporary, O_WRONLY | O_CLOEXEC | O_CREAT | O_TRUNC, mode);
+    return o->fd >= 0 || sn_fail(e, path, -1, "cannot create: %s", strerror(errno));
+}
+
+static bool add(const struct output *o, const char *p, size_t len, struct sn_error *e)
 {
     while (len > 0) {
-        ssize_t n = write(fd, p, len);
+        ssize_t n = write(o->fd, p, len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return sn_fail(e, path, -1, "cannot write: %s", strerror(errno));
+            return sn_fail(e, o->path, -1, "cannot write: %s", strerror(errno));
         p += n;
         len -= (size_t)n;
     }
     return true;
 }
 
+/* It gets its name, unless it is not whole. */
+static bool end(const struct output *o, bool good, struct sn_error *e)
+{
+    bool straight = o->temporary[0] == '\0';
+    if (close(o->fd) != 0 && good)
+        good = sn_fail(e, o->path, -1, "cannot write: %s", strerror(errno));
+    if (good && !straight && rename(o->temporary, o->path) != 0)
+        good = sn_fail(e, o->path, -1, "cannot rename to it: %s", strerror(errno));
+    if (!good && !straight)
+        unlink(o->temporary);
+    return good;
+}
+
 bool sn_file_write(const char *path, const void *data, size_t len, struct sn_error *e)
 {
-    char temporary[PATH_MAX];
-    struct stat st;
+    struct output o;
     struct rlimit limit;
-    bool straight = stat(path, &st) == 0 && !S_ISREG(st.st_mode);
-    int n = snprintf(temporary, sizeof temporary, straight ? "%s" : "%s.%d.tmp", path,
-                     (int)gettid());
-    if (n >= (int)sizeof temporary)
-        return sn_fail(e, path, -1, "name too long");
-    if (!straight && getrlimit(RLIMIT_FSIZE, &limit) == 0 && len > limit.rlim_cur)
+    if (!sn_file_is_special(path) && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+        len > limit.rlim_cur)
         return sn_fail(e, path, -1, "cannot write: %s", strerror(EFBIG)); /* no SIGXFSZ */
-    int fd =
-        open(temporary, O_WRONLY | O_CLOEXEC | (straight ? 0 : O_CREAT | O_TRUNC), 0666);
-    if (fd < 0)
-        return sn_fail(e, path, -1, "cannot create: %s", strerror(errno));
-    bool good = write_all(fd, path, data, len, e);
-    if (close(fd) != 0 && good)
-        good = sn_fail(e, path, -1, "cannot write: %s", strerror(errno));
-    if (good && !straight && rename(temporary, path) != 0)
-        good = sn_fail(e, path, -1, "cannot rename to it: %s", strerror(errno));
-    if (!good && !straight)
-        unlink(temporary);
-    return good;
+    return begin(&o, path, 0666, e) && end(&o, add(&o, data, len, e), e);
+}
+
+static bool add_all(const struct output *o, int from, struct sn_error *e)
+{
+    char buffer[16384];
+    for (;;) {
+        ssize_t n = read(from, buffer, sizeof buffer);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return sn_fail(e, o->path, -1, "cannot be copied to: %s", strerror(errno));
+        if (n == 0)
+            return true;
+        if (!add(o, buffer, (size_t)n, e))
+            return false;
+    }
+}
+
+bool sn_file_copy(int from, const char *to, struct sn_error *e)
+{
+    struct output o = {.path = "standard output", .fd = STDOUT_FILENO};
+    if (strcmp(to, "-") == 0)
+        return add_all(&o, from, e);
+    return begin(&o, to, 0600, e) && end(&o, add_all(&o, from, e), e);
 }
 
 bool sn_mkdirs(const char *path, struct sn_error *e)

@@ -32,6 +32,10 @@ struct progress {
 };
 void progress_show(struct progress *p, const char *fmt, ...) SN_PRINTF(2, 3);
 void progress_clear(struct progress *p);
+/* The same for what cannot say how far it is: a thread shows the seconds that it takes.
+ * NULL where there is no terminal. Meanwhile nothing else is to be printed there. */
+struct busy *busy_begin(const char *what);
+void busy_end(struct busy *b);
 
 /* The candidate nearest to a misspelt word. */
 struct guess {
@@ -126,6 +130,8 @@ bool request_choose_type(struct request *r, struct sn_error *e);
 /* ---- load.c, output.c -----------------------------------------------------------------
  */
 
+/* One file; NULL on error. */
+struct sn_profile *load_file(const char *path, struct sn_error *e);
 /* Read, merge and symbolise; the first of several may be the binary. NULL on error. */
 struct sn_profile *load_profiles(const struct request *r, char *const *paths, int n,
                                  struct sn_error *e);
@@ -154,6 +160,8 @@ bool output_write(const char *path, const struct sn_buf *b, struct sn_error *e);
 void paint_table(const struct sn_buf *plain, struct sn_buf *out);
 /* A gzipped profile. */
 bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_error *e);
+/* Give names to its addresses, and write it. */
+bool output_named(struct sn_profile *p, const char *path, struct sn_error *e);
 
 /* ---- commands -------------------------------------------------------------------------
  */
@@ -176,8 +184,9 @@ const struct command *command_at(size_t i); /* NULL past the end; formats not in
 void help_command(const struct command *c, FILE *to);
 void help_all(FILE *to);
 
-/* take_dump.c: write the heap of a running program to `path` (profile/heapdump.h). */
-bool heap_take_dump(unsigned pid, const char *path, struct sn_error *e);
+/* take_dump.c: write the heap of a running program to `path` (profile/heapdump.h); "-" is
+ * standard output. */
+bool heap_take_dump(unsigned pid, const char *path, bool told, struct sn_error *e);
 
 int run_main(const struct command *self, int argc, char **argv);
 int heap_main(const struct command *self, int argc, char **argv);

@@ -3,7 +3,8 @@
 
 static const struct command commands[] = {
     {.name = "run",
-     .synopsis = "[--cpu[=HZ]] [--mem[=RATE|exact]] [-o FILE|DIR] [--merge] [--] PROGRAM "
+     .synopsis = "[--cpu[=HZ]] [--mem[=RATE|exact]] [--mem_mmap] [-o FILE|DIR] "
+                 "[--merge] [--] PROGRAM "
                  "[ARGUMENT...]",
      .help = "run a program unchanged and profile its CPU time, its heap, or both",
      .details =
@@ -17,7 +18,9 @@ static const struct command commands[] = {
          "With --mem it is the heap that is recorded, into mem.pprof: by a sample every\n"
          "RATE bytes, which costs little and gives estimates, or with --mem=exact by\n"
          "every block, which also finds what was leaked and what was only temporary.\n"
-         "With --mem and --cpu it is both.\n",
+         "With --mem and --cpu it is both.\n"
+         "Profiles that the program writes of its own accord (sonde_profile_new, and on\n"
+         "SONDE=mem_signal=USR2) keep their names, and lie beside the others.\n",
      .examples = "sonde run ./program --its-option\n"
                  "sonde run --cpu=1000 -o xz.pprof xz -9 < big > /dev/null\n"
                  "sonde run --merge -o build.pprof make -j2\n"
@@ -46,15 +49,22 @@ static const struct command commands[] = {
      .flags = heap_flags,
      .shapes = true},
     {.name = "heapdump",
-     .synopsis = "[OPTION...] [PROGRAM] DUMP",
-     .help = "what a dumped heap holds, and what keeps it alive",
+     .synopsis = "[OPTION...] [PROGRAM] PID|DUMP",
+     .help = "every block of a program's heap, and what keeps it alive",
      .details =
+         "Of a process that records its heap exactly (sonde run --mem=exact, or "
+         "SONDE=mem=exact)\n"
+         "the dump is written to heap.PID.dump, or where -o says; with a report, or an "
+         "option\n"
+         "of one, that is made of it at once, and the dump is not kept.\n\n"
          "A heap dump has every block, and which refers to which. A block retains what\n"
          "would be freed with it: itself, and all that only it leads to. A site, which "
          "is\n"
          "where blocks were allocated, retains what all its blocks do together. What no\n"
          "root (global data, stacks, registers) leads to is leaked, and stands apart.\n",
-     .examples = "sonde heapdump heap.dump\n"
+     .examples = "sonde heapdump 4711                    its heap, into heap.4711.dump\n"
+                 "sonde heapdump --top 4711              what it holds now\n"
+                 "sonde heapdump heap.4711.dump\n"
                  "sonde heapdump --top=30 --sort=flat --frames=1 heap.dump\n"
                  "sonde heapdump --why='^cache_insert' heap.dump\n"
                  "sonde heapdump --why=0x55d0c8a012a0 heap.dump\n"

@@ -25,7 +25,8 @@ static bool pile_press(struct pile *p, struct sn_error *e)
 {
     if (p->n < 2)
         return true;
-    struct sn_profile *merged = sn_profile_merge(p->v, p->n, e);
+    struct sn_profile *merged =
+        sn_profile_all_types(p->v, p->n, e) ? sn_profile_merge(p->v, p->n, e) : NULL;
     while (p->n > 0)
         sn_profile_free(p->v[--p->n]);
     if (merged != NULL)
@@ -42,13 +43,6 @@ static bool pile_add(struct pile *p, struct sn_profile *one, struct sn_error *e)
 /* ---- files ----------------------------------------------------------------------------
  */
 
-static bool write_profile(struct sn_profile *p, const char *path, struct sn_error *e)
-{
-    struct sn_buf out = {.arena = p->arena};
-    return load_symbols(p, NULL, NULL, TELL_NOTHING, e) && output_profile(p, &out, e) &&
-           output_write(path, &out, e);
-}
-
 /* One image's file; the first of them are named. */
 static bool write_image(struct delivery *d, uint32_t i, struct sn_profile *p,
                         struct sn_error *e)
@@ -56,7 +50,7 @@ static bool write_image(struct delivery *d, uint32_t i, struct sn_profile *p,
     const struct sn_recorded *image = &d->batch.v[i];
     char path[PATH_MAX], size[64];
     destination_file(&d->to, d->kind->name, image, d->h->main_pid, path);
-    if (!write_profile(p, path, e))
+    if (!output_named(p, path, e))
         return false;
     d->kind->size(image, size, sizeof size);
     if (i < NAMED)
@@ -74,9 +68,12 @@ static bool write_merged(struct delivery *d, struct sn_profile *all, struct sn_e
     if (d->batch.n > 1)
         d->kind->comment(all, &d->batch);
     destination_file(&d->to, d->kind->name, &main_process, d->h->main_pid, path);
-    if (!write_profile(all, path, e))
+    if (!output_named(all, path, e))
         return false;
-    sn_buf_printf(&d->files, "sonde: %s: all %u programs\n", path, d->batch.n);
+    sn_buf_printf(&d->files,
+                  d->batch.n == 1 ? "sonde: %s: %u program\n"
+                                  : "sonde: %s: all %u programs\n",
+                  path, d->batch.n);
     return true;
 }
 
@@ -168,6 +165,7 @@ bool run_deliver(const struct harvest *h, const struct run_request *r, struct sn
         any = true;
         good = deliver_kind(&d, wanted[k], e) && good;
     }
+    good = written_deliver(h, r->quiet, e) && good;
     return any ? good
                : sn_fail(e, NULL, -1,
                          "nothing was recorded: libsonde.so was not loaded, or could not "

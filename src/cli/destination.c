@@ -78,3 +78,17 @@ void destination_file(const struct destination *d, const char *kind,
     else
         snprintf(path, PATH_MAX, "%s%s", d->path, which);
 }
+
+void destination_beside(const struct destination *d, const char *base, char *path,
+                        size_t size)
+{
+    const char *slash = strrchr(d->path, '/');
+    struct stat st;
+    int n = slash != NULL ? (int)(slash - d->path) + 1 : 0;
+    if (!d->is_dir && stat(d->path, &st) == 0 && !S_ISREG(st.st_mode))
+        n = 0;                           /* not into /dev */
+    if (d->is_dir && d->path[n] != '\0') /* "dir", without a slash behind it */
+        snprintf(path, size, "%s/%s", d->path, base);
+    else
+        snprintf(path, size, "%.*s%s", n, d->path, base);
+}

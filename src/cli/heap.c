@@ -115,11 +115,15 @@ static struct sn_profile *look(const struct sn_attached *a, const struct heap_re
     struct sn_profile *p = sn_attached_read(a, e), *before = p;
     if (p != NULL && r->seconds > 0) {
         wait_for(a, r->seconds);
+        before->n_comments = 0; /* the later ones hold for both */
         p = sn_attached_read(a, e);
         if (p == NULL)
             sn_profile_free(before);
         else
             p = load_difference(&r->report, p, before, e);
+        if (p != NULL)
+            sn_profile_comment(p, "difference: of two looks, %g seconds apart",
+                               r->seconds);
     }
     if (p != NULL && r->mark)
         sn_attached_mark(a);
@@ -152,32 +156,43 @@ static bool add_names(const struct sn_attached *a, struct sn_profile *p,
 /* ---- what comes of it -----------------------------------------------------------------
  */
 
-static bool write_file(const struct sn_attached *a, const struct sn_profile *p,
+static bool write_file(const struct sn_attached *a, const struct sn_buf *out,
                        const char *output, struct sn_error *e)
 {
-    struct sn_buf out = {.arena = p->arena};
     char stem[32], chosen[64] = "";
     snprintf(stem, sizeof stem, "mem.%d", (int)a->pid);
-    if (!output_profile(p, &out, e) ||
-        (output == NULL && !output_hold(stem, chosen, sizeof chosen, e)))
+    if (output == NULL && !output_hold(stem, chosen, sizeof chosen, e))
         return false;
-    bool good = output_write(output != NULL ? output : chosen, &out, e);
+    bool good = output_write(output != NULL ? output : chosen, out, e);
     if (!good && output == NULL)
         unlink(chosen);
     return good;
 }
 
-static bool print_top(struct sn_profile *p, const struct request *r, struct sn_error *e)
+static bool make_top(struct sn_profile *p, const struct request *r, struct sn_buf *out,
+                     struct sn_error *e)
 {
     struct sn_options o = r->options;
-    struct sn_buf out = {.arena = p->arena}, painted = {.arena = p->arena};
+    struct sn_buf plain = {.arena = p->arena};
     if (o.node_count < 0)
         o.node_count = ROWS;
-    if (!format_find("top")->write(p, &o, NULL, &out, e))
+    if (!format_find("top")->write(p, &o, NULL, &plain, e))
         return false;
     if (colour_wanted(stdout))
-        paint_table(&out, &painted);
-    return output_write(NULL, painted.data != NULL ? &painted : &out, e);
+        paint_table(&plain, out);
+    else
+        *out = plain;
+    return true;
+}
+
+/* The file, and the table, or neither. The table leaves lines out of the profile. */
+static bool deliver(const struct sn_attached *a, struct sn_profile *p,
+                    const struct heap_request *r, bool table, struct sn_error *e)
+{
+    struct sn_buf file = {.arena = p->arena}, top = {.arena = p->arena};
+    return output_profile(p, &file, e) && (!table || make_top(p, &r->report, &top, e)) &&
+           write_file(a, &file, r->report.output, e) &&
+           (!table || output_write(NULL, &top, e));
 }
 
 static bool take_heap(pid_t pid, const struct heap_request *r, struct sn_error *e)
@@ -188,8 +203,7 @@ static bool take_heap(pid_t pid, const struct heap_request *r, struct sn_error *
         return false;
     struct sn_profile *p = look(&a, r, e);
     bool good = p != NULL && add_names(&a, p, &r->report, e) &&
-                write_file(&a, p, r->report.output, e) &&
-                (r->quiet || to_stdout || print_top(p, &r->report, e));
+                deliver(&a, p, r, !r->quiet && !to_stdout, e);
     sn_profile_free(p);
     sn_detach(&a);
     return good;

@@ -1,12 +1,14 @@
 /*
  * heapdump.c: `sonde heapdump`: reports of a dumped heap; or the dump of a running one.
  *
- *     file -> checked -> stacks -> names -> who keeps what alive -> a report
+ *     process -> file -> checked -> stacks -> names -> who keeps what alive -> a report
  */
 #include "cli.h"
 #include "draw/draw.h"
 #include "report/heap.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -17,8 +19,10 @@
 struct heap_request {
     struct sn_heap_options options;
     const struct heap_format *format; /* NULL: the table of sites */
-    const char *why, *output, *symbolize;
+    const char *why, *symbolize;
+    const char *output, *said_output; /* NULL if it is "-"; what was said */
     bool top_given, verbose, help;
+    bool report; /* something was said of what to print */
 };
 
 struct heap_format {
@@ -85,9 +89,11 @@ static bool write_dot(const struct sn_heap_view *v, const struct heap_request *r
 static bool draw(const struct sn_heap_view *v, const struct heap_request *r,
                  enum sn_picture kind, struct sn_buf *out, struct sn_error *e)
 {
+    struct busy *busy = busy_begin("drawing");
     struct sn_scene *s = sn_heap_scene(v, &r->options, e);
     bool good = s != NULL && sn_draw_scene(s, kind, out, e);
     sn_scene_free(s);
+    busy_end(busy);
     return good;
 }
 
@@ -138,6 +144,7 @@ static bool set_format(void *to, const char *name, const char *value, struct sn_
         return sn_fail(e, NULL, -1, "one report at a time: --%s or --%s", r->format->name,
                        name);
     r->format = f;
+    r->report = true;
     return true;
 }
 
@@ -163,31 +170,36 @@ static bool set_count(const char *name, const char *value, uint32_t *to,
 static bool set_top(void *to, const char *name, const char *value, struct sn_error *e)
 {
     struct heap_request *r = to;
-    r->top_given = true;
+    r->top_given = r->report = true;
     return *value == '\0' || set_count(name, value, &r->options.top, e);
 }
 
 static bool set_frames(void *to, const char *name, const char *value, struct sn_error *e)
 {
-    return set_count(name, value, &((struct heap_request *)to)->options.frames, e);
+    struct heap_request *r = to;
+    r->report = true;
+    return set_count(name, value, &r->options.frames, e);
 }
 
 static bool set_node_count(void *to, const char *name, const char *value,
                            struct sn_error *e)
 {
+    struct heap_request *r = to;
     uint32_t n;
     bool good = set_count(name, value, &n, e);
-    ((struct heap_request *)to)->options.node_count = (int)n;
+    r->options.node_count = (int)n;
+    r->report = true;
     return good;
 }
 
 static bool set_fraction(void *to, const char *name, const char *value,
                          struct sn_error *e)
 {
-    struct sn_heap_options *o = &((struct heap_request *)to)->options;
+    struct heap_request *r = to;
     char *end;
     double x = strtod(value, &end);
-    *(*name == 'n' ? &o->node_fraction : &o->edge_fraction) = x;
+    *(*name == 'n' ? &r->options.node_fraction : &r->options.edge_fraction) = x;
+    r->report = true;
     return (*value != '\0' && *end == '\0' && x >= 0 && x <= 1) ||
            sn_fail(e, NULL, -1, "option '--%s' wants a number from 0 to 1, not '%s'",
                    name, value);
@@ -198,6 +210,7 @@ static bool set_sort(void *to, const char *name, const char *value, struct sn_er
     static const char *const words[] = {[SN_HEAP_RETAINED] = "retained",
                                         [SN_HEAP_FLAT] = "flat",
                                         [SN_HEAP_BLOCKS] = "blocks"};
+    ((struct heap_request *)to)->report = true;
     for (size_t i = SN_HEAP_RETAINED; i < SN_COUNT(words); i++)
         if (strcmp(value, words[i]) == 0) {
             ((struct heap_request *)to)->options.sort = (enum sn_heap_order)i;
@@ -210,7 +223,9 @@ static bool set_sort(void *to, const char *name, const char *value, struct sn_er
 static bool set_output(void *to, const char *name, const char *value, struct sn_error *e)
 {
     (void)name;
-    ((struct heap_request *)to)->output = strcmp(value, "-") != 0 ? value : NULL;
+    struct heap_request *r = to;
+    r->said_output = value;
+    r->output = strcmp(value, "-") != 0 ? value : NULL;
     return *value != '\0' || sn_fail(e, NULL, -1, "option '--output' wants a file");
 }
 
@@ -283,12 +298,11 @@ static bool write_report(struct sn_heap_view *v, const struct heap_request *r,
 {
     const struct heap_format *f = r->format != NULL ? r->format : &formats[0];
     struct sn_buf out = {.arena = v->p->arena};
-    struct progress progress = {0};
-    progress_show(&progress, "who keeps what alive");
+    struct busy *busy = busy_begin("who keeps what alive");
     v->h = sn_heap_new(v->d, e);
     bool good = v->h != NULL && (f->stacks ? sn_heap_name_stacks(v, e)
                                            : sn_heap_name(v, r->options.frames, e));
-    progress_clear(&progress);
+    busy_end(busy);
     good = good && f->write(v, r, &out, e) && output_write(r->output, &out, e);
     sn_heap_free(v->h);
     return good;
@@ -314,17 +328,28 @@ static bool report_dump(const struct sn_heapdump *d, const char *path, const cha
     return good;
 }
 
+static bool read_dump(const char *path, struct sn_file *f, struct sn_heapdump *d,
+                      struct sn_error *e)
+{
+    struct busy *busy = busy_begin("reading");
+    const char *where = strcmp(path, "-") == 0 ? "standard input" : path;
+    bool opened = sn_file_open(path, LIMIT, f, e);
+    bool good = opened && sn_heapdump_open(d, f->data, f->len, where, e);
+    busy_end(busy);
+    if (opened && !good)
+        sn_file_close(f);
+    return good;
+}
+
 static bool report_file(const char *path, const char *binary,
                         const struct heap_request *r, struct sn_error *e)
 {
     struct sn_heapdump d;
     struct sn_file f;
     if (!output_check(r->output, r->format != NULL && r->format->binary, e) ||
-        !sn_file_open(path, LIMIT, &f, e))
+        !read_dump(path, &f, &d, e))
         return false;
-    bool good = sn_heapdump_open(&d, f.data, f.len,
-                                 strcmp(path, "-") == 0 ? "standard input" : path, e) &&
-                report_dump(&d, path, binary, r, e);
+    bool good = report_dump(&d, path, binary, r, e);
     sn_file_close(&f);
     return good;
 }
@@ -342,11 +367,45 @@ static bool is_process(const char *word, unsigned *pid)
            access(word, F_OK) != 0;
 }
 
-static bool take(unsigned pid, const struct heap_request *r, struct sn_error *e)
+/* To a file of its own, which is free. */
+static bool take(unsigned pid, const char *output, struct sn_error *e)
 {
     char path[64];
+    bool to_stdout = output != NULL && strcmp(output, "-") == 0;
+    if (output != NULL)
+        return output_check(output, true, e) &&
+               heap_take_dump(pid, output, !to_stdout, e);
     snprintf(path, sizeof path, "heap.%u.dump", pid);
-    return heap_take_dump(pid, r->output != NULL ? r->output : path, e);
+    for (unsigned n = 2; access(path, F_OK) == 0; n++)
+        snprintf(path, sizeof path, "heap.%u.%u.dump", pid, n);
+    return heap_take_dump(pid, path, true, e);
+}
+
+/* What was asked for, of a dump that is not kept. */
+static bool take_and_report(unsigned pid, const char *binary,
+                            const struct heap_request *r, struct sn_error *e)
+{
+    const char *tmp = getenv("TMPDIR");
+    char dir[PATH_MAX - 16], path[PATH_MAX];
+    int n = snprintf(dir, sizeof dir, "%s/sonde-heap.XXXXXX",
+                     tmp != NULL && *tmp == '/' ? tmp : "/tmp");
+    if (n >= (int)sizeof dir || mkdtemp(dir) == NULL)
+        return sn_fail(e, dir, -1, "cannot make a directory: %s", strerror(errno));
+    snprintf(path, sizeof path, "%s/heap.dump", dir);
+    bool good = heap_take_dump(pid, path, false, e) && report_file(path, binary, r, e);
+    unlink(path);
+    rmdir(dir);
+    return good;
+}
+
+static bool heapdump_of(unsigned pid, const char *binary, const struct heap_request *r,
+                        struct sn_error *e)
+{
+    bool binary_report = r->format != NULL && r->format->binary;
+    if (binary == NULL && !r->report)
+        return take(pid, r->said_output, e);
+    return output_check(r->output, binary_report, e) &&
+           take_and_report(pid, binary, r, e);
 }
 
 int heapdump_main(const struct command *self, int argc, char **argv)
@@ -367,11 +426,12 @@ int heapdump_main(const struct command *self, int argc, char **argv)
     }
     if (n == 0 || n > 2 || (n == 2 && !load_is_binary(argv[0]))) {
         sn_fail(&e, NULL, -1, "heapdump: give %s",
-                n == 0 ? "a heap dump" : "one heap dump, behind the program or alone");
+                n == 0 ? "a heap dump, or the number of a process"
+                       : "one heap dump, behind the program or alone");
         return say_usage(self->name, &e);
     }
-    bool good = n == 1 && is_process(argv[0], &pid)
-                    ? take(pid, &r, &e)
-                    : report_file(argv[n - 1], n == 2 ? argv[0] : NULL, &r, &e);
+    const char *binary = n == 2 ? argv[0] : NULL;
+    bool good = is_process(argv[n - 1], &pid) ? heapdump_of(pid, binary, &r, &e)
+                                              : report_file(argv[n - 1], binary, &r, &e);
     return good ? EXIT_GOOD : say_error(&e);
 }

@@ -75,18 +75,20 @@ static struct sn_profile *decode(const struct sn_file *f, const char *path,
     return p;
 }
 
-static struct sn_profile *load_one(const char *path, struct sn_error *e)
+struct sn_profile *load_file(const char *path, struct sn_error *e)
 {
     struct sn_file f;
+    struct sn_profile *p = NULL;
     if (strstr(path, "://") != NULL) {
         sn_fail(e, path, -1, "fetching from a URL is not built yet; save it to a file");
         return NULL;
     }
-    if (!sn_file_open(path, LIMIT, &f, e))
-        return NULL;
-    struct sn_profile *p =
-        decode(&f, strcmp(path, "-") == 0 ? "standard input" : path, e);
-    sn_file_close(&f);
+    struct busy *busy = busy_begin("reading");
+    if (sn_file_open(path, LIMIT, &f, e)) {
+        p = decode(&f, strcmp(path, "-") == 0 ? "standard input" : path, e);
+        sn_file_close(&f);
+    }
+    busy_end(busy);
     return p;
 }
 
@@ -116,7 +118,7 @@ static struct sn_profile *load_all(const char *const *paths, size_t n, struct sn
     struct sn_profile *p = NULL;
     struct progress progress = {0};
     size_t done = 0;
-    while (v != NULL && done < n && (v[done] = load_one(paths[done], e)) != NULL)
+    while (v != NULL && done < n && (v[done] = load_file(paths[done], e)) != NULL)
         progress_show(&progress, "reading %zu of %zu", ++done, n);
     progress_clear(&progress);
     if (v == NULL)

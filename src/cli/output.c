@@ -50,6 +50,13 @@ bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_er
     return sn_gzip_deflate(plain.data, plain.len, out, e);
 }
 
+bool output_named(struct sn_profile *p, const char *path, struct sn_error *e)
+{
+    struct sn_buf out = {.arena = p->arena};
+    return load_symbols(p, NULL, NULL, TELL_NOTHING, e) && output_profile(p, &out, e) &&
+           output_write(path, &out, e);
+}
+
 bool output_hold(const char *stem, char *path, size_t size, struct sn_error *e)
 {
     for (unsigned n = 1; n < 10000; n++) {

@@ -5,11 +5,17 @@ static bool write_report(const struct request *r, struct sn_profile *p,
                          struct sn_error *e)
 {
     struct sn_options options = r->options;
-    struct sn_buf out = {.arena = p->arena};
+    struct sn_buf out = {.arena = p->arena}, painted = {.arena = p->arena};
+    bool paint =
+        r->output == NULL && colour_wanted(stdout) && r->format == format_find("top");
     if (options.node_count < 0)
         options.node_count = r->format->node_count;
-    return r->format->write(p, &options, r->argument, &out, e) &&
-           output_write(r->output, &out, e);
+    struct busy *busy = busy_begin(r->format->binary ? "drawing" : "adding up");
+    bool good = r->format->write(p, &options, r->argument, &out, e);
+    busy_end(busy);
+    if (good && paint)
+        paint_table(&out, &painted);
+    return good && output_write(r->output, paint ? &painted : &out, e);
 }
 
 static int make_report(const struct request *r, char **paths, int n)

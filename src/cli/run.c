@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 /* ---- options --------------------------------------------------------------------------
  */
@@ -44,6 +45,15 @@ static bool set_mem(void *to, const char *name, const char *value, struct sn_err
                    value);
 }
 
+static bool set_mem_mmap(void *to, const char *name, const char *value,
+                         struct sn_error *e)
+{
+    struct run_request *r = to;
+    bool good = args_bool(name, value, &r->mem_mmap, e);
+    r->mem |= r->mem_mmap;
+    return good;
+}
+
 static bool set_output(void *to, const char *name, const char *value, struct sn_error *e)
 {
     (void)name;
@@ -66,6 +76,17 @@ static bool set_help(void *to, const char *name, const char *value, struct sn_er
     return args_bool(name, value, &((struct run_request *)to)->help, e);
 }
 
+/* Those that need to see each block. */
+static bool is_of_blocks(const char *name)
+{
+    static const char *const those[] = {"allocfreetrace", "efence", "invalidptr",
+                                        "gcdead"};
+    for (size_t i = 0; i < SN_COUNT(those); i++)
+        if (strcmp(name, those[i]) == 0)
+            return true;
+    return false;
+}
+
 /* The tracers: an option is the key of SONDE of the same name. */
 static bool set_tracer(void *to, const char *name, const char *value, struct sn_error *e)
 {
@@ -83,11 +104,12 @@ static bool set_tracer(void *to, const char *name, const char *value, struct sn_
                        value);
     if (!sn_settings_parse(&checked, key, &bad))
         return sn_fail(e, NULL, -1, "option '--%s': %s", name, bad.what);
-    bool is_file = strcmp(name, "trace") == 0, is_on = strcmp(value, "0") != 0;
-    keys->any |= is_on && !is_file;
+    bool off = strcmp(value, "0") == 0, is_file = strcmp(name, "trace") == 0;
+    keys->any |= !off && !is_file;
+    keys->of_blocks |= !off && is_of_blocks(name);
     keys->file |= is_file;
     keys->frames |=
-        is_on && (strcmp(name, "efence") == 0 || strcmp(name, "invalidptr") == 0);
+        !off && (strcmp(name, "efence") == 0 || strcmp(name, "invalidptr") == 0);
     size_t used = strlen(keys->text);
     int n = snprintf(keys->text + used, sizeof keys->text - used, ",%s", key);
     return n < (int)(sizeof keys->text - used) ||
@@ -116,6 +138,8 @@ static const struct flag flags[] = {
     {"gcdead", FLAG_SWITCH, NULL, "overwrite what is dead", set_tracer},
     {"trace", FLAG_VALUE, "FILE", "the tracers' lines go there, not to standard error",
      set_tracer},
+    {"mem_mmap", FLAG_SWITCH, NULL, "the program's own mappings are blocks, too",
+     set_mem_mmap},
     {"output", FLAG_VALUE, "FILE|DIR", "where the profile goes (also -o)", set_output},
     {"o", FLAG_VALUE, "FILE|DIR", NULL, set_output},
     {"merge", FLAG_SWITCH, NULL, "all processes in one profile", set_merge},
@@ -130,8 +154,8 @@ const struct flag_table run_flags[] = {{"Options", flags, SN_COUNT(flags)}, {0}}
 /* ---- before the start -----------------------------------------------------------------
  */
 
-/* Why the library cannot get into this file, and what would work. NULL: it can. */
-static const char *obstacle(const struct sn_object_probe *o)
+/* Why the library cannot record this file, and what would work. NULL: it can. */
+static const char *obstacle(const struct sn_object_probe *o, bool blocks)
 {
     bool fixed = o->link == SN_LINK_STATIC || o->link == SN_LINK_STATIC_PIE;
     if (o->go && fixed)
@@ -147,11 +171,14 @@ static const char *obstacle(const struct sn_object_probe *o)
     if (o->setuid)
         return "is setuid, setgid or has capabilities: the loader preloads nothing into "
                "it; profile a copy without them";
+    if (o->allocator && blocks)
+        return "has a malloc of its own, which is not seen, so that its blocks cannot be "
+               "recorded; build it without, or record its CPU time alone, by --cpu";
     return NULL;
 }
 
 /* The program itself, or what its "#!" line names, and so on. */
-static bool can_record(const char *program, struct sn_error *e)
+static bool can_record(const char *program, bool blocks, struct sn_error *e)
 {
     struct sn_object_probe o;
     char path[PATH_MAX];
@@ -159,7 +186,7 @@ static bool can_record(const char *program, struct sn_error *e)
     for (int depth = 0; depth < 5; depth++) { /* the kernel follows no further either */
         if (!sn_object_probe(path, &o, e))
             return false;
-        const char *why = o.elf && !o.foreign ? obstacle(&o) : NULL;
+        const char *why = o.elf && !o.foreign ? obstacle(&o, blocks) : NULL;
         if (o.elf && o.foreign)
             return sn_fail(e, path, -1, "is built for %s; take a sonde built for that",
                            o.machine);
@@ -216,6 +243,35 @@ static int record(struct sn_record *record, const struct sn_record_plan *plan,
                                                                   : status;
 }
 
+/* The tracers' lines come through us, if they have frames to be named and go nowhere
+ * else. NULL: they do not. */
+static struct follow *follow_traces(struct sn_record *dir, struct tracer_keys *keys,
+                                    struct sn_record_plan *plan)
+{
+    struct sn_error e = {.offset = -1};
+    struct follow *f =
+        keys->frames && !keys->file ? follow_new(sn_record_dir(dir), &e) : NULL;
+    if (f == NULL)
+        return NULL;
+    size_t used = strlen(keys->text);
+    snprintf(keys->text + used, sizeof keys->text - used, ",trace_path=%s",
+             follow_path(f));
+    plan->tracers = keys->text;
+    plan->meanwhile = follow_on;
+    plan->argument = f;
+    return f;
+}
+
+static void end_follow(struct follow *f, struct sn_record *dir)
+{
+    if (f != NULL && follow_is_written(f)) {
+        sn_record_leave(dir);
+        say("a process of it still runs: what it traces from now on is in %s",
+            follow_path(f));
+    }
+    follow_free(f);
+}
+
 static int record_program(const struct run_request *r, char **argv)
 {
     struct sn_error e = {.offset = -1};
@@ -226,33 +282,25 @@ static int record_program(const struct run_request *r, char **argv)
                                   .library = library,
                                   .cpu = r->cpu,
                                   .mem = r->mem,
+                                  .blocks = r->mem || r->tracers.of_blocks,
                                   .cpu_hz = r->cpu_hz,
                                   .mem_rate = r->mem_rate,
                                   .tracers = r->tracers.text,
-                                  .mem_exact = r->mem_exact};
+                                  .mem_exact = r->mem_exact,
+                                  .mem_mmap = r->mem_mmap};
     struct sn_record *dir = NULL;
-    struct follow *follow = NULL;
     struct tracer_keys keys = r->tracers;
-    if (!sn_record_find_program(argv[0], program, &e) || !can_record(program, &e) ||
-        !sn_record_find_library(library, &e) || !destination_choose(r, &h.to, &e) ||
-        (dir = sn_record_new(&e)) == NULL)
+    if (r->mem && strcmp(argv[0], "exact") == 0 && access(argv[0], F_OK) != 0) {
+        sn_fail(&e, NULL, -1, "exact is taken for the program; write --mem=exact");
         return say_error(&e);
-    if (keys.frames && !keys.file &&
-        (follow = follow_new(sn_record_dir(dir), &e)) != NULL) {
-        size_t used = strlen(keys.text);
-        snprintf(keys.text + used, sizeof keys.text - used, ",trace_path=%s",
-                 follow_path(follow));
-        plan.tracers = keys.text;
-        plan.meanwhile = follow_on;
-        plan.argument = follow;
     }
+    if (!sn_record_find_program(argv[0], program, &e) ||
+        !can_record(program, plan.blocks, &e) || !sn_record_find_library(library, &e) ||
+        !destination_choose(r, &h.to, &e) || (dir = sn_record_new(&e)) == NULL)
+        return say_error(&e);
+    struct follow *follow = follow_traces(dir, &keys, &plan);
     int status = record(dir, &plan, &h, r, &e);
-    if (follow != NULL && follow_is_written(follow)) {
-        sn_record_leave(dir);
-        say("a process of it still runs: what it traces from now on is in %s",
-            follow_path(follow));
-    }
-    follow_free(follow);
+    end_follow(follow, dir);
     sn_record_free(dir);
     return end_like(status);
 }

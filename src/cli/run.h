@@ -1,5 +1,5 @@
-/* run.h: what the files of `sonde run` share: run.c starts, deliver.c ends, destination.c
- * names the files, sum_up.c says what a kind comes to. */
+/* run.h: what the files of `sonde run` share: run.c starts, deliver.c and written.c end,
+ * destination.c names the files, sum_up.c says what a kind comes to. */
 #ifndef SN_CLI_RUN_H
 #define SN_CLI_RUN_H
 
@@ -7,15 +7,17 @@
 #include "record/record.h"
 
 struct run_request {
-    bool cpu, mem, mem_exact;  /* neither: cpu */
+    bool cpu, mem, mem_exact; /* neither: cpu */
+    bool mem_mmap;
     unsigned cpu_hz, mem_rate; /* 0: the library's default */
     const char *output;
     bool merge, quiet, help;
     struct tracer_keys { /* of SONDE, as "schedtrace=1000,efence" */
         char text[2 * PATH_MAX];
-        bool any;    /* is on */
-        bool frames; /* one that prints stacks */
-        bool file;   /* where they go is said */
+        bool any;       /* is on */
+        bool of_blocks; /* one of those that need to see each */
+        bool frames;    /* one that prints stacks */
+        bool file;      /* where they go is said */
     } tracers;
 };
 
@@ -45,6 +47,10 @@ void destination_file(const struct destination *d, const char *kind,
                       const struct sn_recorded *p, uint32_t main_pid,
                       char path[PATH_MAX]);
 
+/* The path of a file named `base` in the directory where they go; "./" is left out. */
+void destination_beside(const struct destination *d, const char *base, char *path,
+                        size_t size);
+
 /* ---- deliver.c ------------------------------------------------------------------------
  */
 
@@ -70,6 +76,12 @@ const char *follow_path(const struct follow *f); /* trace_path for the program *
 void follow_on(void *follow);                    /* print what has come */
 bool follow_is_written(const struct follow *f);  /* does a process of it still run? */
 void follow_free(struct follow *f);              /* prints what has come; NULL-safe */
+
+/* ---- written.c ------------------------------------------------------------------------
+ */
+
+/* The profiles that the program wrote itself. */
+bool written_deliver(const struct harvest *h, bool quiet, struct sn_error *e);
 
 /* ---- sum_up.c -------------------------------------------------------------------------
  */

@@ -1,6 +1,7 @@
 /* say.c: messages, progress and suggestions, all on stderr. */
 #include "cli.h"
 
+#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -77,6 +78,59 @@ void progress_clear(struct progress *p)
     if (p->drawn)
         fputs("\r\033[K", stderr);
     *p = (struct progress){0};
+}
+
+struct busy {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    bool over;
+    const char *what;
+};
+
+static void *draw_seconds(void *arg)
+{
+    struct busy *b = arg;
+    struct progress progress = {0};
+    uint64_t began = now_ns();
+    pthread_mutex_lock(&b->lock);
+    while (!b->over) {
+        uint64_t until = now_ns() + 100000000;
+        struct timespec t = {(time_t)(until / 1000000000), (long)(until % 1000000000)};
+        pthread_cond_clockwait(&b->ended, &b->lock, CLOCK_MONOTONIC, &t);
+        if (!b->over)
+            progress_show(&progress, "%s: %u s", b->what,
+                          (unsigned)((now_ns() - began) / 1000000000));
+    }
+    progress_clear(&progress);
+    pthread_mutex_unlock(&b->lock);
+    return NULL;
+}
+
+struct busy *busy_begin(const char *what)
+{
+    struct busy *b = isatty(STDERR_FILENO) ? calloc(1, sizeof *b) : NULL;
+    if (b == NULL)
+        return NULL;
+    b->what = what;
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->ended, NULL);
+    if (pthread_create(&b->thread, NULL, draw_seconds, b) == 0)
+        return b;
+    free(b);
+    return NULL;
+}
+
+void busy_end(struct busy *b)
+{
+    if (b == NULL)
+        return;
+    pthread_mutex_lock(&b->lock);
+    b->over = true;
+    pthread_cond_signal(&b->ended);
+    pthread_mutex_unlock(&b->lock);
+    pthread_join(b->thread, NULL);
+    free(b);
 }
 
 /* ---- suggestions ----------------------------------------------------------------------

@@ -76,6 +76,8 @@ static bool tables_cpu(struct sn_profile *p, const struct batch *b, struct sn_bu
  */
 
 struct heap {
+    uint32_t exact;      /* images */
+    uint64_t sampled_by; /* the period of the others */
     struct sn_heap_sums sums;
     struct sn_heap_amount reachable; /* at the end, where it is known what leaked */
     uint32_t unknown;                /* images of which that is not known */
@@ -97,6 +99,9 @@ static struct heap heap_of(const struct batch *b)
         add(&all.sums.alloc, s->alloc);
         add(&all.sums.peak, s->peak);
         all.sums.frees += s->frees;
+        all.exact += p->exact;
+        if (!p->exact)
+            all.sampled_by = p->period;
         if (p->leaks_unknown != NULL && p->image > 0)
             continue; /* what an exec replaced leaked nothing */
         if (p->leaks_unknown != NULL) {
@@ -114,7 +119,7 @@ static struct heap heap_of(const struct batch *b)
 }
 
 struct text {
-    char s[64];
+    char s[96];
 };
 
 static struct text bytes(uint64_t value)
@@ -150,26 +155,42 @@ static struct text speed(uint64_t n, uint64_t ns)
     return t;
 }
 
+/* "exact"; "sampled every 512kB (estimates)"; of both kinds, how many are of which. */
+static struct text how(const struct batch *b, const struct heap *all)
+{
+    struct text t, every = {"every allocation"};
+    if (all->sampled_by > 1)
+        snprintf(every.s, sizeof every.s, "sampled every %.20s (estimates)",
+                 bytes(all->sampled_by).s);
+    if (all->exact == b->n)
+        strcpy(t.s, "exact");
+    else if (all->exact == 0)
+        t = every;
+    else
+        snprintf(t.s, sizeof t.s, "%u exact, %u %.40s", all->exact, b->n - all->exact,
+                 every.s);
+    return t;
+}
+
 static void head_heap(const struct batch *b)
 {
     struct sn_recorded whole = total(b);
     struct heap all = heap_of(b);
-    char how[100] = "exact", leaked[200] = "";
-    if (!whole.exact)
-        snprintf(how, sizeof how, "sampled every %s (estimates)", bytes(whole.period).s);
-    if (whole.exact && all.unknown < b->n)
+    char leaked[320] = "";
+    if (all.exact > 0 && all.unknown < b->n)
         snprintf(leaked, sizeof leaked, ", leaked %s (still reachable %s)",
                  amount(all.sums.leaked).s, amount(all.reachable).s);
-    else if (whole.exact)
+    else if (all.exact > 0)
         strcpy(leaked, ", leaked not known");
-    say("peak%s %s%s, %llu allocations (%s), %s, %llu lost, %llu truncated",
+    say("peak%s %s%s, %llu allocation%s (%s), %s, %llu lost, %llu truncated",
         b->n > 1 ? "s, together" : "", amount(all.sums.peak).s, leaked,
         (unsigned long long)all.sums.alloc.objects,
-        speed(all.sums.alloc.objects, whole.duration_ns).s, how,
+        all.sums.alloc.objects == 1 ? "" : "s",
+        speed(all.sums.alloc.objects, whole.duration_ns).s, how(b, &all).s,
         (unsigned long long)whole.lost, (unsigned long long)whole.truncated);
-    if (whole.exact && all.unknown > 0 && b->n == 1)
+    if (all.exact > 0 && all.unknown > 0 && b->n == 1)
         say("what leaked is not known: %s", all.why);
-    else if (whole.exact && all.unknown > 0)
+    else if (all.exact > 0 && all.unknown > 0)
         say("what leaked is not known of %u of %u programs: %s", all.unknown, b->n,
             all.why);
 }
@@ -183,17 +204,19 @@ static void comment_heap(struct sn_profile *p, const struct batch *b)
 {
     struct heap all = heap_of(b);
     p->n_comments = 0;
-    if (b->v[0].exact)
-        sn_profile_comment(p, "heap: exact");
-    else
+    if (all.exact < b->n)
         sn_profile_comment(p, "heap: sampled every %llu bytes",
-                           (unsigned long long)b->v[0].period);
+                           (unsigned long long)all.sampled_by);
+    if (all.exact > 0)
+        sn_profile_comment(p, "heap: exact");
+    if (all.exact > 0 && all.exact < b->n)
+        sn_profile_comment(p, "of which exact: %u of %u programs", all.exact, b->n);
     sn_profile_comment(
         p, "allocations: %llu, frees: %llu, peaks: %llu bytes in %llu blocks",
         (unsigned long long)all.sums.alloc.objects, (unsigned long long)all.sums.frees,
         (unsigned long long)all.sums.peak.bytes,
         (unsigned long long)all.sums.peak.objects);
-    if (b->v[0].exact)
+    if (all.exact > 0)
         sn_profile_comment(p,
                            "leaked: %llu bytes in %llu blocks; not known of %u programs",
                            (unsigned long long)all.sums.leaked.bytes,
@@ -201,21 +224,35 @@ static void comment_heap(struct sn_profile *p, const struct batch *b)
     sn_profile_comment(p, "merged: %u programs", b->n);
 }
 
-/* The sites first: the other table leaves lines out of the profile. */
+static bool sites(struct sn_profile *p, const char *family, struct sn_buf *out,
+                  struct sn_error *e)
+{
+    char space[32], objects[32];
+    snprintf(space, sizeof space, "%s_space", family);
+    snprintf(objects, sizeof objects, "%s_objects", family);
+    return sn_report_sites(p, space, objects, SITES, out, e);
+}
+
+/* The functions may be nothing but a program's own names for malloc: so the sites, too,
+ * which are found first, since the other table leaves lines out of the profile. */
 static bool tables_heap(struct sn_profile *p, const struct batch *b, struct sn_buf *out,
                         struct sn_error *e)
 {
     struct heap all = heap_of(b);
-    struct sn_buf sites = {.arena = p->arena};
-    if (all.sums.leaked.bytes > 0 &&
-        !sn_report_sites(p, "leaked_space", "leaked_objects", SITES, &sites, e))
+    struct sn_buf peak = {.arena = p->arena}, leaked = {.arena = p->arena};
+    if (!sites(p, "peak", &peak, e) ||
+        (all.sums.leaked.bytes > 0 && !sites(p, "leaked", &leaked, e)))
         return false;
     sn_buf_puts(out, "At the peak (peak_space):\n");
     if (!add_top(p, "peak_space", out, e))
         return false;
-    if (sites.data != NULL) {
+    if (all.sums.peak.bytes > 0) {
+        sn_buf_puts(out, "At the peak, by site:\n");
+        sn_buf_add(out, peak.data, peak.len);
+    }
+    if (leaked.data != NULL) {
         sn_buf_puts(out, "Leaked (leaked_space):\n");
-        sn_buf_add(out, sites.data, sites.len);
+        sn_buf_add(out, leaked.data, leaked.len);
     }
     return true;
 }

@@ -93,13 +93,13 @@ static bool take(struct sn_attached *a, const char *path, struct sn_error *e)
     return good && sn_attached_fetch(a, dump, path, e);
 }
 
-bool heap_take_dump(unsigned pid, const char *path, struct sn_error *e)
+bool heap_take_dump(unsigned pid, const char *path, bool told, struct sn_error *e)
 {
     struct sn_attached a;
     if (!sn_attach((pid_t)pid, &a, e))
         return false;
     bool good = take(&a, path, e);
-    if (good)
+    if (good && told)
         say("%s: the heap of %s (%u); see 'sonde heapdump %s'", path, a.name, pid, path);
     sn_detach(&a);
     return good;

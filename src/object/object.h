@@ -22,6 +22,7 @@ struct sn_object_probe {
     bool foreign;     /* another class or machine than this process */
     bool musl;        /* its interpreter is musl's */
     bool go;          /* built by Go */
+    bool allocator;   /* dynamic, and its malloc is its own */
     char interp[256]; /* ELF interpreter, or the #! interpreter of a script */
     char machine[48]; /* "x86-64, 64-bit" */
 };

@@ -30,6 +30,9 @@ void spans_sort(struct spans *s);
  */
 uint32_t spans_find(const struct spans *s, uint64_t at);
 
+/* exports.c: does the file define that function for others, too? */
+bool object_exports(int fd, const char *function);
+
 /* ---- the file
  * --------------------------------------------------------------------------
  */

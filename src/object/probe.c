@@ -1,8 +1,8 @@
 /*
  * probe.c: what a program is, from its first pages: read with plain pread and believed in
- * nothing. No allocation.
+ * nothing. No allocation, but for what exports.c reads.
  */
-#include "object.h"
+#include "object_priv.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -119,9 +119,10 @@ static bool probe_elf(int fd, const char *path, const Elf64_Ehdr *h,
             out->go |= has_go_note(fd, &v[i]);
     }
     out->musl = strstr(out->interp, "ld-musl") != NULL;
-    if (interp)
+    if (interp) {
         out->link = SN_LINK_DYNAMIC;
-    else if (h->e_type == ET_EXEC)
+        out->allocator = object_exports(fd, "malloc");
+    } else if (h->e_type == ET_EXEC)
         out->link = SN_LINK_STATIC;
     else
         out->link =

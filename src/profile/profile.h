@@ -105,6 +105,9 @@ void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out);
 bool sn_profile_check(const struct sn_profile *p, const char *where, struct sn_error *e);
 /* Leave, in place, only the sample types that all n have, in the order of the first. */
 bool sn_profile_common_types(struct sn_profile *const *v, size_t n, struct sn_error *e);
+/* Give, in place, each of the n all the sample types that any of them has; where it had
+ * none, its values are 0. */
+bool sn_profile_all_types(struct sn_profile *const *v, size_t n, struct sn_error *e);
 /* Merge n profiles of the same sample types (as pprof's profile.Merge: samples of equal
  * stack and labels are summed, mappings matched by build id or file across load
  * addresses). The result is new; the inputs are untouched. */

@@ -1,7 +1,8 @@
 /*
- * types.c: profiles of different sample types, made fit to be merged: what they have in
- * common is kept, in the order of the first, as google/pprof does it
- * (profile.CompatibilizeSampleTypes). An exact heap so compares with a sampled one.
+ * types.c: profiles of different sample types, made fit to be merged. Either what they
+ * have in common is kept, in the order of the first, as google/pprof does it
+ * (profile.CompatibilizeSampleTypes): an exact heap so compares with a sampled one. Or
+ * all that any of them has is, and is 0 where it was not counted.
  */
 #include "profile_priv.h"
 
@@ -48,6 +49,11 @@ static bool fail(struct sn_profile *const *v, size_t n, struct sn_error *e)
                    list_types(v[0]), other + 1, list_types(v[other]));
 }
 
+/* A sample type, whoever has it. */
+struct type {
+    const char *name, *unit;
+};
+
 static bool is_same(const struct sn_profile *p, const uint32_t *from, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
@@ -56,8 +62,9 @@ static bool is_same(const struct sn_profile *p, const uint32_t *from, uint32_t n
     return p->n_types == n;
 }
 
-/* Value i of each sample becomes what value from[i] was. */
-static bool reorder(struct sn_profile *p, const uint32_t *from, uint32_t n)
+/* Value i of each sample becomes what value from[i] was; SN_NONE: 0. */
+static bool reorder(struct sn_profile *p, const struct type *wanted, const uint32_t *from,
+                    uint32_t n)
 {
     if (is_same(p, from, n))
         return true;
@@ -67,9 +74,13 @@ static bool reorder(struct sn_profile *p, const uint32_t *from, uint32_t n)
         return false;
     bool has_default = false;
     for (uint32_t i = 0; i < n; i++) {
-        types[i] = p->types[from[i]];
+        bool known = from[i] != SN_NONE;
+        types[i] =
+            known ? p->types[from[i]]
+                  : (struct sn_value_type){sn_strtab_add(p->strings, wanted[i].name),
+                                           sn_strtab_add(p->strings, wanted[i].unit)};
         has_default |= types[i].type == p->default_sample_type;
-        for (uint32_t s = 0; s < p->n_samples; s++)
+        for (uint32_t s = 0; s < p->n_samples && known; s++)
             values[(size_t)s * n + i] = p->values[(size_t)s * p->n_types + from[i]];
     }
     if (!has_default)
@@ -81,25 +92,54 @@ static bool reorder(struct sn_profile *p, const uint32_t *from, uint32_t n)
     return true;
 }
 
+/* All n get those types. */
+static bool give(struct sn_profile *const *v, size_t n, const struct type *wanted,
+                 uint32_t n_wanted, struct sn_error *e)
+{
+    uint32_t *from = sn_arena_alloc(v[0]->arena, (n_wanted + 1) * sizeof *from);
+    for (size_t i = 0; i < n && from != NULL; i++) {
+        for (uint32_t t = 0; t < n_wanted; t++)
+            from[t] = find_type(v[i], wanted[t].name);
+        if (!reorder(v[i], wanted, from, n_wanted))
+            from = NULL;
+    }
+    return from != NULL || sn_fail(e, NULL, -1, "out of memory");
+}
+
+static struct type type_of(const struct sn_profile *p, uint32_t i)
+{
+    return (struct type){type_name(p, i), sn_profile_str(p, p->types[i].unit)};
+}
+
 bool sn_profile_common_types(struct sn_profile *const *v, size_t n, struct sn_error *e)
 {
     const struct sn_profile *first = v[0];
-    const char **common =
+    struct type *common =
         sn_arena_alloc(first->arena, (first->n_types + 1) * sizeof *common);
-    uint32_t *from = sn_arena_alloc(first->arena, (first->n_types + 1) * sizeof *from);
     uint32_t kept = 0;
-    if (common == NULL || from == NULL)
+    if (common == NULL)
         return sn_fail(e, NULL, -1, "out of memory");
     for (uint32_t i = 0; i < first->n_types; i++)
         if (all_have(v, n, type_name(first, i)))
-            common[kept++] = type_name(first, i);
-    if (kept == 0)
-        return fail(v, n, e);
-    for (size_t i = 0; i < n; i++) {
-        for (uint32_t t = 0; t < kept; t++)
-            from[t] = find_type(v[i], common[t]);
-        if (!reorder(v[i], from, kept))
-            return sn_fail(e, NULL, -1, "out of memory");
-    }
-    return true;
+            common[kept++] = type_of(first, i);
+    return kept > 0 ? give(v, n, common, kept, e) : fail(v, n, e);
+}
+
+bool sn_profile_all_types(struct sn_profile *const *v, size_t n, struct sn_error *e)
+{
+    size_t most = 0;
+    uint32_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        most += v[i]->n_types;
+    struct type *all = sn_arena_alloc(v[0]->arena, (most + 1) * sizeof *all);
+    if (all == NULL)
+        return sn_fail(e, NULL, -1, "out of memory");
+    for (size_t i = 0; i < n; i++)
+        for (uint32_t t = 0, k; t < v[i]->n_types; t++) {
+            for (k = 0; k < kept && strcmp(all[k].name, type_name(v[i], t)) != 0;)
+                k++;
+            if (k == kept)
+                all[kept++] = type_of(v[i], t);
+        }
+    return give(v, n, all, kept, e);
 }

@@ -146,6 +146,17 @@ static bool find_spool(struct sn_attached *a, struct found *f, struct sn_error *
     return true;
 }
 
+/* The program under `sonde run`, where that is the process; else 0. */
+static int run_by(const struct sn_attached *a)
+{
+    char path[64], children[32];
+    int child = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)a->pid, (int)a->pid);
+    sn_file_line(path, children, sizeof children);
+    return strcmp(a->name, "sonde") == 0 && sscanf(children, "%d", &child) == 1 ? child
+                                                                                : 0;
+}
+
 /* Why there is no spool, and what would make one. */
 static bool refuse_unrecorded(const struct sn_attached *a, const struct found *f,
                               struct sn_error *e)
@@ -165,6 +176,9 @@ static bool refuse_unrecorded(const struct sn_attached *a, const struct found *f
         return sn_fail(e, where, -1,
                        "(%s) has libsonde, but records no heap; start it with SONDE=mem",
                        a->name);
+    if (run_by(a) > 0)
+        return sn_fail(e, where, -1, "is sonde itself; what it runs is process %d",
+                       run_by(a));
     return sn_fail(e, where, -1,
                    "(%s) is not recorded by sonde; start it with 'sonde run --mem', or "
                    "preload libsonde.so and set SONDE=mem",
@@ -425,62 +439,22 @@ enum sn_answer sn_attached_answer(int answers, unsigned wait_ms, char *line, siz
 /* ---- files that the program wrote -----------------------------------------------------
  */
 
-static bool write_all(int fd, const char *p, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
-        if (n < 0 && errno != EINTR)
-            return false;
-        p += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
-    return true;
-}
-
-static bool copy_file(int from, const char *path, struct sn_error *e)
-{
-    char buffer[16384];
-    int to = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    ssize_t n = 0;
-    if (to < 0)
-        return sn_fail(e, path, -1, "cannot create: %s", strerror(errno));
-    bool good = true;
-    while (good && (n = read(from, buffer, sizeof buffer)) > 0)
-        good = write_all(to, buffer, (size_t)n);
-    int error = errno;
-    good = close(to) == 0 && good && n == 0;
-    return good || sn_fail(e, path, -1, "cannot write: %s", strerror(error));
-}
-
-/* From one file system to another, or out of a container. */
-static bool move_by_copy(int from, const char *to, struct sn_error *e)
-{
-    char temporary[PATH_MAX + 32];
-    if (snprintf(temporary, sizeof temporary, "%s.%d.tmp", to, (int)getpid()) >= PATH_MAX)
-        return sn_fail(e, to, -1, "name too long");
-    bool good = copy_file(from, temporary, e) &&
-                (rename(temporary, to) == 0 ||
-                 sn_fail(e, to, -1, "cannot rename to it: %s", strerror(errno)));
-    if (!good)
-        unlink(temporary);
-    return good;
-}
-
 bool sn_attached_fetch(const struct sn_attached *a, const char *path, const char *to,
                        struct sn_error *e)
 {
     char dir[PATH_MAX + 64];
     const char *base = strrchr(path, '/') + 1;
     snprintf(dir, sizeof dir, "%.*s", (int)(base - path), path);
+    bool name = !a->foreign && strcmp(to, "-") != 0 && !sn_file_is_special(to);
     int in = open_inside(a, dir, O_PATH | O_DIRECTORY);
-    if (in >= 0 && !a->foreign && renameat(in, base, AT_FDCWD, to) == 0) {
+    if (in >= 0 && name && renameat(in, base, AT_FDCWD, to) == 0) {
         close(in);
         return true;
     }
     int from = in < 0 ? -1
                       : openat(in, base,
                                O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    bool good = from >= 0 ? move_by_copy(from, to, e)
+    bool good = from >= 0 ? sn_file_copy(from, to, e)
                           : sn_fail(e, path, -1, "cannot open: %s", strerror(errno));
     if (from >= 0) {
         close(from);

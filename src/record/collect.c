@@ -1,5 +1,6 @@
 /*
- * collect.c: the spools in the recording's directory, one for each kind of an image.
+ * collect.c: the spools in the recording's directory, one for each kind of an image, and
+ * the profiles that programs wrote there themselves.
  *
  * The spools were written by our own library, but by a process that may have gone wild:
  * nothing in them is trusted, and a string is only read up to its field's end.
@@ -62,7 +63,8 @@ static void describe_heap(struct sn_recorded *p, const struct sn_spool_header *h
 {
     p->size = h->peak_bytes / (h->scale > 0 ? h->scale : 1);
     p->exact = h->n_values == SN_HEAP_VALUES;
-    p->leaks_unknown = sn_spool_leaks_unknown(h->leaks);
+    p->leaks_unknown =
+        p->exact ? sn_spool_leaks_unknown(h->leaks) : "their blocks were only sampled";
     p->lost = h->dropped[SN_DROP_FULL] + h->dropped[SN_DROP_NESTED];
 }
 
@@ -213,18 +215,39 @@ struct sn_recorded *sn_record_images(const struct sn_record *r, enum sn_spool_ki
 /* ---- the directory --------------------------------------------------------------------
  */
 
+static bool is_profile_name(const char *name)
+{
+    size_t n = strlen(name);
+    return n > 6 && strcmp(name + n - 6, ".pprof") == 0;
+}
+
+static bool add_written(struct sn_record *r, const char *path, struct sn_error *e)
+{
+    const char **to = SN_PUSH(r->arena, r->written, r->n_written, r->cap_written);
+    if (to != NULL)
+        *to = path;
+    return to != NULL || sn_fail(e, NULL, -1, "out of memory");
+}
+
 static bool add_all(struct sn_record *r, DIR *dir, struct sn_error *e)
 {
     for (struct dirent *d; (d = readdir(dir)) != NULL;) {
-        if (!sn_spool_is_name(d->d_name))
+        bool spool = sn_spool_is_name(d->d_name);
+        if (!spool && !is_profile_name(d->d_name))
             continue;
         char *path = sn_arena_printf(r->arena, "%s/%s", r->dir, d->d_name);
         if (path == NULL)
             return sn_fail(e, NULL, -1, "out of memory");
-        if (!add_spool(r, path, e))
+        if (!(spool ? add_spool(r, path, e) : add_written(r, path, e)))
             return false;
     }
     return true;
+}
+
+/* "mem.7.2.pprof" before "mem.7.10.pprof" */
+static int by_name(const void *a, const void *b)
+{
+    return strverscmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 bool sn_record_collect(struct sn_record *r, struct sn_error *e)
@@ -235,7 +258,15 @@ bool sn_record_collect(struct sn_record *r, struct sn_error *e)
     bool good = add_all(r, dir, e);
     closedir(dir);
     put_in_order(r);
+    if (r->n_written > 0)
+        qsort(r->written, r->n_written, sizeof *r->written, by_name);
     return good;
+}
+
+const char *const *sn_record_written(const struct sn_record *r, uint32_t *n)
+{
+    *n = r->n_written;
+    return r->written;
 }
 
 uint32_t sn_record_main_pid(const struct sn_record *r)

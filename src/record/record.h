@@ -27,6 +27,7 @@ struct sn_record_plan {
     char *const *argv;   /* NULL-terminated */
     const char *library; /* path of libsonde.so */
     bool cpu, mem;       /* what is recorded */
+    bool blocks;         /* the program's blocks have to be seen: ours is the malloc */
     unsigned cpu_hz;     /* 0: the library's default */
     unsigned mem_rate;   /* bytes; 0: the library's default */
     bool mem_exact;
@@ -34,6 +35,7 @@ struct sn_record_plan {
     /* What to do meanwhile, ten times a second; NULL: nothing. */
     void (*meanwhile)(void *argument);
     void *argument;
+    bool mem_mmap; /* the program's own mappings, too */
 };
 
 /* One kind of one program image: a process has one more after each exec. */
@@ -54,7 +56,7 @@ struct sn_recorded {
     uint64_t blind; /* threads that had no clock */
 
     bool exact;                /* of a heap */
-    const char *leaks_unknown; /* why; NULL: they are known. Only if exact. */
+    const char *leaks_unknown; /* why; NULL: they are known */
     struct sn_heap_sums sums;  /* after sn_recorded_load, as is its `truncated` */
     uint64_t duration_ns;      /* likewise */
 };
@@ -88,6 +90,8 @@ bool sn_record_collect(struct sn_record *r, struct sn_error *e);
  * before the others, then by size. What is empty is left out, but for that first one. */
 struct sn_recorded *sn_record_images(const struct sn_record *r, enum sn_spool_kind kind,
                                      uint32_t *n);
+/* Paths of the *n profiles that the programs wrote themselves. */
+const char *const *sn_record_written(const struct sn_record *r, uint32_t *n);
 /* What one image recorded; owned by the caller. NULL on error. */
 struct sn_profile *sn_recorded_load(struct sn_recorded *image, struct sn_error *e);
 uint32_t sn_record_main_pid(const struct sn_record *r);
@@ -130,7 +134,8 @@ enum sn_answer {
     SN_ANSWER_GONE   /* the process ended */
 };
 enum sn_answer sn_attached_answer(int answers, unsigned wait_ms, char *line, size_t size);
-/* Move a file that the program wrote (its path as the program sees it) to `to`. */
+/* Move a file that the program wrote (its path as the program sees it) to `to`; "-" is
+ * standard output. */
 bool sn_attached_fetch(const struct sn_attached *a, const char *path, const char *to,
                        struct sn_error *e);
 

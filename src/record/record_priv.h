@@ -12,6 +12,8 @@ struct sn_record {
     bool keep;   /* dir stays when the recording is freed */
     struct sn_recorded *images;
     uint32_t n_images, cap_images;
+    const char **written; /* profiles, in order of their names */
+    uint32_t n_written, cap_written;
 };
 
 #endif

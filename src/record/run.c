@@ -71,16 +71,28 @@ static const char *preloadable(struct sn_record *r, const char *library,
     return NULL;
 }
 
-/* Ours behind what the user set: later keys of SONDE win, and a preloaded sanitizer wants
- * to be the first. */
-static bool append_env(struct sn_record *r, const char *name, const char *separator,
-                       const char *value)
+/* Ours beside what the user set. */
+static bool add_env(struct sn_record *r, const char *name, const char *separator,
+                    const char *value, bool first)
 {
     const char *old = getenv(name);
     if (old == NULL || *old == '\0')
         return setenv(name, value, 1) == 0;
-    char *both = sn_arena_printf(r->arena, "%s%s%s", old, separator, value);
+    char *both = sn_arena_printf(r->arena, "%s%s%s", first ? value : old, separator,
+                                 first ? old : value);
     return both != NULL && setenv(name, both, 1) == 0;
+}
+
+/* A sanitizer wants to be the first. Another allocator must not be, or its blocks are not
+ * seen. */
+static bool preload_first(const struct sn_record_plan *plan)
+{
+    static const char *const sanitizers[] = {"asan", "tsan", "msan", "lsan"};
+    const char *old = getenv("LD_PRELOAD");
+    for (size_t i = 0; i < SN_COUNT(sanitizers) && old != NULL; i++)
+        if (strstr(old, sanitizers[i]) != NULL)
+            return false;
+    return plan->blocks;
 }
 
 /* SONDE's keys. */
@@ -97,6 +109,8 @@ static char *keys_of(struct sn_record *r, const struct sn_record_plan *plan)
         sn_buf_puts(&keys, "=exact");
     else if (plan->mem && plan->mem_rate > 0)
         sn_buf_printf(&keys, "=%u", plan->mem_rate);
+    if (plan->mem && plan->mem_mmap)
+        sn_buf_puts(&keys, ",mem_mmap");
     sn_buf_printf(&keys, "%s,path=%s,quiet,spool", plan->tracers, r->dir);
     return keys.failed ? NULL : keys.data;
 }
@@ -108,8 +122,10 @@ static bool set_environment(struct sn_record *r, const struct sn_record_plan *pl
     if (library == NULL)
         return false;
     const char *keys = keys_of(r, plan);
-    return (keys != NULL && append_env(r, "SONDE", ",", keys) &&
-            append_env(r, "LD_PRELOAD", ":", library)) ||
+    return (keys != NULL && add_env(r, "SONDE", ",", keys, false) && /* the last wins */
+            add_env(r, "LD_PRELOAD", ":", library, preload_first(plan)) &&
+            /* A program that is built with it would refuse to have us loaded before. */
+            add_env(r, "ASAN_OPTIONS", ":", "verify_asan_link_order=0", true)) ||
            sn_fail(e, NULL, -1, "out of memory");
 }
 

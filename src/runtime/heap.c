@@ -591,9 +591,12 @@ bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
         have_key = pthread_key_create(&end_key, on_thread_end) == 0;
     if (!have_key)
         return sn_fail(e, "mem", -1, "no thread-specific key is left");
-    if (!sn_malloc_is_ours())
+    const char *whose = sn_malloc_whose();
+    if (whose != NULL)
         return sn_fail(e, "mem", -1,
-                       "the program has an allocator of its own, which is not seen");
+                       "%s (%d) calls the malloc of %s, which is not seen: no heap is "
+                       "recorded",
+                       program_invocation_short_name, (int)getpid(), whose);
     bool each = s->mem_exact || s->mem_rate == 1;
     if (!sn_live_open(&sn_heap_live, each ? SHARDS_OF_ALL : SHARDS_OF_SOME) ||
         !sn_maps_open(s->mem_mmap))

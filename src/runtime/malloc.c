@@ -14,6 +14,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <malloc.h>
 #include <stdlib.h>
 
@@ -122,9 +123,20 @@ static void strike(void *p)
     atomic_flag_clear(&early_lock);
 }
 
-bool sn_malloc_is_ours(void)
+const char *sn_malloc_whose(void)
 {
-    return dlsym(RTLD_DEFAULT, "malloc") == (void *)malloc;
+    void *symbol = NULL, *called = dlsym(RTLD_DEFAULT, "malloc");
+    Dl_info where, ours;
+    /* `malloc` is here, too, whatever the whole program calls so. */
+    if (dladdr(&real, &ours) == 0 ||
+        dladdr1(called, &where, &symbol, RTLD_DL_SYMENT) == 0 ||
+        where.dli_fbase == ours.dli_fbase)
+        return NULL;
+    /* A program that is not position-independent and takes malloc's address has it in a
+     * stub, which leads to whose it is. */
+    if (symbol != NULL && ((const ElfW(Sym) *)symbol)->st_shndx == SHN_UNDEF)
+        return NULL;
+    return where.dli_fname;
 }
 
 bool sn_malloc_early(void (*visit)(void *p, size_t size))

@@ -62,6 +62,7 @@ struct sn_reach {
     uint32_t n_own, cap_own;
     char *maps; /* /proc/self/maps */
     uint64_t *copy;
+    struct range window; /* what is in it, after scan_small */
     uint64_t present[WINDOW_PAGES];
     struct piece pieces[16];
     unsigned n_pieces;
@@ -324,9 +325,28 @@ static void meet_word(struct sn_reach *r, uint64_t word, uint64_t at)
     r->work[r->n_work++] = i;
 }
 
+/* Small blocks lie close together: their pages are read at once, and of those that are
+ * met in order the next ones, too. False: they cannot be read whole. */
+static bool scan_small(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
+{
+    if (lo < r->window.lo || hi > r->window.hi) {
+        uintptr_t page = lo & -PAGE;
+        size_t len = r->on_edge != NULL ? COPY_BYTES : (hi - page + PAGE - 1) & -PAGE;
+        struct iovec to = {r->copy, len}, from = {(void *)page, len};
+        ssize_t n = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+        r->window = (struct range){page, page + (n > 0 ? (size_t)n : 0)};
+        if (hi > r->window.hi)
+            return false;
+    }
+    for (uintptr_t at = lo; at < hi; at += 8)
+        meet_word(r, r->copy[(at - r->window.lo) / 8], at);
+    return true;
+}
+
 /* The aligned words in [lo, hi), as far as they can be read. */
 static void scan_present(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
 {
+    r->window = (struct range){0};
     while (lo < hi) {
         size_t len = hi - lo < COPY_BYTES ? hi - lo : COPY_BYTES;
         struct iovec to = {r->copy, len}, from = {(void *)lo, len};
@@ -352,6 +372,8 @@ static void scan(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
 {
     lo = (lo + 7) & ~(uintptr_t)7;
     hi &= ~(uintptr_t)7;
+    if (lo >= hi || (hi - lo <= PAGE && scan_small(r, lo, hi)))
+        return;
     while (lo < hi) {
         uintptr_t first = lo / PAGE, last = (hi - 1) / PAGE;
         size_t n = last - first + 1 < WINDOW_PAGES ? last - first + 1 : WINDOW_PAGES;

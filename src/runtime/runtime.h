@@ -494,8 +494,9 @@ void sn_malloc_replace(const struct sn_allocator *by, struct sn_allocator *old);
 #define SN_MALLOC_ENTRY __attribute__((noinline, section("sn_malloc")))
 bool sn_malloc_is_entry(uintptr_t pc);
 void sn_malloc_bind(void);
-/* False: the program has a malloc of its own, which is met first. */
-bool sn_malloc_is_ours(void);
+/* The file whose malloc the program calls in place of ours: its own, or that of an
+ * allocator that was preloaded before us. NULL: it calls ours. */
+const char *sn_malloc_whose(void);
 /* Each block that was allocated before it was settled whether there is a recording. True:
  * those are all. */
 bool sn_malloc_early(void (*visit)(void *p, size_t size));

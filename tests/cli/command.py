@@ -2,6 +2,7 @@
 """The command line: its grammars, its help, its errors, and where its output goes."""
 
 import pathlib
+import random
 from tool import *
 
 
@@ -237,6 +238,21 @@ def test_terminal():
     ok(red not in Terminal([str(SONDE), "top", "/no"], TERM="xterm", NO_COLOR="1")
        .read_until("\0never"), "... unless NO_COLOR is set")
     ok(red not in call("top", "/no")[2], "... nor in a pipe")
+    ok("\x1b[31m" in Terminal([str(SONDE), "top", profile], TERM="xterm").read_until("\0never"),
+       "the functions that used most are red")
+    ok(red not in call("top", profile)[1], "... nor in a pipe")
+
+
+def test_progress():
+    """What takes a while says so, on a terminal only."""
+    dice = random.Random(1)
+    tangle = made({tuple(f"f{dice.randrange(60)}" for _ in range(6)): 1 + dice.randrange(99) for _ in range(600)})
+    whole = ["svg", "--nodecount=0", "--nodefraction=0", "--edgefraction=0", "-o", f"{scratch()}/tangle.svg", tangle]
+    shown = Terminal([str(SONDE), *whole], TERM="xterm")
+    ok("drawing: 0 s" in shown.read_until("drawing", 60), "a large graph is being drawn")
+    equal(shown.status(), 0, "... to its end")
+    ok(shown.seen.endswith(b"\r\x1b[K"), "... and nothing is left of it")
+    equal(call(*whole)[2], "", "in a pipe: no word")
 
 
 def test_pictures():
@@ -260,6 +276,11 @@ def test_completion():
              f"COMP_WORDS=({SONDE} top --fo); COMP_CWORD=2; _sonde; echo ${{COMPREPLY[@]}}")
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True)
     equal((done.stdout.split(), done.stderr), (["top", "--focus="], ""), "bash completes")
+    for verb in ["heap", "heapdump"]:
+        asked = (f"source {script}; compopt() {{ :; }}; COMP_WORDS=({SONDE} {verb} $$); COMP_CWORD=2; _sonde; "
+                 "[[ ' '${COMPREPLY[@]}' ' == *' '$$' '* ]] && echo found")
+        done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True)
+        equal((done.stdout, done.stderr), ("found\n", ""), f"{verb}: processes")
 
 
 main(globals())

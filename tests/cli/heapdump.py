@@ -3,6 +3,8 @@
 
 import gzip
 import re
+import stat
+import sys
 import struct
 from tool import *
 
@@ -238,6 +240,89 @@ def test_refused():
         if (status, out) != (1, "") or "heap.dump" not in err:
             bad[n] = (status, out, err)
     equal(bad, {}, "cut short: refused, whatever is missing")
+
+
+SLEEPER = "import sys\nx = [bytes(5000 + i) for i in range(500)]\nprint('ready', flush=True)\n" \
+          "sys.stdin.read()\n"
+
+
+class Recorded:
+    """A program that records its heap, until it has been looked at."""
+
+    def __init__(self, settings):
+        directory = scratch()
+        environment = dict(os.environ, LD_PRELOAD=str(LIBRARY), SONDE=f"{settings},quiet,path={directory}")
+        self.child = subprocess.Popen([os.path.realpath(sys.executable), "-c", SLEEPER], env=environment,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.child.stdout.readline()
+        self.pid = self.child.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.communicate(timeout=60)
+
+
+def test_running():
+    """Of a process: its dump, or a report at once."""
+    with Recorded("mem=exact") as program:
+        here, temporary = scratch(), scratch()
+        at = lambda *words, **more: call("heapdump", *words, program.pid, cwd=here,
+                                         env=dict(os.environ, TMPDIR=temporary), **more)
+        for name in [f"heap.{program.pid}.dump", f"heap.{program.pid}.2.dump"]:
+            status, out, err = at()
+            ok((status, out) == (0, "") and name in err and os.path.exists(f"{here}/{name}"),
+               f"a dump, and none is lost: {err.strip()}")
+        dump = f"{here}/heap.{program.pid}.dump"
+        ok(call("heapdump", dump)[1].startswith("File: python"), "... which is read")
+        for words in [["--top=3"], ["--frames=1"], ["--sort=flat"]]:
+            status, out, err = at(*words)
+            ok(status == 0 and f"Heap of process {program.pid}" in out, f"{words}: the table at once")
+        status, out, err = at("--svg", "-o", "heap.svg")
+        with open(f"{here}/heap.svg", "rb") as file:
+            ok(status == 0 and file.read(200).startswith(b"<?xml"), "--svg -o: a picture, and no dump")
+        equal((sorted(os.listdir(here)), os.listdir(temporary)),
+              (sorted(["heap.svg", f"heap.{program.pid}.dump", f"heap.{program.pid}.2.dump"]), []),
+              "no more files")
+        done = subprocess.run(f"{SONDE} heapdump -o - {program.pid} | {SONDE} heapdump --top=2 -", shell=True,
+                              capture_output=True, text=True, cwd=here)
+        ok("Total:" in done.stdout, "-o -: into a pipe")
+        os.mkfifo(f"{here}/pipe")
+        reader = subprocess.Popen("cat pipe > copy", cwd=here, shell=True)
+        equal(at("-o", "pipe")[0], 0, "-o of what is no file")
+        reader.wait(30)
+        with open(f"{here}/copy", "rb") as file:
+            ok(file.read(8) == b"SNHDUMP1" and stat.S_ISFIFO(os.stat(f"{here}/pipe").st_mode),
+               "... is written to, not replaced")
+        shown = Terminal([str(SONDE), "heapdump", "-o", "-", str(program.pid)])
+        ok("not written to a terminal" in shown.read_until("\0never"), "not to a terminal")
+        out = call("heap", "--seconds=0.3", program.pid, cwd=here)[1]
+        ok(out.count("allocations: ") == 1 and "difference: of two looks, 0.3 seconds apart" in out,
+           "heap --seconds: said once, and that it is a difference")
+        for output in ["/nowhere/x", here]:
+            status, _, err = at("-o", output)
+            ok(status == 1 and output in err, f"refused: {err.strip()}")
+    with Recorded("mem") as program:
+        status, _, err = call("heapdump", "--top", program.pid)
+        ok(status == 1 and "mem=exact" in err, f"sampled: {err.strip()}")
+        here = scratch()
+        status, out, err = call("heap", "--leaked", program.pid, cwd=here)
+        ok((status, out, os.listdir(here)) == (1, "", []) and "mem=exact" in err,
+           f"heap of a value that is not recorded: neither table nor file: {err.strip()}")
+
+
+def test_sonde_itself():
+    child = subprocess.Popen([str(SONDE), "run", "-q", "--mem", os.path.realpath(sys.executable), "-c", SLEEPER], cwd=scratch(),
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    status, _, err = call("heap", child.pid)
+    found = re.search(r"what it runs is process (\d+)", err)
+    ok(status == 1 and found, f"sonde run's own number: {err.strip()}")
+    if found:
+        here = scratch()
+        equal(call("heap", "-q", found[1], cwd=here)[0], 0, "... which it is")
+    child.communicate(timeout=60)
 
 
 def test_number():

@@ -60,7 +60,7 @@ def test_first_look():
     equal(run("-q", *burn())[2], "", "-q: no word")
 
 
-HEAD = r"sonde: peaks?(, together)? \d[\d.]*[kMG]?B in \d+ blocks?%s, \d+ allocations " \
+HEAD = r"sonde: peaks?(, together)? \d[\d.]*[kMG]?B in \d+ blocks?%s, \d+ allocations? " \
        r"\(\d[\d.]*[kMG]? a second\), %s, 0 lost, \d+ truncated"
 AMOUNT = r"\d[\d.]*[kM]?B in \d+ blocks?"
 LEAKED = rf", leaked {AMOUNT} \(still reachable {AMOUNT}\)"
@@ -109,11 +109,11 @@ int main(int n, char **v) { keep = malloc(4096); spill(1000); scrub();
 """
 
 
-def built(text):
+def built(text, *options):
     directory = scratch()
     with open(f"{directory}/made.c", "w") as file:
         file.write(text)
-    subprocess.run(["cc", "-g", "-O1", "-fno-builtin", "-o", f"{directory}/made", file.name], check=True)
+    subprocess.run(["cc", "-g", "-O1", "-fno-builtin", *options, "-o", f"{directory}/made", file.name], check=True)
     return f"{directory}/made"
 
 
@@ -127,6 +127,7 @@ def test_heap_first_look():
         ok(word in err, word)
     peak, leaked = err.split("Leaked (leaked_space):")
     ok("At the peak (peak_space):" in peak and "flat%" in peak, "the top of the peak")
+    ok("main made.c" in peak.split("At the peak, by site:")[1], "... and its sites")
     ok("spill made.c" in leaked and "1000" in leaked, "the sites of what leaked")
     err = run("--mem=exact", leaky, "abort")[2]
     ok("what leaked is not known: " in err, err.splitlines()[1])
@@ -134,7 +135,71 @@ def test_heap_first_look():
     err = run("--mem=exact", "sh", "-c", f"exec {leaky}")[2]
     ok("not known" not in err and "leaked 97.66kB" in err, "what ran before an exec leaked nothing")
     equal(run("-q", "--mem=1", leaky)[2], "", "-q: no word")
-    ok("every 1B" in run("--mem=1", leaky)[2], "--mem=1: each block")
+    ok("every allocation, " in run("--mem=1", leaky)[2], "--mem=1: each block")
+
+
+OWN_MALLOC = """
+#include <string.h>
+static char pool[1 << 24];
+static size_t at;
+void *malloc(size_t n) { size_t *p = (void *)(pool + at); *p = n; at += ((n + 15) & ~15ul) + 16; return p + 2; }
+void free(void *p) { (void)p; }
+void *calloc(size_t a, size_t b) { return malloc(a * b); }
+void *realloc(void *p, size_t n) { void *q = malloc(n); if (p) memcpy(q, p, n); return q; }
+int main(void) { for (int i = 0; i < 1000; i++) malloc(1000); return 0; }
+"""
+
+
+def test_own_malloc():
+    """What allocates unseen is not told that it allocated nothing."""
+    own = built(OWN_MALLOC)
+    for kinds in [["--mem"], ["--mem=exact"], ["--cpu", "--mem"]]:
+        status, out, err, directory = run(*kinds, own)
+        ok((status, out, files(directory)) == (1, "", []) and own in err and "malloc of its own" in err
+           and "--cpu" in err, f"{kinds}: refused, with what works: {err.strip()}")
+    equal(run("-q", own)[0], 0, "its CPU time is recorded")
+    status, _, err, _ = run("--mem", "sh", "-c", own)
+    ok(status == 0 and f"calls the malloc of {own}" in err, f"as a child: {err.splitlines()[0]}")
+    ok("leaked 97.66kB" in run("--mem=exact", built("#define _GNU_SOURCE\n" + LEAK))[2],
+       "a program that only calls malloc is recorded")
+
+
+def test_other_allocators():
+    """One that the user preloads lies below us, or its blocks would not be seen."""
+    leaky = built(LEAK)
+    for name in ["libjemalloc.so.2", "libmimalloc.so.2", "libtcmalloc_minimal.so.4"]:
+        library = f"/usr/lib/x86_64-linux-gnu/{name}"
+        if not os.path.exists(library):
+            skip(f"above {name}", "it is not installed")
+            continue
+        err = run("--mem=exact", leaky, env=dict(os.environ, LD_PRELOAD=library))[2]
+        ok("2001 allocations" in err and "peak 1" in err, f"{name}: {err.splitlines()[0]}")
+    asan = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    order = run("-q", "--mem", "sh", "-c", "echo $LD_PRELOAD", env=dict(os.environ, LD_PRELOAD="libm.so.6"))
+    ok(order[1].endswith(":libm.so.6\n"), f"ours comes first: {order[1].strip()}")
+    if os.path.exists(asan):
+        err = run("--mem", "true", env=dict(os.environ, LD_PRELOAD=asan, ASAN_OPTIONS="detect_leaks=0"))[2]
+        ok("calls the malloc of" in err and "libasan" in err, f"a sanitizer is let first: {err.splitlines()[0]}")
+        sane = built(LEAK, "-fsanitize=address")
+        for kind in ["--cpu", "--mem=exact"]:
+            status, _, err, directory = run(kind, sane, env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))
+            ok(status == 0 and len(files(directory)) == 1, f"a program built with one: {err.splitlines()[0]}")
+        ok("2001 allocations" in err, "... and its heap")
+
+
+def test_exact_among_sampled():
+    """Processes may be recorded in different ways: each has its file, and they become one."""
+    script = f"SONDE=$SONDE,mem=exact {built(LEAK)}; {PYTHON} -c 'x = bytes(9000000)'"
+    for merge in [[], ["--merge"]]:
+        status, _, err, directory = run("--mem", *merge, "sh", "-c", script)
+        ok(status == 0 and "1 exact, 2 sampled every 512kB" in err, err.splitlines()[0])
+        ok("leaked 97.66kB in 1000 blocks" in err and "not known of 2 of 3 programs" in err,
+           "what is known of leaks is told")
+        ok("At the peak" in err and "spill" in err.split("Leaked (")[1], "... below, too")
+    equal(files(directory), ["mem.pprof"], "--merge: one file")
+    ok("mem.pprof: 1 program\n" in run("--mem", "--merge", "true")[2], "... also of one")
+    ok("spill" in sonde("top", "--leaked", f"{directory}/mem.pprof") and
+       "_PyBytes" in sonde("top", "--peak", f"{directory}/mem.pprof"), "... of both")
 
 
 def test_both_kinds():
@@ -148,6 +213,7 @@ def test_both_kinds():
     status, out, err, directory = run("--cpu", "--mem", "-o", "f", "echo", "ran")
     ok((status, out, files(directory)) == (2, "", []) and "-o f/" in err, err.splitlines()[0])
     equal(files(run("-q", "--mem", "-o", "f", "true")[3]), ["f"], "one kind: -o FILE")
+    ok("write --mem=exact" in run("--mem", "exact", "true")[2], "--mem exact: what was meant")
     for value in ["0", "fast", "-1", "5000000000"]:
         status, out, err, _ = run(f"--mem={value}", "true")
         ok(status == 2 and "--mem" in err, f"--mem={value}: {err.splitlines()[0]}")
@@ -167,6 +233,49 @@ def test_heap_of_children():
     ok({"cpu.pprof", "mem.pprof"} <= set(files(directory)), "exec: the last has the plain names")
     ok("_PyObject" in sonde("top", "--sample_index=alloc_space", f"{directory}/mem.pprof"),
        "... and its heap")
+
+
+def test_what_programs_write():
+    """Profiles of the program's own, and those it is asked for by a signal, are not lost."""
+    own = str(PROGRAMS / "own_profiles")
+    status, _, err, directory = run("-q", "--mem", own, "two")
+    names = [re.sub(r"\d+", "N", f) for f in files(directory)]
+    equal((err, names), ("", ["held.N.pprof"] * 2 + ["mem.pprof"]), "a program's own, of parent and child")
+    held = sorted(Profile(f"{directory}/{f}").total("held") for f in files(directory) if f.startswith("held"))
+    equal(held, [1, 2], "... whole")
+    ok("two_processes" in sonde("top", glob.glob(f"{directory}/held.*")[0]), "... with names")
+    status, _, err, directory = run("--merge", "-o", "there/cpu.pprof", own, "two",
+                                    directory=made_directory("there"))
+    names = [re.sub(r"\d+", "N", f) for f in files(directory)]
+    equal(names, ["there/cpu.pprof"] + ["there/held.N.pprof"] * 2, "-o FILE: beside it")
+    ok(re.search(r"there/held\.\d+\.pprof: 1 held, written by the program", err), "they are told")
+    ask = "import os, signal\nx = bytes(7000000)\nfor i in range(3): os.kill(os.getpid(), signal.SIGUSR2)"
+    status, _, err, directory = run("--mem", "-o", "d", PYTHON, "-c", ask, directory=made_directory("d"),
+                                    env=dict(os.environ, SONDE="mem_signal=USR2"))
+    names = [re.sub(r"mem\.\d+", "mem.N", f) for f in files(directory)]
+    equal((status, names), (0, ["d/mem.N.1.pprof", "d/mem.N.2.pprof", "d/mem.N.3.pprof", "d/mem.N.pprof"]),
+          "mem_signal: one each time")
+    ok("_PyBytes" in sonde("top", f"{directory}/{files(directory)[0]}"), "... of what was in use then")
+
+
+def made_directory(name):
+    directory = scratch()
+    os.mkdir(f"{directory}/{name}")
+    return directory
+
+
+MAPS = """
+#include <sys/mman.h>
+int main(void) { return mmap(0, 9 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; }
+"""
+
+
+def test_mappings():
+    maps = built(MAPS)
+    ok("peak 0B" in run("--mem=exact", maps)[2], "mappings are no blocks")
+    for kind in [["--mem_mmap"], ["--mem_mmap", "--mem=exact"]]:
+        err = run(*kind, maps)[2]
+        ok("peak 9MB in 1 block" in err, f"{kind}: they are: {err.splitlines()[0]}")
 
 
 def test_no_samples():

@@ -114,6 +114,19 @@ static void merging(void)
     q->types[0].type = sn_strtab_add(q->strings, "widgets");
     ok(sn_profile_merge(both, 2, &e) == NULL && strstr(e.what, "profile 2"),
        "other types: %s", e.what);
+    ok(sn_profile_all_types(both, 2, &e), "each gets the types of both");
+    sum = sn_profile_merge(both, 2, &e);
+    if (ok(sum != NULL && sum->n_types == p->n_types && p->n_types == q->n_types,
+           "... and so they merge")) {
+        is_str(sn_profile_str(sum, sum->types[sum->n_types - 1].type), "widgets",
+               "the other's come last");
+        int64_t sums[8] = {0};
+        for (uint32_t i = 0; i < sum->n_values; i++)
+            sums[i % sum->n_types] += sum->values[i];
+        is_int(sums[0], 55, "the first's are as they were");
+        is_int(sums[sum->n_types - 1], 7, "0 where a type was not counted");
+        sn_profile_free(sum);
+    }
     sn_profile_free(p);
     sn_profile_free(q);
 }
