@@ -164,9 +164,12 @@ static bool wanted(const struct sn_settings *s)
 
 static bool start(const struct sn_settings *s, struct sn_error *e)
 {
-    if (!sn_malloc_is_ours())
-        return sn_fail(e, NULL, -1, "efence: the program has a malloc of its own, and its "
-                                    "blocks cannot be fenced; build it without");
+    const char *whose = sn_malloc_whose();
+    if (whose != NULL)
+        return sn_fail(
+            e, "efence", -1,
+            "malloc is that of %s, which is not seen: its blocks cannot be fenced",
+            whose[0] != '\0' ? whose : "the program");
     if (!sn_stacks_open(e) || !ef_arena_open(e) || !ef_fault_take(e))
         return false;
     left = s->trace.efence == SN_EFENCE_LEFT;
