@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""./do bench [cpu] [jitter] [unwind] [startup] [heap] [--rounds=N] [--write]
+"""./do bench [cpu] [jitter] [unwind] [startup] [heap] [efence] [--rounds=N] [--write]
 
 Sonde beside its peers in one run. Every figure is a median over rounds; within a round each
 contender runs once, in random order, between two plain runs, and is compared with those. What is
@@ -10,10 +10,11 @@ import re
 import sys
 
 import cpu
+import efence
 import heap
 from common import ROOT, machine, markdown
 
-CHAPTERS = {**cpu.CHAPTERS, **heap.CHAPTERS}
+CHAPTERS = {**cpu.CHAPTERS, **heap.CHAPTERS, **efence.CHAPTERS}
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 

@@ -277,6 +277,17 @@ def test_few_addresses():
        re.fullmatch(r"efence: all .* used again\n", run.err), f"said once: {run.err}")
 
 
+def test_stress():
+    """Threads, a handler that allocates, forks; also where addresses are used again."""
+    for by in ways():
+        run = fenced(program("fence_stress", 1000), by=by)
+        equal((run.status, run.out, run.err), (0, "good\n", ""), f"{by}: threads, signals, forks")
+    limit = 2000 << 20
+    run = fenced(program("fence_stress", 3000),
+                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    ok((run.status, run.out) == (0, "good\n"), f"with few addresses: {run.err[:500]}")
+
+
 SCRIPT = """
 import json, subprocess, threading
 data = [{"a": i, "b": [1, 2, "x" * i]} for i in range(200)]
