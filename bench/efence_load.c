@@ -1,10 +1,10 @@
 /*
  * efence_load.c: blocks of 24 bytes.
  *
- *     efence_load pairs N    allocate, touch and free one, N times: microseconds of CPU time a block
- *     efence_load live N     hold up to N, each touched: how many there were (a fence
- *                            that has no room for more ends the program, so that the
- *                            number is printed on the way), and microseconds of CPU time a block
+ *     efence_load pairs N    allocate, touch and free one, N times: microseconds of CPU
+ * time a block efence_load live N     hold up to N, each touched: how many there were (a
+ * fence that has no room for more ends the program, so that the number is printed on the
+ * way), and microseconds of CPU time a block
  */
 #include <stdio.h>
 #include <stdlib.h>

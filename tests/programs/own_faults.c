@@ -3,8 +3,8 @@
  * arguments: what it sees of them, a line each, which must be the same under any tracer.
  *
  *     own_faults caught      recovers from faults in freed blocks, by siglongjmp
- *     own_faults WAY         dies by: null, ignored, raised, overflow, file, blocked, freed,
- *                            freed_blocked
+ *     own_faults WAY         dies by: null, ignored, raised, overflow, file, blocked,
+ * freed, freed_blocked
  */
 #include <errno.h>
 #include <pthread.h>
