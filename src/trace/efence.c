@@ -191,6 +191,8 @@ static void after_fork(bool child)
         return;
     on = false;
     own_tid = 0;
+    ef_report_after_fork();
+    ef_fault_after_fork();
     ef_arena_after_fork();
 }
 

@@ -64,6 +64,7 @@ void ef_arena_near(uintptr_t address, struct ef_block **before, struct ef_block 
  * handed out from its chunk. */
 void ef_arena_spoil(uintptr_t address);
 void ef_arena_after_fork(void); /* in the child */
+void ef_arena_unlock(void);     /* it is not to be kept in memory (mlockall) */
 void ef_arena_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                     void *argument); /* of the tables */
 
@@ -119,11 +120,14 @@ void ef_report_free(const void *p, const char *by); /* twice, or not a block's s
 /* The kernel was to read or write at the address. */
 void ef_report_kernel(const char *call, uintptr_t address, bool write,
                       const void *caller);
+void ef_report_after_fork(void); /* in the child */
 void ef_say_once(atomic_flag *said, const char *fmt, ...) SN_PRINTF(2, 3);
 
 /* ---- efence_fault.c -------------------------------------------------------------------
  */
 
 bool ef_fault_take(struct sn_error *e); /* the signals, for good */
+/* In the child: a thread that it lacks may have been at work. */
+void ef_fault_after_fork(void);
 
 #endif

@@ -254,7 +254,8 @@ static uint32_t take_chunks(uint32_t n, uint32_t align)
 static bool open_chunk(uint32_t c)
 {
     static atomic_flag said = ATOMIC_FLAG_INIT;
-    if (ef_fence_bury(chunk_at(c), EF_CHUNK))
+    if (ef_fence_bury(chunk_at(c), EF_CHUNK)) {
+        munlock(chunk_at(c), EF_CHUNK); /* as mlockall wants all that is to come */
         for (; fence < EF_FENCES; fence++) {
             if (ef_fences[fence].open(chunk_at(c))) {
                 chunks[c].fence = (uint8_t)fence;
@@ -264,6 +265,7 @@ static bool open_chunk(uint32_t c)
                 ef_say_once(&said, "efence: %s works no longer: %s\n",
                             ef_fences[fence].name, strerror(errno));
         }
+    }
     fence = EF_MAPPED;
     return false;
 }
@@ -508,6 +510,19 @@ bool ef_arena_open(struct sn_error *e)
     cursor = CURSOR(NOWHERE, 0xffffu, 0u); /* closed */
     return make_arena() ||
            sn_fail(e, NULL, -1, "efence: no addresses (a limit of memory: ulimit -v)");
+}
+
+static void unlock(void *pages, size_t bytes, void *unused)
+{
+    (void)unused;
+    munlock(pages, bytes);
+}
+
+void ef_arena_unlock(void)
+{
+    if (ef_arena.bytes > 0)
+        munlock(ef_arena.base, ef_arena.bytes);
+    ef_arena_pages(unlock, NULL);
 }
 
 void ef_arena_pages(void (*visit)(void *pages, size_t bytes, void *argument),

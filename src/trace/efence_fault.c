@@ -64,6 +64,7 @@ static struct {
     const siginfo_t *info;
     const ucontext_t *context;
 } fault;
+static ucontext_t there, here;
 
 static void report(void)
 {
@@ -73,7 +74,6 @@ static void report(void)
 /* With all signals blocked: nothing leaves it halfway. */
 static void report_on_own_stack(const siginfo_t *info, const ucontext_t *context)
 {
-    ucontext_t there, here;
     sigset_t all, before;
     sigfillset(&all);
     sn_real_sigmask(SIG_SETMASK, &all, &before);
@@ -89,6 +89,11 @@ static void report_on_own_stack(const siginfo_t *info, const ucontext_t *context
     swapcontext(&here, &there);
     atomic_flag_clear(&in_use);
     sn_real_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void ef_fault_after_fork(void)
+{
+    atomic_flag_clear(&in_use);
 }
 
 /* ---- what belongs to the program ------------------------------------------------------

@@ -2,13 +2,15 @@
  * efence_io.c: the kernel does not fault where it is told to read or write beyond a
  * block, or in a freed one: the call fails with EFAULT, or comes to less than was asked
  * for. runtime/sleep.c, which stands before most of such calls, tells us; those that it
- * has no use for are here. Signal-safe, keeps errno.
+ * has no use for are here. So is mlockall, which would bring in all of our tables.
+ * Signal-safe, keeps errno.
  */
 #undef _FILE_OFFSET_BITS /* it would make pread's name pread64's */
 #include "trace/efence.h"
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -116,8 +118,11 @@ static struct {
     CALLS(DECLARE)
 } real;
 
+static int (*real_mlockall)(int flags);
+
 void sn_trace_bind(void)
 {
+    *(void **)&real_mlockall = dlsym(RTLD_NEXT, "mlockall");
 #define BIND(name, parameters, arguments, buffer)                                        \
     *(void **)&real.name = dlsym(RTLD_NEXT, #name);
     CALLS(BIND)
@@ -137,3 +142,16 @@ void sn_trace_bind(void)
         return result;                                                                   \
     }
 CALLS(DEFINE)
+
+/* What the program has touched stays in memory; of ours nothing is brought in, nor kept:
+ * guard marks are not for locked pages. */
+SN_PUBLIC int mlockall(int flags)
+{
+    if (real_mlockall == NULL)
+        sn_trace_bind();
+    int result =
+        real_mlockall(ef_arena.bytes > 0 && flags != 0 ? flags | MCL_ONFAULT : flags);
+    if (result == 0 && ef_arena.bytes > 0)
+        ef_arena_unlock();
+    return result;
+}

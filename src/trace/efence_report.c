@@ -34,6 +34,11 @@ static void end(void)
     atomic_store(&writer, 0);
 }
 
+void ef_report_after_fork(void)
+{
+    atomic_store(&writer, 0);
+}
+
 void ef_say_once(atomic_flag *said, const char *fmt, ...)
 {
     char line[256];
