@@ -47,7 +47,7 @@ static struct gaps gaps_of(const struct ef_block *b)
 {
     unsigned char *page = (void *)ef_block_page(b);
     if (b->pages == 0)
-        return (struct gaps){0};
+        return (struct gaps){page, page, page, page};
     return (struct gaps){page, page + b->offset, page + b->offset + b->size,
                          page + b->pages * EF_PAGE};
 }

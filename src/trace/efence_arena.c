@@ -16,7 +16,6 @@
 #include "trace/efence.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -76,8 +75,10 @@ static struct held hold(void)
     sigset_t all;
     sigfillset(&all);
     sn_real_sigmask(SIG_SETMASK, &all, &h.signals);
+    /* Asleep, not only yielding: who holds it may be of lower priority than we are. */
+    const struct timespec moment = {.tv_nsec = 20000};
     while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))
-        sched_yield();
+        syscall(SYS_nanosleep, &moment, NULL);
     return h;
 }
 
