@@ -2,7 +2,9 @@
  * malloc.c: the allocator's functions, as the program calls them.
  *
  * Each calls the real one (the C library's, or that of an allocator preloaded or linked
- * behind us), and tells heap.c. Off, that is a load, a test and an indirect jump.
+ * behind us), and tells heap.c. Off, that is a load, a test and an indirect jump;
+ * sampled, a subtraction before it, or a look at a bit. What is more is apart, so that
+ * the way past it saves no registers.
  *
  * The real ones are looked up at the first call, which may come before our constructor,
  * and from dlsym itself: until they are known, blocks come from `first`, which is never
@@ -34,6 +36,7 @@ static struct sn_allocator real; /* or what a tracer has put before it */
 
 #define ENTRY       SN_PUBLIC SN_MALLOC_ENTRY
 #define CALLER      __builtin_return_address(0)
+#define APART       SN_MALLOC_ENTRY
 
 /* ---- before the real ones are known ---------------------------------------------------
  */
@@ -127,8 +130,9 @@ const char *sn_malloc_whose(void)
 {
     void *symbol = NULL, *called = dlsym(RTLD_DEFAULT, "malloc");
     Dl_info where, ours;
-    /* `malloc` is here, too, whatever the whole program calls so. */
-    if (dladdr(&real, &ours) == 0 ||
+    /* `malloc` is here, too, whatever the whole program calls so. READY: while something
+     * is recorded, nobody asks. */
+    if (!READY() || dladdr(&real, &ours) == 0 ||
         dladdr1(called, &where, &symbol, RTLD_DL_SYMENT) == 0 ||
         where.dli_fbase == ours.dli_fbase)
         return NULL;
@@ -144,7 +148,10 @@ bool sn_malloc_early(void (*visit)(void *p, size_t size))
     for (unsigned i = 0; i < n_early && !settled; i++)
         if (early[i].p != NULL)
             visit(early[i].p, early[i].size);
-    return !settled && !early_full;
+    bool all = !settled && !early_full;
+    n_early = 0; /* what the recording sees is not noted: once is all */
+    early_full = true;
+    return all;
 }
 
 bool sn_malloc_is_at(const void *code)
@@ -200,11 +207,23 @@ static inline bool at_rest(void)
     return __builtin_expect(settled && sn_heap_mode() == SN_HEAP_OFF, 1);
 }
 
+/* Sampled, and the next sample is farther away than so many bytes, which are counted. Not
+ * for operator new, which wants to be told. */
+static inline bool is_passed(size_t size)
+{
+    int64_t left = sn_heap_local.left;
+    if (sn_heap_mode() != SN_HEAP_SOME || left <= 0 || size >= (uint64_t)left ||
+        sn_within_new.n > 0)
+        return false;
+    sn_heap_local.left = left - (int64_t)size;
+    return true;
+}
+
 static inline void *told(void *p, size_t size, const void *caller)
 {
     if (sn_heap_on()) {
         sn_within_new.told = ~(uintptr_t)p;
-        if (sn_heap_due(size) && p != NULL)
+        if (p != NULL && sn_heap_due(size)) /* what failed counts for nothing */
             sn_heap_allocated(p, size, caller);
     } else if (__builtin_expect(!settled, 0) && p != NULL) {
         note(p, size);
@@ -212,37 +231,38 @@ static inline void *told(void *p, size_t size, const void *caller)
     return p;
 }
 
+APART static void *malloc_told(size_t size, const void *caller)
+{
+    return READY() ? told(real.malloc(size), size, caller) : first_alloc(size);
+}
+
 ENTRY void *malloc(size_t size)
 {
-    if (at_rest())
+    if (at_rest() || is_passed(size))
         return real.malloc(size);
-    if (!READY())
-        return first_alloc(size);
-    return told(real.malloc(size), size, CALLER);
+    return malloc_told(size, CALLER);
+}
+
+APART static void *calloc_told(size_t n, size_t size, const void *caller)
+{
+    size_t all;
+    if (__builtin_mul_overflow(n, size, &all)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return READY() ? told(real.calloc(n, size), all, caller) : first_alloc(all);
 }
 
 ENTRY void *calloc(size_t n, size_t size)
 {
     size_t all;
-    if (at_rest())
+    if (at_rest() || (!__builtin_mul_overflow(n, size, &all) && is_passed(all)))
         return real.calloc(n, size);
-    if (__builtin_mul_overflow(n, size, &all)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    if (!READY())
-        return first_alloc(all);
-    return told(real.calloc(n, size), all, CALLER);
+    return calloc_told(n, size, CALLER);
 }
 
-ENTRY void free(void *p)
+APART static void free_told(void *p)
 {
-    if (is_first(p))
-        return;
-    if (at_rest()) {
-        real.free(p);
-        return;
-    }
     if (sn_heap_on() && !sn_heap_is_unknown(p) && p != NULL && p != sn_within_new.freed &&
         !sn_heap_freeing(p))
         return;
@@ -250,6 +270,16 @@ ENTRY void free(void *p)
         strike(p);
     if (READY())
         real.free(p);
+}
+
+ENTRY void free(void *p)
+{
+    if (is_first(p))
+        return;
+    if (at_rest() || sn_heap_is_unknown(p))
+        real.free(p);
+    else
+        free_told(p);
 }
 
 /* A block of `first`, or one that must not be freed now. */
@@ -263,7 +293,7 @@ SN_MALLOC_ENTRY static void *copied(void *p, size_t old_size, size_t size)
     return fresh;
 }
 
-SN_MALLOC_ENTRY static void *resize(void *p, size_t size, const void *caller)
+APART static void *resize(void *p, size_t size, const void *caller)
 {
     struct sn_block aside = {0};
     if (is_first(p))
@@ -275,13 +305,14 @@ SN_MALLOC_ENTRY static void *resize(void *p, size_t size, const void *caller)
     if (__builtin_expect(!settled, 0) && p != NULL)
         strike(p);
     void *fresh = real.realloc(p, size);
-    sn_heap_moved(&aside, fresh != NULL || size == 0);
+    if (aside.address != 0 && sn_heap_moved(&aside, fresh, size, caller))
+        return fresh;
     return told(fresh, size, caller);
 }
 
 ENTRY void *realloc(void *p, size_t size)
 {
-    if (at_rest() && !is_first(p))
+    if (!is_first(p) && (at_rest() || (sn_heap_is_unknown(p) && is_passed(size))))
         return real.realloc(p, size);
     return resize(p, size, CALLER);
 }

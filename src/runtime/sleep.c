@@ -391,7 +391,7 @@ SN_PUBLIC unsigned sleep(unsigned s)
     uint64_t end_ns = sn_wait_end_ns(&length);
     int before = errno;
     unsigned left = REAL(sleep)(s);
-    while (left > 0 && sn_wait_was_cut() && end_ns != 0) {
+    while (sn_wait_was_cut() && end_ns != 0) { /* less than a second left is 0, too */
         const struct timespec *t = sn_wait_rest(&length, end_ns, &length);
         struct timespec rest = {0};
         errno = before;
