@@ -647,6 +647,16 @@ void sn_trace_stop(bool dying); /* as sn_clock_stop */
 void sn_trace_before_fork(void);
 void sn_trace_after_fork(bool child);           /* in the child they are stopped */
 int sn_trace_fd(unsigned first, unsigned last); /* as sn_clock_fd */
+/* A signal that a tracer holds: what the program sets for it is kept, and comes to pass
+ * where it is not the tracer's. Signal-safe. */
+bool sn_trace_holds(int signal);
+int sn_trace_sigaction(int signal, const struct sigaction *action, struct sigaction *old);
+/* A system call failed with EFAULT (result -1) or wrote less than it was given. `second`
+ * and `third` are its arguments, `caller` where it returns to. Signal-safe, keeps errno.
+ */
+void sn_trace_kernel_fault(const char *name, uintptr_t second, uintptr_t third,
+                           int64_t result, const void *caller);
+void sn_trace_bind(void); /* the functions that it stands before */
 void sn_trace_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                     void *argument); /* what they take for themselves */
 
@@ -662,5 +672,7 @@ int sn_real_thread(pthread_t *thread, const pthread_attr_t *attr,
                    void *(*function)(void *));
 int sn_real_sigaction(int signal, const struct sigaction *action, struct sigaction *old);
 int sn_real_sigmask(int how, const sigset_t *set, sigset_t *old);
+/* Does the calling thread believe so, of a signal that a tracer holds? Signal-safe. */
+bool sn_signal_is_blocked(int signal);
 
 #endif
