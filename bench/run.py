@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""./do bench [cpu] [jitter] [unwind] [startup] [heap] [allocfreetrace] [--rounds=N] [--write]
+"""./do bench [cpu] [jitter] [unwind] [startup] [heap] [allocfreetrace] [efence] [sched]
+               [--rounds=N] [--write]
 
 Sonde beside its peers in one run. Every figure is a median over rounds; within a round each
 contender runs once, in random order, between two plain runs, and is compared with those. What is
@@ -11,10 +12,13 @@ import sys
 
 import allocfreetrace
 import cpu
+import efence
 import heap
+import sched_cost as sched
 from common import ROOT, machine, markdown
 
-CHAPTERS = {**cpu.CHAPTERS, **heap.CHAPTERS, **allocfreetrace.CHAPTERS}
+CHAPTERS = {**cpu.CHAPTERS, **heap.CHAPTERS, **allocfreetrace.CHAPTERS, **efence.CHAPTERS,
+            **sched.CHAPTERS}
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 

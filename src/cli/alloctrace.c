@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SLICE ((size_t)256 << 10) /* of text, written at once */
@@ -160,10 +161,9 @@ static bool set_rows(void *to, const char *name, const char *value, struct sn_er
            sn_fail(e, NULL, -1, "option '--%s' wants a number, not '%s'", name, value);
 }
 
-static const struct flag options[] = {
+const struct flag alloctrace_options[] = {
     {"count", FLAG_SWITCH, NULL,
      "a table: what each site allocated, and what became of it", set_count},
-    {"top", FLAG_VALUE, "N", "... of the first N sites", set_rows},
     {"proto", FLAG_SWITCH, NULL,
      "a profile for every report: alloc_ and inuse_, by stack", set_proto},
     {"site", FLAG_VALUE, "RX", "blocks allocated where 'function file:line' matches",
@@ -176,14 +176,17 @@ static const struct flag options[] = {
     {"gc", FLAG_SWITCH, NULL,
      "only blocks of a collected heap; --gc=false: only malloc's", set_gc},
     {"leaked", FLAG_SWITCH, NULL, "only allocations that were never freed", set_leaked},
+    {"top", FLAG_VALUE, "N", "of a table: the first N sites", set_rows},
     {"output", FLAG_VALUE, "FILE", "where it goes (also -o)", set_output},
     {"o", FLAG_VALUE, "FILE", NULL, set_output},
     {"help", FLAG_SWITCH, NULL, "this help", set_help},
     {"h", FLAG_SWITCH, NULL, NULL, set_help},
 };
 
+_Static_assert(SN_COUNT(alloctrace_options) == ALLOCTRACE_OPTIONS, "as declared");
+
 const struct flag_table alloctrace_flags[] = {
-    {"Options for a trace of allocations", options, SN_COUNT(options)}, {0}};
+    {"Options for a trace of allocations", alloctrace_options, ALLOCTRACE_OPTIONS}, {0}};
 
 /* ---- reading --------------------------------------------------------------------------
  */
@@ -335,11 +338,15 @@ bool alloctrace_named(int argc, char **argv)
     char head[8];
     bool is = false;
     for (int i = 0; i < argc && !is; i++) {
-        int fd =
-            argv[i][0] != '-' ? open(argv[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+        bool input = strcmp(argv[i], "-") == 0;
+        struct stat st; /* a pipe would notice that it was opened */
+        if ((input ? fstat(STDIN_FILENO, &st) : stat(argv[i], &st)) != 0 ||
+            !S_ISREG(st.st_mode))
+            continue;
+        int fd = input ? STDIN_FILENO : open(argv[i], O_RDONLY | O_CLOEXEC);
         is = fd >= 0 && pread(fd, head, sizeof head, 0) == sizeof head &&
              sn_alloctrace_is(head, sizeof head);
-        if (fd >= 0)
+        if (fd > STDIN_FILENO)
             close(fd);
     }
     return is;

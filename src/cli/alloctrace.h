@@ -5,6 +5,7 @@
 #ifndef SN_CLI_ALLOCTRACE_H
 #define SN_CLI_ALLOCTRACE_H
 
+#include "cli.h"
 #include "profile/alloctrace.h"
 
 #include <limits.h>
@@ -35,6 +36,10 @@ void alloc_file_forget(struct alloc_file *f);
 
 /* ---- alloctrace.c ---------------------------------------------------------------------
  */
+
+#define ALLOCTRACE_OPTIONS 15
+#define ALLOCTRACE_OWN     10 /* the first; the rest is also said of lines */
+extern const struct flag alloctrace_options[];
 
 /* Is one of the words a trace of allocations? Then the command is alloctrace_main's. */
 bool alloctrace_named(int argc, char **argv);

@@ -191,14 +191,16 @@ bool heap_take_dump(unsigned pid, const char *path, bool told, struct sn_error *
 int run_main(const struct command *self, int argc, char **argv);
 int heap_main(const struct command *self, int argc, char **argv);
 int heapdump_main(const struct command *self, int argc, char **argv);
+int trace_main(const struct command *self, int argc, char **argv);
 int alloctrace_main(const struct command *self, int argc, char **argv);
+int sched_main(const struct command *self, int argc, char **argv);
 int report_main(const struct command *self, int argc, char **argv);
 int pprof_main(const struct command *self, int argc, char **argv);
 int help_main(const struct command *self, int argc, char **argv);
 int version_main(const struct command *self, int argc, char **argv);
 int complete_main(const struct command *self, int argc, char **argv);
 
-extern const struct flag_table run_flags[], heapdump_flags[], heap_flags[],
-    alloctrace_flags[];
+extern const struct flag_table run_flags[], heapdump_flags[], heap_flags[], trace_flags[],
+    alloctrace_flags[], sched_flags[];
 
 #endif

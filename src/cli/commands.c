@@ -74,19 +74,55 @@ static const struct command commands[] = {
      .run = heapdump_main,
      .flags = heapdump_flags},
     {.name = "trace",
-     .synopsis = "[OPTION...] FILE",
-     .help = "every allocation and free of a program that was traced",
-     .details = "The file is what SONDE=allocfreetrace=1 leaves: alloc.trace. Without an "
-                "option\n"
-                "each event is printed, in order, with its stack.\n",
-     .examples = "sonde trace alloc.trace | less\n"
-                 "sonde trace --count --top=20 alloc.trace\n"
-                 "sonde trace --address=0x55d0c8a012a0 alloc.trace\n"
-                 "sonde trace --leaked --site='^parse_' alloc.trace\n"
-                 "sonde trace --size=4096- --from=1s --to=1.5s alloc.trace\n"
-                 "sonde trace --proto -o alloc.pprof alloc.trace\n",
-     .run = alloctrace_main,
-     .flags = alloctrace_flags},
+     .synopsis = "[OPTION...] FILE|-",
+     .help = "what a runtime says of itself: collections, heap, scheduler, allocations",
+     .details =
+         "Reads the lines that Go's runtime prints (GODEBUG=gctrace=1, schedtrace=1000,\n"
+         "scheddetail=1, scavtrace=1, allocfreetrace=1; Go 1.1 to 1.26) and those of\n"
+         "libsonde. Prints a summary, draws charts, or writes JSON for Perfetto. From a\n"
+         "pipe ('-') what else the program prints goes on to standard error, and Ctrl-C\n"
+         "ends with what has come so far.\n\n"
+         "Of the file that SONDE=allocfreetrace=1 leaves, alloc.trace, it prints each\n"
+         "event, in order, with its stack; or those that are asked for, counts by site,\n"
+         "or a profile.\n",
+     .examples =
+         "GODEBUG=gctrace=1,schedtrace=100,scheddetail=1 ./program 2> trace.txt\n"
+         "sonde trace trace.txt\n"
+         "sonde trace --svg -o trace.svg trace.txt\n"
+         "sonde trace --json -o trace.json trace.txt     open it at ui.perfetto.dev\n"
+         "GODEBUG=gctrace=1 ./program 2>&1 | sonde trace -\n"
+         "sonde trace alloc.trace | less\n"
+         "sonde trace --count --top=20 alloc.trace\n"
+         "sonde trace --address=0x55d0c8a012a0 alloc.trace\n"
+         "sonde trace --leaked --site='^parse_' alloc.trace\n"
+         "sonde trace --size=4096- --from=1s --to=1.5s alloc.trace\n"
+         "sonde trace --proto -o alloc.pprof alloc.trace\n",
+     .run = trace_main,
+     .flags = trace_flags},
+    {.name = "sched",
+     .synopsis = "[--interval=MS] [--detail] [--count=N] PID",
+     .help = "what the scheduler does with the threads of a running program",
+     .details =
+         "A line every second, as Go's schedtrace: CPUs that the program may use and "
+         "how\n"
+         "many of them run none of its threads, its threads and how many of them wait,\n"
+         "threads that could run and do not, and how many of these are in each CPU's "
+         "queue.\n"
+         "With --detail also a line a CPU and a line a thread: what it does or waits for "
+         "(a\n"
+         "lock by its variable, a file, a pipe), nanoseconds on a CPU and waiting for "
+         "one,\n"
+         "switches, migrations. Nothing about the program needs to be prepared, and it\n"
+         "goes on as it was. The first line names the source: tracepoints (root), "
+         "switch\n"
+         "(one's own processes, where perf_event is allowed), or else proc.\n"
+         "Threads of a program that is to be started: sonde run --schedtrace.\n",
+     .examples =
+         "sonde sched 4711\n"
+         "sonde sched --detail --count=1 4711             what waits for what, now\n"
+         "sonde sched --interval=100 --count=50 $(pgrep -o server)\n",
+     .run = sched_main,
+     .flags = sched_flags},
     {.name = "pprof",
      .synopsis = "-REPORT [OPTION...] [BINARY] PROFILE...",
      .help = "the command line of 'go tool pprof'",

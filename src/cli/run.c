@@ -105,13 +105,15 @@ static bool set_tracer(void *to, const char *name, const char *value, struct sn_
                        value);
     if (!sn_settings_parse(&checked, key, &bad))
         return sn_fail(e, NULL, -1, "option '--%s': %s", name, bad.what);
-    bool off = strcmp(value, "0") == 0;
+    bool off = strcmp(value, "0") == 0, is_file = strcmp(name, "trace") == 0;
     if (strcmp(name, "allocfreetrace") == 0)
         keys->allocfreetrace = checked.trace.allocfreetrace;
-    if (strcmp(name, "trace") == 0)
+    if (is_file)
         keys->trace_path = value;
-    keys->any |= !off && strcmp(name, "trace") != 0;
+    keys->any |= !off && !is_file;
     keys->of_blocks |= !off && is_of_blocks(name);
+    keys->frames |=
+        !off && (strcmp(name, "efence") == 0 || strcmp(name, "invalidptr") == 0);
     size_t used = strlen(keys->text);
     int n = snprintf(keys->text + used, sizeof keys->text - used, ",%s", key);
     return n < (int)(sizeof keys->text - used) ||
@@ -254,6 +256,36 @@ static int record(struct sn_record *record, const struct sn_record_plan *plan,
                                                                   : status;
 }
 
+/* The tracers' lines come through us, if they have frames to be named and go nowhere
+ * else. NULL: they do not. */
+static struct follow *follow_traces(struct sn_record *dir, struct tracer_keys *keys,
+                                    struct sn_record_plan *plan)
+{
+    struct sn_error e = {.offset = -1};
+    struct follow *f = keys->frames && !(keys->trace_path != NULL)
+                           ? follow_new(sn_record_dir(dir), &e)
+                           : NULL;
+    if (f == NULL)
+        return NULL;
+    size_t used = strlen(keys->text);
+    snprintf(keys->text + used, sizeof keys->text - used, ",trace_path=%s",
+             follow_path(f));
+    plan->tracers = keys->text;
+    plan->meanwhile = follow_on;
+    plan->argument = f;
+    return f;
+}
+
+static void end_follow(struct follow *f, struct sn_record *dir)
+{
+    if (f != NULL && follow_is_written(f)) {
+        sn_record_leave(dir);
+        say("a process of it still runs: what it traces from now on is in %s",
+            follow_path(f));
+    }
+    follow_free(f);
+}
+
 static int record_program(const struct run_request *r, char **argv)
 {
     struct sn_error e = {.offset = -1};
@@ -271,6 +303,7 @@ static int record_program(const struct run_request *r, char **argv)
                                   .mem_exact = r->mem_exact,
                                   .mem_mmap = r->mem_mmap};
     struct sn_record *dir = NULL;
+    struct tracer_keys keys = r->tracers;
     if (r->mem && strcmp(argv[0], "exact") == 0 && access(argv[0], F_OK) != 0) {
         sn_fail(&e, NULL, -1, "exact is taken for the program; write --mem=exact");
         return say_error(&e);
@@ -280,7 +313,9 @@ static int record_program(const struct run_request *r, char **argv)
         ((r->cpu || r->mem) && !destination_choose(r, &h.to, &e)) ||
         (dir = sn_record_new(&e)) == NULL)
         return say_error(&e);
+    struct follow *follow = follow_traces(dir, &keys, &plan);
     int status = record(dir, &plan, &h, r, &e);
+    end_follow(follow, dir);
     sn_record_free(dir);
     return end_like(status);
 }

@@ -17,6 +17,7 @@ struct run_request {
         bool any;               /* is on */
         bool of_blocks;         /* one of those that need to see each */
         bool allocfreetrace;    /* its text is ours to print */
+        bool frames;            /* one that prints stacks */
         const char *trace_path; /* NULL: standard error */
     } tracers;
 };
@@ -65,6 +66,17 @@ struct harvest {
 /* Write the files, print what they say. */
 bool run_deliver(const struct harvest *h, const struct run_request *r,
                  struct sn_error *e);
+
+/* ---- follow.c ------------------------------------------------------------------------
+ */
+
+/* The tracers' lines on standard error as the program writes them, with the names of
+ * functions. The file is in the directory. NULL: *e. */
+struct follow *follow_new(const char *directory, struct sn_error *e);
+const char *follow_path(const struct follow *f); /* trace_path for the program */
+void follow_on(void *follow);                    /* print what has come */
+bool follow_is_written(const struct follow *f);  /* does a process of it still run? */
+void follow_free(struct follow *f);              /* prints what has come; NULL-safe */
 
 /* ---- written.c ------------------------------------------------------------------------
  */

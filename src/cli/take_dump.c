@@ -74,7 +74,7 @@ static bool wait_for(const struct sn_attached *a, int answers, struct sn_error *
 
 static bool take(struct sn_attached *a, const char *path, struct sn_error *e)
 {
-    char dump[sizeof a->path + 16], request[sizeof dump + 16], where[64];
+    char dump[sizeof a->path + 32], request[sizeof dump + 16], where[64];
     int answers;
     snprintf(where, sizeof where, "process %d", (int)a->pid);
     if (!sn_attached_is_exact(a))
@@ -83,8 +83,9 @@ static bool take(struct sn_attached *a, const char *path, struct sn_error *e)
             "(%s) records a sample of its heap; to dump it, every block must be "
             "known: start it with 'sonde run --mem=exact' or SONDE=mem=exact",
             a->name);
-    snprintf(dump, sizeof dump, "%.*sdump", (int)(strlen(a->path) - strlen("spool")),
-             a->path);
+    /* Beside the spool; of our own, since others may ask at the same time. */
+    snprintf(dump, sizeof dump, "%.*s%d.dump", (int)(strlen(a->path) - strlen("spool")),
+             a->path, (int)getpid());
     snprintf(request, sizeof request, "heapdump %s", dump);
     if (!sn_attached_ask(a, request, &answers, e))
         return false;

@@ -104,6 +104,47 @@ static void arrow(void *self, double tip[2], double left[2], double right[2],
     cairo_fill(cr);
 }
 
+static void rectangles(void *self, double (*v)[4], uint32_t n, uint32_t fill)
+{
+    cairo_t *cr = ((struct paper *)self)->cr;
+    cairo_new_path(cr);
+    for (uint32_t i = 0; i < n; i++)
+        cairo_rectangle(cr, v[i][0], v[i][1], v[i][2], v[i][3]);
+    set_color(cr, fill);
+    cairo_fill(cr);
+}
+
+static void trace_points(cairo_t *cr, double (*v)[2], uint32_t n)
+{
+    cairo_new_path(cr); /* words leave a point behind */
+    for (uint32_t i = 0; i < n; i++)
+        cairo_line_to(cr, v[i][0], v[i][1]);
+}
+
+static void polyline(void *self, double (*v)[2], uint32_t n, double width, uint32_t color,
+                     bool dashed)
+{
+    static const double dashes[] = {5, 3};
+    cairo_t *cr = ((struct paper *)self)->cr;
+    trace_points(cr, v, n);
+    set_color(cr, color);
+    cairo_set_line_width(cr, width);
+    cairo_set_line_join(cr, CAIRO_LINE_JOIN_ROUND);
+    cairo_set_dash(cr, dashes, dashed ? 2 : 0, 0);
+    cairo_stroke(cr);
+    cairo_set_dash(cr, dashes, 0, 0);
+}
+
+static void polygon(void *self, double (*v)[2], uint32_t n, uint32_t fill, double opacity)
+{
+    cairo_t *cr = ((struct paper *)self)->cr;
+    trace_points(cr, v, n);
+    cairo_close_path(cr);
+    cairo_set_source_rgba(cr, (fill >> 16) / 255.0, (fill >> 8 & 255) / 255.0,
+                          (fill & 255) / 255.0, opacity);
+    cairo_fill(cr);
+}
+
 static cairo_status_t append(void *buf, const unsigned char *data, unsigned n)
 {
     sn_buf_add(buf, data, n);
@@ -111,20 +152,21 @@ static cairo_status_t append(void *buf, const unsigned char *data, unsigned n)
                                           : CAIRO_STATUS_SUCCESS;
 }
 
-static void paint(const struct sn_painting *p, cairo_t *cr)
+static void paint(const struct sn_sheet *p, cairo_t *cr)
 {
     struct paper paper = {.cr = cr, .layout = pango_cairo_create_layout(cr)};
-    struct sn_canvas c = {&paper, group, end_group, box, text, curve, arrow};
+    struct sn_canvas c = {&paper, group, end_group,  box,      text,
+                          curve,  arrow, rectangles, polyline, polygon};
     paper.font = pango_font_description_from_string(SN_FONTS);
     pango_cairo_context_set_resolution(pango_layout_get_context(paper.layout), 72);
     cairo_set_source_rgb(cr, 1, 1, 1);
     cairo_paint(cr);
-    sn_painting_draw(p, &c);
+    p->paint(p->what, &c);
     pango_font_description_free(paper.font);
     g_object_unref(paper.layout);
 }
 
-static double scale_for(const struct sn_painting *p, enum sn_picture kind)
+static double scale_for(const struct sn_sheet *p, enum sn_picture kind)
 {
     double side = fmax(p->width, p->height);
     if (kind == SN_PICTURE_PDF)
@@ -132,7 +174,7 @@ static double scale_for(const struct sn_painting *p, enum sn_picture kind)
     return fmin(fmin(2, SIDE_MAX / side), sqrt(PIXELS_MAX / (p->width * p->height)));
 }
 
-bool sn_draw_cairo(const struct sn_painting *p, enum sn_picture kind, struct sn_buf *out,
+bool sn_draw_cairo(const struct sn_sheet *p, enum sn_picture kind, struct sn_buf *out,
                    struct sn_error *e)
 {
     double k = scale_for(p, kind), w = ceil(p->width * k), h = ceil(p->height * k);

@@ -1,10 +1,12 @@
 /*
- * draw: a scene as SVG, PDF or PNG. layout.h is the one small interface behind which
- * Graphviz stands for now: sized nodes and weighted edges in, positions and curves out.
+ * draw: a scene or a chart as SVG, PDF or PNG. layout.h is the one small interface behind
+ * which Graphviz stands for now: sized nodes and weighted edges in, positions and curves
+ * out.
  */
 #ifndef SN_DRAW_H
 #define SN_DRAW_H
 
+#include "report/chart.h"
 #include "report/report.h"
 
 /* ---- layout
@@ -42,6 +44,9 @@ enum sn_picture { SN_PICTURE_SVG, SN_PICTURE_PDF, SN_PICTURE_PNG };
 
 /* Draw the scene whole into *out. */
 bool sn_draw_scene(const struct sn_scene *s, enum sn_picture kind, struct sn_buf *out,
+                   struct sn_error *e);
+/* Likewise a chart, as one page. */
+bool sn_draw_chart(const struct sn_chart *c, enum sn_picture kind, struct sn_buf *out,
                    struct sn_error *e);
 
 #endif

@@ -62,6 +62,20 @@ struct sn_canvas {
                   uint32_t color, bool dotted);
     void (*arrow)(void *self, double tip[2], double left[2], double right[2],
                   uint32_t color);
+    /* Without an outline; v: x, y, width, height. */
+    void (*rectangles)(void *self, double (*v)[4], uint32_t n, uint32_t fill);
+    void (*polyline)(void *self, double (*v)[2], uint32_t n, double width, uint32_t color,
+                     bool dashed);
+    void (*polygon)(void *self, double (*v)[2], uint32_t n, uint32_t fill,
+                    double opacity);
+};
+
+/* A page that can be painted. */
+struct sn_sheet {
+    const char *title;
+    double width, height; /* points */
+    void (*paint)(const void *what, const struct sn_canvas *c);
+    const void *what;
 };
 
 bool sn_painting_prepare(struct sn_painting *p, const struct sn_scene *s,
@@ -71,8 +85,32 @@ void sn_painting_draw(const struct sn_painting *p, const struct sn_canvas *c);
 /* ---- svg.c, cairo.c
  * ------------------------------------------------------------------------- */
 
-void sn_draw_svg(const struct sn_painting *p, struct sn_buf *out);
-bool sn_draw_cairo(const struct sn_painting *p, enum sn_picture kind, struct sn_buf *out,
+void sn_draw_svg(const struct sn_sheet *s, struct sn_buf *out);
+bool sn_draw_cairo(const struct sn_sheet *s, enum sn_picture kind, struct sn_buf *out,
                    struct sn_error *e);
+bool sn_draw_sheet(const struct sn_sheet *s, enum sn_picture kind, struct sn_buf *out,
+                   struct sn_error *e);
+
+/* Valid UTF-8, and nothing a terminal or XML would stumble over. */
+const char *sn_text_clean(struct sn_arena *a, const char *s);
+
+/* ---- axis.c: scales with round numbers ------------------------------------------------
+ */
+
+struct sn_axis {
+    double from, to;        /* of the values */
+    double first, step;     /* the ticks */
+    const char *unit;       /* "ns", "bytes", "count", "events" */
+    double scale;           /* what one of the labels' unit is */
+    const char *label_unit; /* behind each label */
+    int decimals;
+};
+
+/* Ticks, about `most` of them at most. With `round` the axis ends at ticks. */
+struct sn_axis sn_axis_fit(double from, double to, const char *unit, unsigned most,
+                           bool round);
+unsigned sn_axis_ticks(const struct sn_axis *a);
+double sn_axis_tick(const struct sn_axis *a, unsigned i);
+char *sn_axis_label(const struct sn_axis *a, double value, char *buf, size_t size);
 
 #endif

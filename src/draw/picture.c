@@ -6,7 +6,6 @@
  */
 #include "draw_priv.h"
 
-#include <glib.h>
 #include <math.h>
 
 #define EDGES_MIN    150
@@ -28,18 +27,6 @@
 
 /* ---- words
  * ---------------------------------------------------------------------------------- */
-
-/* Valid UTF-8, and nothing a terminal or XML would stumble over. */
-static const char *clean(struct sn_arena *a, const char *s)
-{
-    char *valid = g_utf8_make_valid(s, -1);
-    char *copy = sn_arena_strdup(a, valid);
-    g_free(valid);
-    for (char *c = copy; c != NULL && *c != '\0'; c++)
-        if ((unsigned char)*c < 0x20 && *c != '\n')
-            *c = ' ';
-    return copy != NULL ? copy : "";
-}
 
 static void add_line(struct sn_paragraph *p, struct sn_arena *a, struct sn_text *t,
                      const char *line)
@@ -99,7 +86,7 @@ static struct sn_paragraph set_type(struct sn_arena *a, struct sn_text *t,
                                     const char *words, double size, size_t max)
 {
     struct sn_paragraph p = {.size = size};
-    const char *line = clean(a, words);
+    const char *line = sn_text_clean(a, words);
     while (*line != '\0') {
         size_t n = strcspn(line, "\n");
         add_wrapped(&p, a, t, line, n, max);
@@ -124,7 +111,7 @@ static struct sn_paragraph set_box(struct sn_arena *a, struct sn_text *t,
                                    const char *words, double size)
 {
     struct sn_paragraph p = {.size = size};
-    for (const char *line = clean(a, words); *line != '\0';) {
+    for (const char *line = sn_text_clean(a, words); *line != '\0';) {
         size_t n = strcspn(line, "\n");
         uint32_t first = p.n_lines;
         add_wrapped(&p, a, t, line, n, NAME_CHARS);
@@ -207,7 +194,7 @@ bool sn_painting_prepare(struct sn_painting *p, const struct sn_scene *s,
     struct sn_text *t = sn_text_new();
     bool good = t != NULL && size_nodes(p, t) && size_edges(p, t);
     if (good) {
-        p->title = clean(a, *s->title != '\0' ? s->title : "profile");
+        p->title = sn_text_clean(a, *s->title != '\0' ? s->title : "profile");
         p->legend = set_type(a, t, legend_words(p), LEGEND_FONT, LEGEND_CHARS);
         p->width = fmax(p->legend.width, sn_text_width(t, p->title, TITLE_FONT));
     }
@@ -280,7 +267,7 @@ static void paint_edge(const struct sn_painting *p, const struct sn_canvas *c, u
 {
     const struct sn_scene_edge *e = &p->scene->edges[i];
     const struct sn_layout_edge *l = &p->layout.edges[i];
-    c->group(c->self, e->tag ? "tag-edge" : "edge", clean(p->arena, e->tooltip));
+    c->group(c->self, e->tag ? "tag-edge" : "edge", sn_text_clean(p->arena, e->tooltip));
     paint_curve(p, c, i);
     paint_paragraph(c, &p->labels[i], p->graph_x + l->label_x,
                     p->graph_y + l->label_y - p->labels[i].height / 2, darker(e->color),
@@ -293,7 +280,7 @@ static void paint_node(const struct sn_painting *p, const struct sn_canvas *c, u
     const struct sn_scene_node *n = &p->scene->nodes[i];
     const struct sn_layout_node *l = &p->layout.nodes[i];
     double x = p->graph_x + l->x, y = p->graph_y + l->y;
-    c->group(c->self, n->tag ? "tag" : "node", clean(p->arena, n->tooltip));
+    c->group(c->self, n->tag ? "tag" : "node", sn_text_clean(p->arena, n->tooltip));
     c->box(c->self, x - l->width / 2, y - l->height / 2, l->width, l->height,
            n->tag ? 0x999999 : n->color, n->fill, n->tag);
     paint_paragraph(c, &p->boxes[i], x, y - p->boxes[i].height / 2, INK, false);
@@ -312,6 +299,21 @@ void sn_painting_draw(const struct sn_painting *p, const struct sn_canvas *c)
         paint_node(p, c, i);
 }
 
+static void paint_all(const void *what, const struct sn_canvas *c)
+{
+    sn_painting_draw(what, c);
+}
+
+bool sn_draw_sheet(const struct sn_sheet *s, enum sn_picture kind, struct sn_buf *out,
+                   struct sn_error *e)
+{
+    if (kind == SN_PICTURE_SVG)
+        sn_draw_svg(s, out);
+    else if (!sn_draw_cairo(s, kind, out, e))
+        return false;
+    return !out->failed || sn_fail(e, NULL, -1, "out of memory");
+}
+
 bool sn_draw_scene(const struct sn_scene *s, enum sn_picture kind, struct sn_buf *out,
                    struct sn_error *e)
 {
@@ -319,10 +321,10 @@ bool sn_draw_scene(const struct sn_scene *s, enum sn_picture kind, struct sn_buf
     struct sn_arena *a = sn_arena_new();
     bool good = a != NULL || sn_fail(e, NULL, -1, "out of memory");
     good = good && sn_painting_prepare(&p, s, a, e);
-    if (good && kind == SN_PICTURE_SVG)
-        sn_draw_svg(&p, out);
-    else if (good)
-        good = sn_draw_cairo(&p, kind, out, e);
+    if (good) {
+        struct sn_sheet sheet = {p.title, p.width, p.height, paint_all, &p};
+        good = sn_draw_sheet(&sheet, kind, out, e);
+    }
     sn_arena_free(a);
-    return good && (!out->failed || sn_fail(e, NULL, -1, "out of memory"));
+    return good;
 }

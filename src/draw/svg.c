@@ -132,20 +132,54 @@ static void arrow(void *self, double tip[2], double left[2], double right[2],
                   tip[0], tip[1], left[0], left[1], right[0], right[1], color);
 }
 
-void sn_draw_svg(const struct sn_painting *p, struct sn_buf *out)
+static void rectangles(void *self, double (*v)[4], uint32_t n, uint32_t fill)
 {
-    struct sn_canvas c = {out, group, end_group, box, text, curve, arrow};
+    sn_buf_puts(self, "<path d=\"");
+    for (uint32_t i = 0; i < n; i++)
+        sn_buf_printf(self, "M%.5g %.5gh%.4gv%.4gh%.4gz", v[i][0], v[i][1], v[i][2],
+                      v[i][3], -v[i][2]);
+    sn_buf_printf(self, "\" fill=\"#%06x\"/>\n", fill);
+}
+
+static void points(void *self, double (*v)[2], uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        sn_buf_printf(self, "%s%.5g,%.5g", i > 0 ? " " : "", v[i][0], v[i][1]);
+}
+
+static void polyline(void *self, double (*v)[2], uint32_t n, double width, uint32_t color,
+                     bool dashed)
+{
+    sn_buf_puts(self, "<polyline points=\"");
+    points(self, v, n);
+    sn_buf_printf(self,
+                  "\" fill=\"none\" stroke=\"#%06x\" stroke-width=\"%.3g\" "
+                  "stroke-linejoin=\"round\"%s/>\n",
+                  color, width, dashed ? " stroke-dasharray=\"5 3\"" : "");
+}
+
+static void polygon(void *self, double (*v)[2], uint32_t n, uint32_t fill, double opacity)
+{
+    sn_buf_puts(self, "<polygon points=\"");
+    points(self, v, n);
+    sn_buf_printf(self, "\" fill=\"#%06x\" fill-opacity=\"%.3g\"/>\n", fill, opacity);
+}
+
+void sn_draw_svg(const struct sn_sheet *s, struct sn_buf *out)
+{
+    struct sn_canvas c = {out,   group, end_group,  box,      text,
+                          curve, arrow, rectangles, polyline, polygon};
     sn_buf_printf(out,
                   "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
                   "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" "
                   "height=\"%.0f\" viewBox=\"0 0 %.1f %.1f\">\n<title>",
-                  p->width, p->height, p->width, p->height);
-    put_escaped(out, p->title);
+                  s->width, s->height, s->width, s->height);
+    put_escaped(out, s->title);
     sn_buf_puts(out, "</title>\n");
     sn_buf_puts(out, style);
-    sn_buf_printf(out, "<rect width=\"%.1f\" height=\"%.1f\" fill=\"#fff\"/>\n", p->width,
-                  p->height);
-    sn_painting_draw(p, &c);
+    sn_buf_printf(out, "<rect width=\"%.1f\" height=\"%.1f\" fill=\"#fff\"/>\n", s->width,
+                  s->height);
+    s->paint(s->what, &c);
     sn_buf_puts(out, script);
     sn_buf_puts(out, "</svg>\n");
 }

@@ -46,3 +46,14 @@ double sn_text_width(struct sn_text *t, const char *line, double size)
     pango_layout_get_extents(t->layout, &ink, &logical);
     return (double)logical.width / PANGO_SCALE;
 }
+
+const char *sn_text_clean(struct sn_arena *a, const char *s)
+{
+    char *valid = g_utf8_make_valid(s, -1);
+    char *copy = sn_arena_strdup(a, valid);
+    g_free(valid);
+    for (char *c = copy; c != NULL && *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 && *c != '\n')
+            *c = ' ';
+    return copy != NULL ? copy : "";
+}

@@ -250,7 +250,8 @@ enum sn_heap_leaks {
     SN_LEAKS_NOT_ASKED, /* sampled, or still recording */
     SN_LEAKS_KNOWN,
     SN_LEAKS_IN_ALLOCATOR, /* it ended inside its allocator */
-    SN_LEAKS_NO_MEMORY
+    SN_LEAKS_NO_MEMORY,
+    SN_LEAKS_NOT_READ /* the process could not read its own memory */
 };
 
 /* Stacks of equal threads count apart by the size of their blocks: a power of two in four

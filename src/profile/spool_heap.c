@@ -178,6 +178,7 @@ static const char *const unknown_leaks[] = {
         "it is looked for when a recording ends, which this one did not",
     [SN_LEAKS_IN_ALLOCATOR] = "the program ended inside its allocator",
     [SN_LEAKS_NO_MEMORY] = "there was no memory to look for it",
+    [SN_LEAKS_NOT_READ] = "the memory could not be read (no /proc, or no descriptor)",
 };
 
 static unsigned long long shown(const struct sn_spool_reader *r, uint64_t value)

@@ -279,6 +279,11 @@ bool sn_record_in_use(const struct sn_record *r)
     return r->in_use;
 }
 
+void sn_record_leave(struct sn_record *r)
+{
+    r->in_use = true;
+}
+
 bool sn_record_keep(struct sn_record *r)
 {
     r->keep = r->n_images > 0;

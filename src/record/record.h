@@ -32,7 +32,10 @@ struct sn_record_plan {
     unsigned mem_rate;   /* bytes; 0: the library's default */
     bool mem_exact;
     const char *tracers; /* keys of SONDE for them, each behind a comma; "": none */
-    bool mem_mmap;       /* the program's own mappings, too */
+    /* What to do meanwhile, ten times a second; NULL: nothing. */
+    void (*meanwhile)(void *argument);
+    void *argument;
+    bool mem_mmap; /* the program's own mappings, too */
 };
 
 /* One kind of one program image: a process has one more after each exec. */
@@ -66,6 +69,7 @@ struct sn_record *sn_record_new(struct sn_error *e);
 void sn_record_free(struct sn_record *r);
 /* The spools stay: they could not be turned into profiles. False: there are none. */
 bool sn_record_keep(struct sn_record *r);
+void sn_record_leave(struct sn_record *r); /* it stays, since a process writes in it */
 const char *sn_record_dir(const struct sn_record *r);
 
 /*

@@ -202,9 +202,20 @@ static void stop_too(pid_t child)
     kill(child, SIGCONT);
 }
 
+/* The next signal, while there is something to do besides. */
+static int next_signal(const sigset_t *watched, const struct sn_record_plan *plan,
+                       siginfo_t *info)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    if (plan->meanwhile == NULL)
+        return sigwaitinfo(watched, info);
+    plan->meanwhile(plan->argument);
+    return sigtimedwait(watched, info, &pause);
+}
+
 /* Until the program has ended. */
-static void wait_for(pid_t child, const sigset_t *watched, int *status,
-                     struct rusage *use)
+static void wait_for(pid_t child, const struct sn_record_plan *plan,
+                     const sigset_t *watched, int *status, struct rusage *use)
 {
     for (;;) {
         pid_t who = wait4(child, status, WNOHANG | WUNTRACED, use);
@@ -213,7 +224,7 @@ static void wait_for(pid_t child, const sigset_t *watched, int *status,
         if (who == child)
             stop_too(child);
         siginfo_t info;
-        int signal = sigwaitinfo(watched, &info);
+        int signal = next_signal(watched, plan, &info);
         if (signal > 0 && signal != SIGCHLD && info.si_code <= 0)
             kill(child, signal); /* from a process, not from the keyboard */
     }
@@ -244,7 +255,7 @@ bool sn_record_run(struct sn_record *r, const struct sn_record_plan *plan, int *
     take_signals(&watched, &saved);
     bool started = start(r, plan, &saved, e);
     if (started) {
-        wait_for(r->child, &watched, status, &use);
+        wait_for(r->child, plan, &watched, status, &use);
         *cpu_ns = cpu_time_ns(&use);
         drop_pending(&watched);
     }

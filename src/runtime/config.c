@@ -127,6 +127,17 @@ static bool set_scheddetail(struct sn_settings *s, const char *value)
     return set_switch(&s->trace.scheddetail, value);
 }
 
+static bool set_schedsource(struct sn_settings *s, const char *value)
+{
+    static const char *const sources[] = {"tracepoints", "switch", "proc"};
+    for (size_t i = 0; i < SN_COUNT(sources); i++)
+        if (strcmp(value, sources[i]) == 0) {
+            strcpy(s->trace.schedsource, sources[i]);
+            return true;
+        }
+    return false;
+}
+
 static bool set_allocfreetrace(struct sn_settings *s, const char *value)
 {
     return set_switch(&s->trace.allocfreetrace, value);
@@ -201,6 +212,7 @@ static const struct {
     {"clock", "perf, perf-user or timer", set_clock},
     {"schedtrace", "milliseconds between two lines", set_schedtrace},
     {"scheddetail", "0 or 1", set_scheddetail},
+    {"schedsource", "tracepoints, switch or proc", set_schedsource},
     {"allocfreetrace", "0 or 1", set_allocfreetrace},
     {"efence", "0, 1, right or left", set_efence},
     {"gctrace", "0, 1 or 2", set_gctrace},

@@ -16,7 +16,8 @@
  *
  * What asks a lot, as a heap dump, is done in the handler; where the thread is at work in
  * heap.c, when it leaves there. Pages and system calls
- * only, never malloc. The socket's descriptor is one of those that close.c guards.
+ * only, never malloc, on a stack of its own. The socket's descriptor is one of those that
+ * close.c guards.
  */
 #include "runtime/runtime.h"
 
@@ -33,6 +34,7 @@
 
 atomic_bool sn_control_due;
 static atomic_bool enabled;
+static atomic_uint asked; /* how often it is to be served */
 static atomic_int control_fd = -1;
 static char socket_path[PATH_MAX + 32]; /* "": none */
 
@@ -179,16 +181,29 @@ static bool serve_one(int fd)
     return true;
 }
 
-/* Where the heap is at work below us: later. */
-void sn_control_serve(void)
+static void serve_all(void)
 {
-    int fd = atomic_load(&control_fd), saved = errno;
-    atomic_store(&sn_control_due, false);
+    struct sn_guard guard;
+    int fd = atomic_load(&control_fd);
     if (fd < 0 || !sn_recording_look())
         return;
+    sn_guard_begin(&guard, true);
     for (int i = 0; i < AT_ONCE && serve_one(fd); i++)
         continue;
+    sn_guard_end(&guard);
     sn_recording_looked();
+}
+
+/* Where the heap is at work below us: later. Where this is below us, or in another
+ * thread: there. */
+void sn_control_serve(void)
+{
+    int saved = errno;
+    atomic_store(&sn_control_due, false);
+    if (atomic_fetch_add(&asked, 1) == 0)
+        do
+            sn_stack_call(SN_STACK_CONTROL, serve_all);
+        while (atomic_fetch_sub(&asked, 1) > 1);
     errno = saved;
 }
 
@@ -299,6 +314,7 @@ void sn_control_start(const char *spool)
         !sn_signal_take(SN_OWN_CONTROL))
         return;
     snprintf(socket_path, sizeof socket_path, "%.*s.sock", (int)(n - cut), spool);
+    sn_stack_open(SN_STACK_CONTROL);
     unblock_signal();
     open_socket();
 }
@@ -342,6 +358,7 @@ void sn_control_thread_ends(void)
 
 void sn_control_drop(void)
 {
+    atomic_store(&asked, 0);
     close_socket();
     atomic_store(&enabled, false);
 }

@@ -21,7 +21,8 @@ struct sonde_profile {
     struct sonde_profile *next; /* of all; immutable */
     char name[NAME_BYTES];
     struct sn_table table;
-    atomic_flag lock;
+    _Atomic(uintptr_t) lock; /* of the thread that holds it, its pointer; 0: nobody */
+    bool forking;            /* ... for as long as fork takes */
     struct sn_live keys;
     atomic_size_t count;
     uintptr_t pcs[SN_MAX_DEPTH + SN_OWN_FRAMES];
@@ -30,15 +31,21 @@ struct sonde_profile {
 static _Atomic(struct sonde_profile *) profiles;
 static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
 
+static uintptr_t me(void)
+{
+    return (uintptr_t)__builtin_thread_pointer();
+}
+
 static void lock(struct sonde_profile *p)
 {
-    while (atomic_flag_test_and_set_explicit(&p->lock, memory_order_acquire))
+    for (uintptr_t nobody = 0; !atomic_compare_exchange_weak(&p->lock, &nobody, me());
+         nobody = 0)
         sched_yield();
 }
 
 static void unlock(struct sonde_profile *p)
 {
-    atomic_flag_clear_explicit(&p->lock, memory_order_release);
+    atomic_store_explicit(&p->lock, 0, memory_order_release);
 }
 
 /* A name is a file's, too, and not that of a recording's. */
@@ -218,9 +225,24 @@ void sn_custom_pages(void (*visit)(void *pages, size_t bytes, void *argument),
         sn_live_pages(&p->keys, visit, argument);
 }
 
-void sn_custom_after_fork(void)
+/* Nobody is halfway in one, so that the child's copy is whole. Unless it is the calling
+ * thread, that forks in a handler: it goes on in the child, too. */
+void sn_custom_before_fork(void)
 {
-    pthread_mutex_init(&making, NULL);
     for (struct sonde_profile *p = atomic_load(&profiles); p != NULL; p = p->next)
-        unlock(p); /* perhaps held by a thread that is not here */
+        if (atomic_load(&p->lock) != me()) {
+            lock(p);
+            p->forking = true;
+        }
+}
+
+void sn_custom_after_fork(bool child)
+{
+    if (child)
+        pthread_mutex_init(&making, NULL);
+    for (struct sonde_profile *p = atomic_load(&profiles); p != NULL; p = p->next)
+        if (p->forking || (child && atomic_load(&p->lock) != me())) {
+            p->forking = false;
+            unlock(p); /* one made meanwhile may be held by who is not here */
+        }
 }

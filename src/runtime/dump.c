@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define BUFFER_BYTES ((size_t)256 << 10)
+#define HOLD_TRIES   5000 /* a millisecond each, or as long as it takes who is inside */
 
 struct writer {
     int fd;
@@ -76,7 +78,8 @@ static void put_tables(struct writer *w, struct sn_reach *r, uintptr_t frame,
     uint32_t n;
     const struct sn_heapdump_block *blocks = sn_reach_blocks(r, &n);
     h->at_roots = w->at;
-    sn_reach_mark(r, frame, put_root, w);
+    if (!sn_reach_mark(r, frame, put_root, w) && w->error == 0)
+        w->error = EIO;
     h->n_roots = w->n;
     w->n = 0;
     h->at_edges = w->at;
@@ -106,12 +109,25 @@ static bool write_dump(struct writer *w, struct sn_reach *r, uintptr_t frame)
     return w->error == 0;
 }
 
+/* Another dump may be under way. */
+static bool hold(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    for (int i = 0; i < HOLD_TRIES && !sn_heap_is_inside(); i++) {
+        if (sn_heap_hold())
+            return true;
+        syscall(SYS_nanosleep, &pause, NULL);
+    }
+    return false;
+}
+
 static __attribute__((noinline)) int dump(int fd)
 {
     struct writer w = {.fd = fd, .error = ENOMEM};
     uint32_t n = 0;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0), left = sn_stack_left_at();
     __builtin_unwind_init();
-    if (!sn_heap_hold()) /* we came on top of that work, or another dump is under way */
+    if (!hold()) /* we came on top of that work, or others never leave it */
         return EAGAIN;
     struct sn_world *world = sn_world_stop(false);
     struct sn_reach *r = world != NULL ? sn_reach_new(world, NULL) : NULL;
@@ -122,7 +138,7 @@ static __attribute__((noinline)) int dump(int fd)
     }
     if (w.buffer != NULL && w.stamp != NULL) {
         w.error = 0;
-        write_dump(&w, r, (uintptr_t)__builtin_frame_address(0) - 128);
+        write_dump(&w, r, (left != 0 ? left : here) - 128);
     }
     sn_world_go_on(world);
     sn_heap_release();
@@ -135,7 +151,7 @@ static __attribute__((noinline)) int dump(int fd)
 static bool dump_to(const char *path, struct sn_error *e)
 {
     char temporary[PATH_MAX];
-    if (snprintf(temporary, sizeof temporary, "%s.%d.tmp", path, (int)getpid()) >=
+    if (snprintf(temporary, sizeof temporary, "%s.%d.tmp", path, (int)sn_thread_id()) >=
         (int)sizeof temporary)
         return sn_fail(e, path, -1, "name too long");
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -152,8 +168,11 @@ static bool dump_to(const char *path, struct sn_error *e)
     return sn_fail(e, path, -1, "cannot write the heap dump: %s", strerror(error));
 }
 
+/* A handler that ran meanwhile, and allocates, would wait for us. */
 bool sn_heap_dump(const char *path, struct sn_error *e)
 {
+    struct sn_guard guard;
+    sn_guard_begin(&guard, true);
     bool recorded = sn_recording_look();
     bool good = recorded && sn_heap_is_exact()
                     ? dump_to(path, e)
@@ -162,5 +181,6 @@ bool sn_heap_dump(const char *path, struct sn_error *e)
                               "knows all its blocks");
     if (recorded)
         sn_recording_looked();
+    sn_guard_end(&guard);
     return good;
 }

@@ -16,135 +16,36 @@
  *
  * The highest heap is kept a stack without ever going over all of them: each rise of the
  * whole to a new height begins an epoch, and an entry that changes first takes what it
- * has as its share in the last height, if its epoch is older (profile.h).
+ * has as its share in the last height, if its epoch is older (profile.h). The whole and
+ * its entry are two words, changed one after the other: where three threads meet within
+ * the few instructions between, a share may be one event off. Of one thread, or of
+ * threads that change the heap under a lock of theirs, it never is.
  *
  * Allocates only pages. Locks: an entry's and a shard's, for a few instructions.
  */
-#include "runtime/runtime.h"
+#include "runtime/heap_priv.h"
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <linux/membarrier.h>
-#include <pthread.h>
 #include <sched.h>
-#include <stdio.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SHARDS_OF_ALL  1024
-#define SHARDS_OF_SOME 8
-#define DEFERRED_MAX   256
-#define NAME_EVERY     1024 /* recorded events of a thread */
-
-/* Never unmapped: reused by a later thread. */
-struct sn_heap_thread {
-    struct sn_heap_thread *next; /* of all there ever were; immutable */
-    atomic_int tid;              /* whose it is; 0: free */
-    unsigned recording;          /* for which it is set up */
-    atomic_bool busy;            /* its thread is in here */
-    bool forking;                /* ... for as long as fork takes */
-    bool own;                    /* ... and what it allocates is ours */
-    uint32_t slot;               /* in the spool */
-    uint32_t events;
-    int ends; /* how often its end was told */
-    uint64_t random;
-    uintptr_t last; /* the block that its last event allocated; else 0 */
-    struct sn_stack_range stack;
-    uintptr_t pointer; /* to the C library's own block, above its stack */
-    atomic_uint n_deferred;
-    struct deferred {
-        void *p;
-        size_t size;
-        bool freed; /* to be freed; else it was allocated: to be known */
-    } deferred[DEFERRED_MAX];
-    uintptr_t pcs[SN_MAX_DEPTH + SN_OWN_FRAMES];
-};
+#define NAME_EVERY 1024 /* recorded events of a thread */
 
 _Alignas(4096) union sn_heap_switch sn_heap_switch;
 __thread struct sn_heap_local sn_heap_local __attribute__((tls_model("initial-exec")));
 
-static _Atomic(struct sn_heap_thread *) threads; /* newest first; grows only */
-static unsigned recording;                       /* counts them */
-static bool exact, knows_all, filtered;
-static double rate_bytes;
-static uint64_t start_ns;
-static bool ticks_steady;
-static double ns_per_tick;
-static pthread_key_t end_key;
-static bool have_key;
-
+struct sn_heap_kind sn_heap_kind;
 struct sn_live sn_heap_live;
 _Atomic(uint64_t) sn_heap_filter[1 << (SN_HEAP_FILTER_BITS - 6)];
 /* How many blocks a bit stands for; 255: or more, for good. */
 static unsigned char filter_counts[1 << SN_HEAP_FILTER_BITS];
 static atomic_flag filter_lock = ATOMIC_FLAG_INIT;
 
-/* ---- threads --------------------------------------------------------------------------
+/* ---- at work, and done ----------------------------------------------------------------
  */
-
-static int64_t next_distance(struct sn_heap_thread *t)
-{
-    t->random = sn_hash_mix(t->random + UINT64_C(0x9e3779b97f4a7c15));
-    double u = (double)((t->random >> 11) + 1) / 9007199254740993.0; /* in (0, 1) */
-    return 1 + (int64_t)(-sn_ln(u) * rate_bytes);
-}
-
-/* After the destructors of the program, as far as may be: they free, too. */
-static void on_thread_end(void *thread)
-{
-    struct sn_heap_thread *t = thread;
-    char name[24];
-    sn_control_thread_ends();
-    if (++t->ends < PTHREAD_DESTRUCTOR_ITERATIONS) {
-        pthread_setspecific(end_key, t);
-        return;
-    }
-    if (sn_heap_on() && t->recording == recording) {
-        sn_thread_name(sn_thread_id(), name, sizeof name);
-        sn_table_thread_name(&sn_heap_table, t->slot, name);
-    }
-    sn_heap_local.thread = NULL; /* another is taken if yet more is to come */
-    atomic_store(&t->tid, 0);
-}
-
-static struct sn_heap_thread *unused_thread(pid_t tid)
-{
-    struct sn_heap_thread *t = atomic_load(&threads);
-    for (; t != NULL; t = t->next) {
-        int nobody = 0;
-        if (atomic_compare_exchange_strong(&t->tid, &nobody, tid))
-            return t;
-    }
-    if ((t = sn_pages_map(sizeof *t)) == NULL)
-        return NULL;
-    atomic_store(&t->tid, tid);
-    t->next = atomic_load(&threads);
-    while (!atomic_compare_exchange_weak(&threads, &t->next, t))
-        continue;
-    return t;
-}
-
-/* Set up for this recording. Busy, since it may allocate. */
-static void set_up(struct sn_heap_thread *t)
-{
-    pid_t tid = sn_thread_id();
-    char name[17] = "";
-    prctl(PR_GET_NAME, name);
-    t->slot = sn_table_thread(&sn_heap_table, (uint32_t)tid);
-    sn_table_thread_name(&sn_heap_table, t->slot, name);
-    t->events = 0;
-    t->last = 0;
-    t->random = sn_clock_ns(CLOCK_MONOTONIC) ^ (uintptr_t)t ^ (uint64_t)tid << 40;
-    t->stack = sn_thread_stack();
-    t->pointer = (uintptr_t)__builtin_thread_pointer();
-    if (t->ends == 0)
-        pthread_setspecific(end_key, t);
-    int64_t used = sn_heap_local.left; /* nothing was ever due: it counts from here */
-    sn_heap_local.left = next_distance(t) + (used < 0 ? used : 0);
-    t->recording = recording;
-}
 
 /* Busy from now on; else it waited, or all is over. */
 static bool may_work(struct sn_heap_thread *t)
@@ -154,6 +55,8 @@ static bool may_work(struct sn_heap_thread *t)
     enum sn_heap_mode mode = sn_heap_mode();
     if (mode == SN_HEAP_SOME || mode == SN_HEAP_EACH)
         return true;
+    if (mode == SN_HEAP_HELD && atomic_load_explicit(&t->moving, memory_order_relaxed))
+        return true; /* who holds it waits for the end of that */
     atomic_store_explicit(&t->busy, false, memory_order_release);
     if (mode == SN_HEAP_HELD)
         syscall(SYS_futex, &sn_heap_switch.mode, FUTEX_WAIT, SN_HEAP_HELD, NULL, NULL, 0);
@@ -165,10 +68,11 @@ static struct sn_heap_thread *enter(void)
 {
     struct sn_heap_thread *t = sn_heap_local.thread;
     if (t == NULL) {
-        if ((t = unused_thread(sn_thread_id())) == NULL)
+        if ((t = sn_heap_unused_thread(sn_thread_id())) == NULL)
             return NULL;
         t->recording = 0;
         t->ends = 0;
+        t->moving = 0;
         sn_heap_local.thread = t;
     }
     if (atomic_load_explicit(&t->busy, memory_order_relaxed))
@@ -176,14 +80,12 @@ static struct sn_heap_thread *enter(void)
     while (!may_work(t))
         if (!sn_heap_on())
             return NULL;
-    if (t->recording != recording)
-        set_up(t);
+    if (t->recording != sn_heap_kind.recording)
+        sn_heap_set_up(t);
     return t;
 }
 
 static void forget(struct sn_heap_thread *t, uintptr_t address);
-
-static void know(void *p, size_t size);
 
 /* What was done on top of our work, and is while we do this. */
 static void do_deferred(struct sn_heap_thread *t, bool counted)
@@ -197,7 +99,7 @@ static void do_deferred(struct sn_heap_thread *t, bool counted)
             if (counted && d->freed)
                 forget(t, (uintptr_t)d->p);
             else if (counted)
-                know(d->p, d->size);
+                sn_heap_know(d->p, d->size);
             if (d->freed)
                 sn_real_free(d->p);
         }
@@ -224,7 +126,8 @@ static uint64_t weight_of(uint64_t size)
 {
     if (sn_heap_table.header->scale == 1)
         return 1;
-    double met = sn_one_minus_exp((double)(size > 0 ? size : 1) / rate_bytes);
+    double met =
+        sn_one_minus_exp((double)(size > 0 ? size : 1) / sn_heap_kind.rate_bytes);
     return (uint64_t)(SN_HEAP_SCALE / met + 0.5);
 }
 
@@ -279,28 +182,15 @@ static struct sn_spool_entry *entry_of(const struct sn_block *b)
  * them), else in nanoseconds. */
 static uint64_t now_ticks(void)
 {
-    return ticks_steady ? sn_unwind_ticks() : sn_clock_ns(CLOCK_MONOTONIC) - start_ns;
-}
-
-static void learn_ticks(void)
-{
-    char name[16];
-    sn_file_line("/sys/devices/system/clocksource/clocksource0/current_clocksource", name,
-                 sizeof name);
-    ticks_steady = strcmp(name, "tsc") == 0;
-    ns_per_tick = 1;
-    if (!ticks_steady)
-        return;
-    uint64_t from_ns = sn_clock_ns(CLOCK_MONOTONIC), from = sn_unwind_ticks(), ns;
-    while ((ns = sn_clock_ns(CLOCK_MONOTONIC) - from_ns) < 20000)
-        continue; /* to a hundredth: lifetimes are told in decades */
-    ns_per_tick = (double)ns / (double)(sn_unwind_ticks() - from);
+    return sn_heap_kind.ticks_steady
+               ? sn_unwind_ticks()
+               : sn_clock_ns(CLOCK_MONOTONIC) - sn_heap_kind.start_ns;
 }
 
 static unsigned decade_of(uint64_t ticks)
 {
     unsigned decade = 0;
-    uint64_t ns = (uint64_t)((double)ticks * ns_per_tick);
+    uint64_t ns = (uint64_t)((double)ticks * sn_heap_kind.ns_per_tick);
     for (uint64_t limit = 1000; decade + 1 < SN_HEAP_DECADES && ns >= limit; limit *= 10)
         decade++;
     return decade;
@@ -314,10 +204,12 @@ count_gone(struct sn_spool_entry *x, uint64_t objects, uint64_t bytes, uint64_t 
 {
     struct sn_spool_header *h = sn_heap_table.header;
     lock(x);
-    __atomic_fetch_sub(&h->live_bytes, bytes, __ATOMIC_RELAXED);
+    /* A rise that another thread has made, but not told, is told for it: it was with the
+     * block. */
+    raise_peak(h, __atomic_fetch_sub(&h->live_bytes, bytes, __ATOMIC_RELAXED));
     settle_peak(x); /* at once: a rise in between would be without the block */
     add(x, SN_HEAP_FREE_OBJECTS, objects, bytes);
-    if (exact) {
+    if (sn_heap_kind.exact) {
         uint64_t age = (now_ticks() - born) & (UINT64_MAX >> 8);
         add(x, SN_HEAP_LIFETIMES + 2 * decade_of(age), objects, bytes);
         if (temporary)
@@ -390,7 +282,7 @@ static void pass_filter(uintptr_t address, int change)
     uint32_t hash = sn_heap_filter_hash(address);
     unsigned char *count = &filter_counts[hash];
     unsigned spins = 0;
-    if (!filtered)
+    if (!sn_heap_kind.filtered)
         return;
     while (atomic_flag_test_and_set_explicit(&filter_lock, memory_order_acquire))
         if (++spins % 128 == 0)
@@ -402,6 +294,13 @@ static void pass_filter(uintptr_t address, int change)
     else
         atomic_fetch_and(&sn_heap_filter[hash >> 6], ~(UINT64_C(1) << (hash & 63)));
     atomic_flag_clear_explicit(&filter_lock, memory_order_release);
+}
+
+void sn_heap_filter_clear(void)
+{
+    memset(sn_heap_filter, 0, sizeof sn_heap_filter);
+    memset(filter_counts, 0, sizeof filter_counts);
+    atomic_flag_clear(&filter_lock); /* a fork's parent may have held it */
 }
 
 static bool put_block(const struct sn_block *block, struct sn_block *replaced)
@@ -425,10 +324,10 @@ static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
 {
     struct sn_block replaced, block = {.address = p, .size = size};
     struct sn_spool_entry *x = stack_entry(t, size, caller);
-    uint64_t now = exact ? now_ticks() : 0;
+    uint64_t now = sn_heap_kind.exact ? now_ticks() : 0;
     if (x == NULL) {
         sn_table_drop(&sn_heap_table, SN_DROP_FULL, 1);
-        know((void *)p, size);
+        sn_heap_know((void *)p, size);
         return;
     }
     block.entry = (uint32_t)(((uintptr_t)x - (uintptr_t)sn_heap_table.header) / 8);
@@ -436,7 +335,7 @@ static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
     block.time_lo = (uint32_t)now;
     if (!put_block(&block, &replaced)) {
         sn_table_drop(&sn_heap_table, SN_DROP_FULL, 1);
-        knows_all = false;
+        sn_heap_kind.knows_all = false;
         return;
     }
     if (replaced.address != 0 && replaced.entry != 0)
@@ -444,12 +343,11 @@ static void record(struct sn_heap_thread *t, uintptr_t p, uint64_t size,
     count_allocated(x, block.size);
 }
 
-/* A block that is there, but not counted. */
-static void know(void *p, size_t size)
+void sn_heap_know(void *p, size_t size)
 {
     struct sn_block replaced, block = {.address = (uintptr_t)p, .size = size};
-    if (exact && !put_block(&block, &replaced))
-        knows_all = false;
+    if (sn_heap_kind.exact && !put_block(&block, &replaced))
+        sn_heap_kind.knows_all = false;
 }
 
 static void forget(struct sn_heap_thread *t, uintptr_t address)
@@ -470,7 +368,8 @@ static bool defer(struct sn_heap_thread *t, struct deferred d)
         return false;
     unsigned n = atomic_load_explicit(&t->n_deferred, memory_order_relaxed);
     if (n == DEFERRED_MAX) {
-        knows_all = false; /* its record ends when its address is met again */
+        sn_heap_kind.knows_all =
+            false; /* its record ends when its address is met again */
         return false;
     }
     t->deferred[n] = d;
@@ -485,7 +384,8 @@ void sn_heap_allocated(void *p, size_t size, const void *caller)
     if (t == NULL) {
         t = sn_heap_local.thread;
         bool later = defer(t, (struct deferred){.p = p, .size = size});
-        if (later && t->recording == recording && !t->own) /* not in set_up */
+        if (later && t->recording == sn_heap_kind.recording &&
+            !t->own) /* not in set_up */
             sn_table_drop(&sn_heap_table, SN_DROP_NESTED, 1);
         errno = saved;
         return;
@@ -495,7 +395,7 @@ void sn_heap_allocated(void *p, size_t size, const void *caller)
         record(t, (uintptr_t)p, size, caller);
         t->last = (uintptr_t)p;
         if (!each)
-            sn_heap_local.left = next_distance(t);
+            sn_heap_local.left = sn_heap_next_distance(t);
         tick_name(t);
     }
     leave(t);
@@ -547,7 +447,7 @@ void sn_heap_unmapped(struct sn_heap_thread *t, const struct sn_mapped *m, uint6
 
 uint64_t sn_heap_now(void)
 {
-    return exact ? now_ticks() : 0;
+    return sn_heap_kind.exact ? now_ticks() : 0;
 }
 
 bool sn_heap_freeing(void *p)
@@ -572,148 +472,50 @@ bool sn_heap_moving(void *p, struct sn_block *aside)
         return !sn_heap_on();
     if (!take_block((uintptr_t)p, aside))
         aside->address = 0;
+    else
+        atomic_fetch_add_explicit(&t->moving, 1, memory_order_relaxed);
     leave(t);
     return true;
 }
 
-void sn_heap_moved(const struct sn_block *aside, bool moved)
+/* A scan that came between the two would miss the block, and all that it leads to. */
+static void end_moving(struct sn_heap_thread *t)
+{
+    if (t != NULL && atomic_load(&t->moving) > 0)
+        atomic_fetch_sub(&t->moving, 1);
+}
+
+bool sn_heap_moved(const struct sn_block *aside, void *fresh, size_t size,
+                   const void *caller)
 {
     struct sn_block replaced;
     int saved = errno;
-    struct sn_heap_thread *t = aside->address != 0 ? enter() : NULL;
-    if (t == NULL)
-        return;
-    if (!moved) {
+    struct sn_heap_thread *t = enter();
+    bool told = t != NULL && fresh != NULL && sn_heap_mode() != SN_HEAP_SOME;
+    if (t == NULL) {
+        end_moving(sn_heap_local.thread);
+        return false;
+    }
+    if (fresh == NULL && size > 0) {
         put_block(aside, &replaced);
     } else {
         if (aside->entry != 0)
             count_freed(aside, aside->address == t->last);
         t->last = 0;
     }
+    if (told) {
+        record(t, (uintptr_t)fresh, size, caller);
+        t->last = (uintptr_t)fresh;
+        tick_name(t);
+    }
+    end_moving(t);
     leave(t);
     errno = saved;
+    return told;
 }
 
-/* ---- start, stop, fork ----------------------------------------------------------------
+/* ---- fork -----------------------------------------------------------------------------
  */
-
-bool sn_heap_start(const struct sn_settings *s, struct sn_error *e)
-{
-    if (!have_key)
-        have_key = pthread_key_create(&end_key, on_thread_end) == 0;
-    if (!have_key)
-        return sn_fail(e, "mem", -1, "no thread-specific key is left");
-    const char *whose = sn_malloc_whose();
-    if (whose != NULL)
-        return sn_fail(e, "mem", -1,
-                       "%s (%d) calls the malloc of %s, which is not seen: no heap is "
-                       "recorded",
-                       program_invocation_short_name, (int)getpid(), whose);
-    bool each = s->mem_exact || s->mem_rate == 1;
-    if (!sn_live_open(&sn_heap_live, each ? SHARDS_OF_ALL : SHARDS_OF_SOME) ||
-        !sn_maps_open(s->mem_mmap))
-        return sn_fail(e, "mem", -1, "out of memory");
-    exact = s->mem_exact;
-    filtered = !each;
-    memset(sn_heap_filter, 0, sizeof sn_heap_filter);
-    memset(filter_counts, 0, sizeof filter_counts);
-    atomic_flag_clear(&filter_lock); /* a fork's parent may have held it */
-    rate_bytes = s->mem_rate;
-    start_ns = sn_heap_table.header->start_mono_ns;
-    if (exact)
-        learn_ticks();
-    recording++;
-    /* A child of fork that is not ours to tell (a bare system call) finds it off. */
-    madvise(&sn_heap_switch, sizeof sn_heap_switch, MADV_WIPEONFORK);
-    syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0);
-    knows_all = sn_malloc_early(know);
-    sn_heap_table.header->mappings = s->mem_mmap;
-    atomic_store(&sn_heap_switch.mode, each ? SN_HEAP_EACH : SN_HEAP_SOME);
-    return true;
-}
-
-bool sn_heap_is_exact(void)
-{
-    return exact && sn_heap_on();
-}
-
-bool sn_heap_knows_all(void)
-{
-    return knows_all;
-}
-
-uintptr_t sn_heap_dead_stack(uintptr_t lo, uintptr_t hi)
-{
-    for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next)
-        if (atomic_load(&t->tid) == 0 && t->stack.lo == lo && t->pointer > lo &&
-            t->pointer < hi && hi - t->pointer < 65536)
-            return t->pointer;
-    return 0;
-}
-
-void sn_heap_pages(void (*visit)(void *pages, size_t bytes, void *argument),
-                   void *argument)
-{
-    for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next)
-        visit(t, sizeof *t, argument);
-}
-
-/* No other thread is in here after this. False: one still is after a second. */
-static bool wait_for_others(void)
-{
-    if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0) != 0)
-        syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0);
-    for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next) {
-        struct timespec pause = {.tv_nsec = 100000};
-        for (int i = 0; t != sn_heap_local.thread && atomic_load(&t->busy); i++) {
-            if (i == 10000 || atomic_load(&t->tid) == 0 ||
-                (i % 100 == 99 &&
-                 syscall(SYS_tgkill, getpid(), atomic_load(&t->tid), 0) != 0))
-                return false;
-            syscall(SYS_nanosleep, &pause, NULL);
-        }
-    }
-    return true;
-}
-
-bool sn_heap_is_inside(void)
-{
-    struct sn_heap_thread *t = sn_heap_local.thread;
-    return t != NULL && atomic_load(&t->busy);
-}
-
-bool sn_heap_hold(void)
-{
-    enum sn_heap_mode each = SN_HEAP_EACH;
-    if (sn_heap_is_inside() ||
-        !atomic_compare_exchange_strong(&sn_heap_switch.mode, &each, SN_HEAP_HELD))
-        return false;
-    if (wait_for_others())
-        return true;
-    sn_heap_release();
-    return false;
-}
-
-void sn_heap_release(void)
-{
-    enum sn_heap_mode held = SN_HEAP_HELD;
-    atomic_compare_exchange_strong(&sn_heap_switch.mode, &held, SN_HEAP_EACH);
-    syscall(SYS_futex, &sn_heap_switch.mode, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-}
-
-void sn_heap_stop(bool dying)
-{
-    struct sn_spool_header *h = sn_heap_table.header;
-    atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
-    syscall(SYS_futex, &sn_heap_switch.mode, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-    bool alone = wait_for_others() && !sn_heap_is_inside();
-    if (exact)
-        h->leaks = alone ? (uint32_t)sn_leak_scan(dying) : SN_LEAKS_IN_ALLOCATOR;
-    if (!dying && alone) {
-        sn_live_close(&sn_heap_live);
-        sn_maps_close();
-    }
-}
 
 /* What other handlers of fork allocate meanwhile is not recorded, and takes no lock. */
 void sn_heap_before_fork(void)
@@ -735,9 +537,14 @@ void sn_heap_after_fork(bool child)
         return;
     }
     atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
-    for (struct sn_heap_thread *t = atomic_load(&threads); t != NULL; t = t->next) {
+    sn_heap_unlock_ends();
+    for (struct sn_heap_thread *t = atomic_load(&sn_heap_threads); t != NULL;
+         t = t->next) {
+        if (t != own)
+            atomic_store(&t->local, NULL);
         atomic_store(&t->tid, t == own ? (int)sn_thread_id() : 0);
         atomic_store(&t->busy, false);
+        atomic_store(&t->moving, 0);
         t->recording = 0;
     }
     sn_live_close(&sn_heap_live);

@@ -33,6 +33,7 @@
     X(int, dlclose, (void *))                                                            \
     X(int, sigaction, (int, const struct sigaction *, struct sigaction *))               \
     X(sighandler_t, signal, (int, sighandler_t))                                         \
+    X(sighandler_t, sysv_signal, (int, sighandler_t))                                    \
     X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *))                         \
     X(int, sigwait, (const sigset_t *, int *))                                           \
     X(int, sigwaitinfo, (const sigset_t *, siginfo_t *))                                 \
@@ -53,6 +54,7 @@ bool sn_hooks_bind(void)
     sn_sleep_bind();
     sn_close_bind();
     sn_maps_bind();
+    sn_trace_bind();
     return dlsym(RTLD_NEXT, "sigaction") != NULL;
 }
 
@@ -260,6 +262,8 @@ SN_PUBLIC int sigaction(int signal, const struct sigaction *action, struct sigac
 {
     struct sigaction now;
     int own = sn_signal_own(signal);
+    if (sn_trace_holds(signal))
+        return sn_trace_sigaction(signal, action, old);
     if (own < 0) {
         int result = REAL(sigaction)(signal, action, old);
         if (result == 0 && old != NULL)
@@ -279,39 +283,77 @@ SN_PUBLIC int sigaction(int signal, const struct sigaction *action, struct sigac
 SN_PUBLIC sighandler_t signal(int signal, sighandler_t handler)
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
-    if (sn_signal_own(signal) >= 0)
+    sigaddset(&action.sa_mask, signal);
+    if (sn_signal_own(signal) >= 0 || sn_trace_holds(signal))
         return sigaction(signal, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
     old.sa_handler = REAL(signal)(signal, handler);
     hide_ours(&old);
     return old.sa_handler;
 }
 
-static bool in_use(enum sn_own_signal own)
+/* System V's: what signal() is in a program that asks for strict X/Open. */
+SN_PUBLIC sighandler_t sysv_signal(int signal, sighandler_t handler)
 {
-    return own == SN_OWN_CLOCK ? sn_tick_enabled() : sn_control_enabled();
+    struct sigaction action = {.sa_handler = handler,
+                               .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)},
+                     old;
+    if (!sn_trace_holds(signal))
+        return REAL(sysv_signal)(signal, handler);
+    return sigaction(signal, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
+}
+
+extern __typeof__(sysv_signal) __sysv_signal SN_PUBLIC
+    __attribute__((alias("sysv_signal")));
+
+/* The signals that are never blocked while they are in use: ours, and those of a tracer
+ * whose handler must run in a thread that has blocked all. */
+static const int unblocked[] = {SIGSEGV, SIGBUS};
+#define UNBLOCKED (SN_OWN_SIGNALS + SN_COUNT(unblocked))
+
+static int number(unsigned i)
+{
+    return i < SN_OWN_SIGNALS ? sn_signal_number(i) : unblocked[i - SN_OWN_SIGNALS];
+}
+
+static bool in_use(unsigned i)
+{
+    if (i >= SN_OWN_SIGNALS)
+        return sn_trace_holds(number(i));
+    return i == SN_OWN_CLOCK ? sn_tick_enabled() : sn_control_enabled();
+}
+
+bool sn_signal_is_blocked(int signal)
+{
+    for (unsigned i = 0; i < UNBLOCKED; i++)
+        if (number(i) == signal)
+            return thinks_blocked & 1u << i;
+    return false;
 }
 
 /* The set without our signals, where they are in use; NULL stays NULL. */
 static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 {
-    if (set == NULL || (!in_use(SN_OWN_CLOCK) && !in_use(SN_OWN_CONTROL)))
-        return set;
-    *copy = *set;
-    for (int own = 0; own < SN_OWN_SIGNALS; own++)
-        if (in_use(own))
-            sigdelset(copy, sn_signal_number(own));
-    return copy;
+    const sigset_t *same = set;
+    for (unsigned i = 0; set != NULL && i < UNBLOCKED; i++) {
+        if (!in_use(i))
+            continue;
+        if (same == set)
+            *copy = *set;
+        same = copy;
+        sigdelset(copy, number(i));
+    }
+    return same;
 }
 
 /* Keep in mind what the thread was told of our signals. */
 static void note_mask(int how, const sigset_t *set)
 {
-    for (int own = 0; own < SN_OWN_SIGNALS; own++) {
-        bool named = sigismember(set, sn_signal_number(own));
+    for (unsigned i = 0; i < UNBLOCKED; i++) {
+        bool named = sigismember(set, number(i));
         if (how == SIG_SETMASK || named)
-            thinks_blocked &= ~(1u << own);
-        if (how != SIG_UNBLOCK && named && in_use(own))
-            thinks_blocked |= 1u << own;
+            thinks_blocked &= ~(1u << i);
+        if (how != SIG_UNBLOCK && named && in_use(i))
+            thinks_blocked |= 1u << i;
     }
 }
 
@@ -325,9 +367,9 @@ static int change_mask(int how, const sigset_t *set, sigset_t *old)
         sn_real_sigmask(how, how != SIG_UNBLOCK ? without_ours(set, &copy) : set, old);
     if (error != 0)
         return error;
-    for (int own = 0; old != NULL && own < SN_OWN_SIGNALS; own++)
-        if (was & 1u << own)
-            sigaddset(old, sn_signal_number(own));
+    for (unsigned i = 0; old != NULL && i < UNBLOCKED; i++)
+        if (was & 1u << i)
+            sigaddset(old, number(i));
     if (set != NULL)
         note_mask(how, set);
     return 0;

@@ -223,7 +223,7 @@ static inline void *told(void *p, size_t size, const void *caller)
 {
     if (sn_heap_on()) {
         sn_within_new.told = ~(uintptr_t)p;
-        if (p != NULL && sn_heap_due(size))
+        if (p != NULL && sn_heap_due(size)) /* what failed counts for nothing */
             sn_heap_allocated(p, size, caller);
     } else if (__builtin_expect(!settled, 0) && p != NULL) {
         note(p, size);
@@ -305,7 +305,8 @@ APART static void *resize(void *p, size_t size, const void *caller)
     if (__builtin_expect(!settled, 0) && p != NULL)
         strike(p);
     void *fresh = real.realloc(p, size);
-    sn_heap_moved(&aside, fresh != NULL || size == 0);
+    if (aside.address != 0 && sn_heap_moved(&aside, fresh, size, caller))
+        return fresh;
     return told(fresh, size, caller);
 }
 

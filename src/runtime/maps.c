@@ -38,6 +38,9 @@ static struct {
     void *(*mremap)(void *, size_t, size_t, int, ...);
 } real;
 
+extern void *__sbrk(intptr_t by); /* the C library's, by its other name */
+static atomic_bool own_break;
+
 void sn_maps_bind(void)
 {
     *(void **)&real.mmap = dlsym(RTLD_NEXT, "mmap");
@@ -263,4 +266,17 @@ SN_PUBLIC void *mremap(void *p, size_t size, size_t fresh_size, int flags, ...)
     }
     end(t);
     return fresh;
+}
+
+/* The C library's allocator calls its own. */
+SN_PUBLIC void *sbrk(intptr_t by)
+{
+    if (by != 0 && !sn_malloc_is_at(CALLER))
+        atomic_store(&own_break, true);
+    return __sbrk(by);
+}
+
+bool sn_maps_own_break(void)
+{
+    return atomic_load(&own_break);
 }

@@ -107,7 +107,7 @@ static void ask_recording(struct sonde_mem_stats *s)
 static void ask_kernel(struct sonde_mem_stats *s)
 {
     char line[256];
-    FILE *status = fopen("/proc/self/status", "re");
+    FILE *status = fopen("/proc/thread-self/status", "re");
     unsigned long kilobytes;
     while (status != NULL && fgets(line, sizeof line, status) != NULL)
         if (sscanf(line, "VmHWM: %lu", &kilobytes) == 1)

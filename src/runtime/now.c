@@ -4,7 +4,7 @@
  *
  * The spool is read as it is, while other threads count in it: that takes no lock, so a
  * handler may do it on top of whatever it interrupted, our own work as well. Pages and
- * system calls only, never malloc; a few kilobytes of stack, the program's own.
+ * system calls only, never malloc; on a stack of its own, since a thread's may be small.
  */
 #include "runtime/runtime.h"
 
@@ -75,7 +75,7 @@ void sn_on_heap_signal(int signal, siginfo_t *info, void *context)
     sn_wait_note(context);
     if (atomic_fetch_add(&asked, 1) == 0) /* else it is done by whom we have met */
         do
-            answer();
+            sn_stack_call(SN_STACK_PROFILE, answer);
         while (atomic_fetch_sub(&asked, 1) > 1);
     errno = saved;
 }
@@ -86,6 +86,7 @@ bool sn_heap_signal_take(int signal)
                              .sa_flags = SA_SIGINFO | SA_RESTART},
                      now;
     sigfillset(&hook.sa_mask);
+    sn_stack_open(SN_STACK_PROFILE);
     n_written = 0;
     if (sn_real_sigaction(signal, NULL, &now) != 0 || now.sa_handler != SIG_DFL ||
         sn_real_sigaction(signal, &hook, NULL) != 0)

@@ -2,7 +2,7 @@
  * reach.c: which of the live blocks can be reached, and by what. A conservative scan: a
  * word that lies in a block, at its start or within, is taken for a pointer to it.
  *
- *     /proc/self/maps ──> roots ──> blocks ──> blocks in them ──> ...
+ *     /proc/thread-self/maps ──> roots ──> blocks ──> blocks in them ──> ...
  *
  * Roots are all memory that can be written, but for: the blocks themselves, our own
  * pages, stacks below their pointers, those of threads that have ended, and the
@@ -29,7 +29,7 @@
 #define COPY_BYTES   ((size_t)64 << 10)
 #define WINDOW_PAGES 512                   /* whose presence is asked for at once */
 #define ARENA        ((uintptr_t)64 << 20) /* glibc's, and its alignment */
-#define MAPS_BYTES   ((size_t)4 << 20)
+#define MAPS_BYTES   ((size_t)16 << 20)    /* 65530 mappings of the longest usual lines */
 
 typedef struct sn_heapdump_block block;
 
@@ -60,7 +60,8 @@ struct sn_reach {
     uint32_t n_work;
     struct range *own; /* sorted: pages that are no roots */
     uint32_t n_own, cap_own;
-    char *maps; /* /proc/self/maps */
+    char *maps; /* of /proc/thread-self: that of the process is empty once the main thread
+                 * has ended */
     uint64_t *copy;
     struct range window; /* what is in it, after scan_small */
     uint64_t present[WINDOW_PAGES];
@@ -246,6 +247,7 @@ static void each_own(struct sn_reach *r,
     sn_live_pages(&sn_heap_live, visit, r);
     sn_heap_pages(visit, r);
     sn_maps_pages(visit, r);
+    sn_stack_pages(visit, r);
     sn_custom_pages(visit, r);
     sn_trace_pages(visit, r);
 }
@@ -276,7 +278,7 @@ struct sn_reach *sn_reach_new(const struct sn_world *w, sn_reach_each *each)
     struct sn_reach *r = sn_pages_map(sizeof *r);
     if (r == NULL)
         return NULL;
-    r->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    r->pagemap = -1;
     r->world = w;
     r->knows_all = each == NULL && sn_heap_knows_all();
     r->all_is_root = each != NULL;
@@ -350,7 +352,7 @@ static void scan_present(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
     while (lo < hi) {
         size_t len = hi - lo < COPY_BYTES ? hi - lo : COPY_BYTES;
         struct iovec to = {r->copy, len}, from = {(void *)lo, len};
-        ssize_t n = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+        ssize_t n = process_vm_readv(sn_thread_id(), &to, 1, &from, 1, 0);
         if (n < 8) { /* on with the next page */
             lo = (lo & -PAGE) + PAGE;
             continue;
@@ -436,7 +438,7 @@ static bool is_arena(uintptr_t at, uintptr_t hi, uintptr_t *end)
     uint64_t head[4];
     struct iovec to = {head, sizeof head}, from = {(void *)at, sizeof head};
     if (at % ARENA != 0 ||
-        process_vm_readv(getpid(), &to, 1, &from, 1, 0) != (ssize_t)sizeof head)
+        process_vm_readv(sn_thread_id(), &to, 1, &from, 1, 0) != (ssize_t)sizeof head)
         return false;
     *end = at + head[3];
     return head[0] != 0 && head[0] % ARENA < PAGE && head[2] <= head[3] &&
@@ -486,7 +488,7 @@ static void scan_mapping(struct sn_reach *r, const struct mapping *m, uintptr_t 
     r->starts_only = false;
     if (m->permissions[1] != 'w' || sn_spool_is_name(m->name))
         return;
-    if (strcmp(m->name, "[heap]") == 0 && r->knows_all)
+    if (strcmp(m->name, "[heap]") == 0 && r->knows_all && !sn_maps_own_break())
         return;
     if (sp != 0) {
         r->kind = SN_ROOT_STACK;
@@ -505,7 +507,7 @@ static void scan_mapping(struct sn_reach *r, const struct mapping *m, uintptr_t 
     r->starts_only = false;
 }
 
-/* A line of /proc/self/maps, cut out of the text. False: it is none. */
+/* A line of it, cut out of the text. False: it is none. */
 static bool parse_mapping(char *line, struct mapping *m)
 {
     char *at;
@@ -526,17 +528,27 @@ static bool parse_mapping(char *line, struct mapping *m)
     return true;
 }
 
-static void read_maps(struct sn_reach *r)
+/* False: it cannot be read, or not to its end. */
+static bool read_maps(struct sn_reach *r)
 {
     size_t used = 0;
     ssize_t n;
-    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    int fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
     while (fd >= 0 && used < MAPS_BYTES &&
            (n = read(fd, r->maps + used, MAPS_BYTES - used)) > 0)
         used += (size_t)n;
     if (fd >= 0)
         close(fd);
     r->maps[used] = '\0';
+    return used > 0 && used < MAPS_BYTES;
+}
+
+/* A system call may be forbidden: then all would seem to be empty. */
+static bool can_read(const struct sn_reach *r)
+{
+    uint64_t word = 0;
+    struct iovec to = {&word, sizeof word}, from = {(void *)(uintptr_t)r, sizeof word};
+    return process_vm_readv(sn_thread_id(), &to, 1, &from, 1, 0) == (ssize_t)sizeof word;
 }
 
 static void scan_registers(struct sn_reach *r)
@@ -557,7 +569,7 @@ static void reach_uncounted(struct sn_reach *r)
         }
 }
 
-void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
+bool sn_reach_mark(struct sn_reach *r, uintptr_t frame,
                    void (*on_root)(void *argument, uint32_t block,
                                    enum sn_heapdump_root_kind kind, uint64_t at),
                    void *argument)
@@ -566,7 +578,10 @@ void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
     uintptr_t data_end = 0;
     r->on_root = on_root;
     r->argument = argument;
-    read_maps(r);
+    if (!read_maps(r) || !can_read(r))
+        return false;
+    r->pagemap =
+        open("/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC); /* one at a time */
     char *rest = r->maps, *line;
     while ((line = strsep(&rest, "\n")) != NULL) {
         if (!parse_mapping(line, &m))
@@ -578,13 +593,14 @@ void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
     }
     scan_registers(r);
     if (r->all_is_root)
-        return;
+        return true;
     reach_uncounted(r);
     r->kind = 0;
     while (r->n_work > 0) {
         const block *b = &r->blocks[r->work[--r->n_work]];
         scan(r, b->address, b->address + b->size);
     }
+    return true;
 }
 
 void sn_reach_edges(struct sn_reach *r, uint32_t from,

@@ -77,6 +77,8 @@ static struct {
 } the_one;
 static atomic_int recorded; /* the process that is; 0: none */
 static atomic_int looking;  /* who reads the tables */
+static atomic_int ending;   /* the thread that writes the profiles of a dying process */
+static __thread int looks __attribute__((tls_model("initial-exec"))); /* its own */
 
 bool sn_recording_here(void)
 {
@@ -85,16 +87,18 @@ bool sn_recording_here(void)
 
 bool sn_recording_look(void)
 {
+    looks++;
     atomic_fetch_add(&looking, 1);
     bool here = sn_recording_here();
     if (!here)
-        atomic_fetch_sub(&looking, 1);
+        sn_recording_looked();
     return here;
 }
 
 void sn_recording_looked(void)
 {
     atomic_fetch_sub(&looking, 1);
+    looks--;
 }
 
 bool sn_recording_is_quiet(void)
@@ -130,8 +134,11 @@ void sn_say(const char *fmt, ...)
     va_end(ap);
     size_t len = 7 + (n < 0 ? 0 : n < (int)sizeof line - 9 ? (size_t)n : sizeof line - 9);
     line[len++] = '\n';
+    struct sn_guard guard;
+    sn_guard_begin(&guard, false);
     if (write(STDERR_FILENO, line, len) < 0)
-        return; /* there is nobody to tell */
+        errno = 0; /* there is nobody to tell */
+    sn_guard_end(&guard);
 }
 
 /* ---- files
@@ -343,24 +350,36 @@ static bool deliver(size_t i, struct sn_error *e)
     return good;
 }
 
-/* Who began to look before the end; it is a matter of milliseconds. */
-static bool nobody_looks(void)
+/* Wait until it is 0; false: it is not in time. */
+static bool wait_for(atomic_int *what, int milliseconds)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
-    for (int i = 0; i < 10000 && atomic_load(&looking) > 0; i++)
+    for (int i = 0; i < milliseconds && atomic_load(what) > 0; i++)
         syscall(SYS_nanosleep, &pause, NULL);
-    return atomic_load(&looking) == 0;
+    return atomic_load(what) == 0;
+}
+
+/* Who began to look before the end; it is a matter of milliseconds. A dying thread may
+ * have been at it itself, and not be on its way back. */
+static bool nobody_looks(bool dying)
+{
+    return looks == 0 && wait_for(&looking, dying ? 2000 : 10000);
 }
 
 bool sn_recording_stop(bool dying, struct sn_error *e)
 {
     int here = getpid();
     bool good = true;
-    if (!atomic_compare_exchange_strong(&recorded, &here, 0))
+    if (!atomic_compare_exchange_strong(&recorded, &here, 0)) {
+        if (dying && atomic_load(&ending) != (int)sn_thread_id())
+            wait_for(&ending, 10000); /* else the process would go before it is done */
         return true;
+    }
+    if (dying)
+        atomic_store(&ending, (int)sn_thread_id());
     sn_control_stop();
-    if (!dying)
-        nobody_looks(); /* a dump holds the world: the heap's scan does not begin on it */
+    nobody_looks(
+        dying); /* a dump holds the world: the heap's scan does not begin on it */
     sn_trace_stop(dying);
     stop_engines(dying);
     for (size_t i = 0; i < SN_COUNT(engines); i++) {
@@ -373,12 +392,13 @@ bool sn_recording_stop(bool dying, struct sn_error *e)
     if (the_one.settings.path[0] != '\0')
         sn_custom_write_all(the_one.settings.path, the_one.suffix,
                             the_one.settings.quiet);
+    atomic_store(&ending, 0);
     if (dying)
         return good; /* a late tick may still look at the tables */
     unhook_deadly(SIGINT);
     unhook_deadly(SIGTERM);
     sn_heap_signal_give_back();
-    for (size_t i = 0; i < SN_COUNT(engines) && nobody_looks(); i++)
+    for (size_t i = 0; i < SN_COUNT(engines) && nobody_looks(false); i++)
         sn_table_close(engines[i].table);
     return good;
 }
@@ -387,6 +407,9 @@ bool sn_recording_drop(void)
 {
     bool was = atomic_exchange(&recorded, 0) != 0;
     atomic_store(&looking, 0);
+    atomic_store(&ending, 0);
+    looks = 0;
+    sn_world_reset();
     sn_control_drop();
     if (was)
         sn_heap_signal_give_back(); /* until it has a recording of its own */

@@ -4,9 +4,9 @@
  * that are ours; control.c answers who asks a running program; hooks.c meets new threads,
  * exec and the signal calls of the program; sleep.c keeps our signals out of its waits,
  * close.c our descriptors out of its hands. malloc.c and new.c stand before the
- * allocator, heap.c keeps its accounts, live.c its blocks, maps.c the program's mappings,
- * leak.c finds what nothing leads to. recording.c starts and stops them all; sonde.c is
- * the public interface and the process's life.
+ * allocator, heap.c (heap_threads.c, heap_life.c) keeps its accounts, live.c its blocks,
+ * maps.c the program's mappings, leak.c finds what nothing leads to. recording.c starts
+ * and stops them all; sonde.c is the public interface and the process's life.
  *
  * The only room (with trace) that has mutable globals: a process is profiled once at a
  * time. What the handler calls is in table.c and tick.c, and nothing else is in them.
@@ -50,6 +50,7 @@ extern const char *const sn_clock_names[]; /* "perf", "perf-user", "timer" */
 struct sn_trace_settings {
     unsigned schedtrace_ms; /* 0: off */
     bool scheddetail;
+    char schedsource[16]; /* insists on one; "": the best that is allowed */
     bool allocfreetrace;
     enum {
         SN_EFENCE_OFF,
@@ -142,6 +143,33 @@ void sn_table_thread_name(struct sn_table *t, uint32_t slot, const char *name);
 void sn_table_each(const struct sn_table *t,
                    void (*visit)(const struct sn_spool_entry *x, void *argument),
                    void *argument);
+
+/* ---- guard.c: what must not be broken off ---------------------------------------------
+ */
+
+struct sn_guard {
+    sigset_t mask; /* as it was */
+    int cancel;
+    unsigned pending; /* of what a write may raise: was there before */
+};
+
+/* Until the end the calling thread is not cancelled, nor killed by what it writes; nor
+ * do handlers run on it if `all`. Signal-safe. */
+void sn_guard_begin(struct sn_guard *g, bool all);
+void sn_guard_end(const struct sn_guard *g);
+
+/* ---- stack.c: stacks of our own, for handlers that write ------------------------------
+ */
+
+enum sn_own_stack { SN_STACK_PROFILE, SN_STACK_CONTROL, SN_OWN_STACKS };
+
+void sn_stack_open(enum sn_own_stack which); /* once; not for handlers */
+/* One caller at a time has it. Without it, on the stack there is. */
+void sn_stack_call(enum sn_own_stack which, void (*function)(void));
+/* The frame in which the calling thread left its own stack; 0: it is there. */
+uintptr_t sn_stack_left_at(void);
+void sn_stack_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                    void *argument);
 
 /* ---- write.c ------------------------------------------------------------------------
  */
@@ -367,11 +395,13 @@ void sn_heap_allocated(void *p, size_t size, const void *caller);
 /* The block is about to be freed. False: not now, it will be freed later (a signal's
  * handler frees on top of our own work). */
 bool sn_heap_freeing(void *p);
-/* The same for realloc: what is known of the block is set aside, and then put back if
- * nothing came of it, or counted as freed. address 0: nothing is known. False: it must
- * not be moved now. */
+/* The same for realloc: what is known of the block is set aside. address 0: nothing is
+ * known. False: it must not be moved now. */
 bool sn_heap_moving(void *p, struct sn_block *aside);
-void sn_heap_moved(const struct sn_block *aside, bool moved);
+/* It has become `fresh`, of `size` bytes, and is counted as freed; NULL: put it back, or
+ * if size is 0, it was freed. True: the fresh one is told, too. */
+bool sn_heap_moved(const struct sn_block *aside, void *fresh, size_t size,
+                   const void *caller);
 
 /* ---- maps.c: the program's mappings, as blocks
  * ------------------------------------------ */
@@ -389,6 +419,8 @@ void sn_maps_close(void);
 void sn_maps_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                    void *argument); /* what it holds for itself */
 void sn_maps_bind(void);
+/* Has the program moved the end of the [heap] itself? Then there is more than blocks. */
+bool sn_maps_own_break(void);
 
 /* heap.c's part, between sn_heap_own_begin and end. A mapping stands for itself, also
  * where blocks are sampled. The entry it is counted in; 0: there is no room. */
@@ -421,10 +453,11 @@ struct sn_world {
 };
 
 /* Not all need stand still in the end. A process that is `dying` does not mind waits that
- * end with EINTR: then the registers of those that sleep are known too. NULL: no memory.
- */
+ * end with EINTR: then the registers of those that sleep are known too. NULL: no memory,
+ * or another has stopped it and does not let go. */
 struct sn_world *sn_world_stop(bool dying);
 void sn_world_go_on(struct sn_world *w); /* NULL-safe */
+void sn_world_reset(void);               /* in a fork's child */
 
 /* ---- reach.c: what leads to which block
  * ------------------------------------------------ */
@@ -435,13 +468,16 @@ struct sn_reach; /* all live blocks, by address */
 typedef void sn_reach_each(void (*visit)(struct sn_block *block, void *argument),
                            void *argument);
 /* With the world stopped. Of all blocks of the heap's recording, with nobody in heap.c;
- * or, with `each`, of other blocks: then roots are all there is, their contents too. NULL: no memory. */
+ * or, with `each`, of other blocks: then roots are all there is, their contents too.
+ * NULL: no memory. */
 struct sn_reach *sn_reach_new(const struct sn_world *w, sn_reach_each *each);
 void sn_reach_free(struct sn_reach *r);
 const struct sn_heapdump_block *sn_reach_blocks(const struct sn_reach *r, uint32_t *n);
-/* Mark what can be reached from the roots; `on_root` (may be NULL) is told each pointer
- * from a root to a block. `frame`: of the calling thread, what is below is no root. */
-void sn_reach_mark(struct sn_reach *r, uintptr_t frame,
+/* Mark what can be reached from the roots. False: this memory cannot be read (there is no
+ * /proc, or no descriptor left), and nothing is known. `on_root` (may be NULL) is told
+ * each pointer from a root to a block. `frame`: of the calling thread, what is below is
+ * no root. */
+bool sn_reach_mark(struct sn_reach *r, uintptr_t frame,
                    void (*on_root)(void *argument, uint32_t block,
                                    enum sn_heapdump_root_kind kind, uint64_t at),
                    void *argument);
@@ -519,7 +555,8 @@ struct sonde_profile;
 const struct sn_table *sn_custom_table(const struct sonde_profile *p);
 /* Write each that is not empty into the directory, as NAME, suffix, .pprof. */
 void sn_custom_write_all(const char *directory, const char *suffix, bool quiet);
-void sn_custom_after_fork(void); /* in the child */
+void sn_custom_before_fork(void);
+void sn_custom_after_fork(bool child);
 void sn_custom_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                      void *argument); /* their keys: what is in them is not kept alive */
 
@@ -610,6 +647,16 @@ void sn_trace_stop(bool dying); /* as sn_clock_stop */
 void sn_trace_before_fork(void);
 void sn_trace_after_fork(bool child);           /* in the child they are stopped */
 int sn_trace_fd(unsigned first, unsigned last); /* as sn_clock_fd */
+/* A signal that a tracer holds: what the program sets for it is kept, and comes to pass
+ * where it is not the tracer's. Signal-safe. */
+bool sn_trace_holds(int signal);
+int sn_trace_sigaction(int signal, const struct sigaction *action, struct sigaction *old);
+/* A system call failed with EFAULT (result -1) or wrote less than it was given. `second`
+ * and `third` are its arguments, `caller` where it returns to. Signal-safe, keeps errno.
+ */
+void sn_trace_kernel_fault(const char *name, uintptr_t second, uintptr_t third,
+                           int64_t result, const void *caller);
+void sn_trace_bind(void); /* the functions that it stands before */
 void sn_trace_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                     void *argument); /* what they take for themselves */
 
@@ -625,5 +672,7 @@ int sn_real_thread(pthread_t *thread, const pthread_attr_t *attr,
                    void *(*function)(void *));
 int sn_real_sigaction(int signal, const struct sigaction *action, struct sigaction *old);
 int sn_real_sigmask(int how, const sigset_t *set, sigset_t *old);
+/* Does the calling thread believe so, of a signal that a tracer holds? Signal-safe. */
+bool sn_signal_is_blocked(int signal);
 
 #endif

@@ -33,7 +33,7 @@ bool sn_signal_is_taken(enum sn_own_signal own, const struct sigaction *now)
 
 bool sn_signal_take(enum sn_own_signal own)
 {
-    /* The control's handler may need more stack than a small one for signals has. */
+    /* The control's leaves the stack it comes on, and says from where to a scan of it. */
     struct sigaction action = {.sa_sigaction = handlers[own],
                                .sa_flags = SA_SIGINFO | SA_RESTART |
                                            (own == SN_OWN_CLOCK ? SA_ONSTACK : 0)};

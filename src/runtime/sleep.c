@@ -86,7 +86,8 @@
     X(ssize_t, recvmsg, (int fd, struct msghdr *m, int flags), (fd, m, flags))           \
     X(int, recvmmsg,                                                                     \
       (int fd, struct mmsghdr *m, unsigned n, int flags, struct timespec *t),            \
-      (fd, m, n, flags, t))                                                              \
+      (fd, m, n, flags, t))
+#define ACCEPTING_WAITS(X)                                                               \
     X(int, accept, (int fd, __SOCKADDR_ARG from, socklen_t *restrict len),               \
       (fd, from, len))                                                                   \
     X(int, accept4, (int fd, __SOCKADDR_ARG from, socklen_t *restrict len, int flags),   \
@@ -135,6 +136,7 @@
     TIMED_WAITS(X)                                                                       \
     SLEEPS(X)                                                                            \
     RECEIVING_WAITS(X)                                                                   \
+    ACCEPTING_WAITS(X)                                                                   \
     SENDING_WAITS(X) CONNECTING_WAITS(X) MASKED_WAITS(X) MASKED_MS_WAITS(X)
 static struct {
     ALL(DECLARE)
@@ -319,17 +321,34 @@ static bool socket_time_is_up(int fd, int option, uint64_t begin_ns)
            (uint64_t)limit.tv_sec * 1000000000u + (uint64_t)limit.tv_usec * 1000u;
 }
 
-#define SOCKET_WAIT(option, late, type, name, parameters, arguments)                     \
+#define SOCKET_WAIT(option, late, check, type, name, parameters, arguments)              \
     FUNCTION(type, name, parameters, bool guarded = atomic_load(&timeouts);              \
              bool begun = guarded && sn_wait_begin();                                    \
              uint64_t begin_ns = socket_begin_ns(guarded); type result; bool up = false; \
              CALL(result, up ? -1 : REAL(name) arguments,                                \
                   up = socket_time_is_up(fd, option, begin_ns));                         \
-             if (up) errno = late; sn_wait_end(begun);)
-#define RECEIVING_WAIT(...)  SOCKET_WAIT(SO_RCVTIMEO, EAGAIN, __VA_ARGS__)
-#define SENDING_WAIT(...)    SOCKET_WAIT(SO_SNDTIMEO, EAGAIN, __VA_ARGS__)
-#define CONNECTING_WAIT(...) SOCKET_WAIT(SO_SNDTIMEO, EINPROGRESS, __VA_ARGS__)
+             if (up) errno = late; sn_wait_end(begun); AFTER_##check(#name, arguments))
+#define RECEIVING_WAIT(...)  SOCKET_WAIT(SO_RCVTIMEO, EAGAIN, RECEIVED, __VA_ARGS__)
+#define ACCEPTING_WAIT(...)  SOCKET_WAIT(SO_RCVTIMEO, EAGAIN, NOTHING, __VA_ARGS__)
+#define SENDING_WAIT(...)    SOCKET_WAIT(SO_SNDTIMEO, EAGAIN, SENT, __VA_ARGS__)
+#define CONNECTING_WAIT(...) SOCKET_WAIT(SO_SNDTIMEO, EINPROGRESS, NOTHING, __VA_ARGS__)
+
+/* A tracer is told what the kernel could not reach of what it was given, of which it may
+ * have written a part. */
+#define SECOND(fd, b, ...)   (uintptr_t)(b)
+#define THIRD(fd, b, c, ...) (uintptr_t)(c)
+#define AFTER_NOTHING(name, arguments)
+#define AFTER_RECEIVED(name, arguments)                                                  \
+    if (__builtin_expect(result == -1 && errno == EFAULT, 0))                            \
+        sn_trace_kernel_fault(name, SECOND arguments, THIRD arguments, result,           \
+                              __builtin_return_address(0));
+#define AFTER_SENT(name, arguments)                                                      \
+    if (__builtin_expect(                                                                \
+            result == -1 ? errno == EFAULT : (uintptr_t)result < THIRD arguments, 0))    \
+        sn_trace_kernel_fault(name, SECOND arguments, THIRD arguments, result,           \
+                              __builtin_return_address(0));
 RECEIVING_WAITS(RECEIVING_WAIT)
+ACCEPTING_WAITS(ACCEPTING_WAIT)
 SENDING_WAITS(SENDING_WAIT)
 CONNECTING_WAITS(CONNECTING_WAIT)
 
@@ -372,7 +391,7 @@ SN_PUBLIC unsigned sleep(unsigned s)
     uint64_t end_ns = sn_wait_end_ns(&length);
     int before = errno;
     unsigned left = REAL(sleep)(s);
-    while (left > 0 && sn_wait_was_cut() && end_ns != 0) {
+    while (sn_wait_was_cut() && end_ns != 0) { /* less than a second left is 0, too */
         const struct timespec *t = sn_wait_rest(&length, end_ns, &length);
         struct timespec rest = {0};
         errno = before;

@@ -205,7 +205,7 @@ static void after_fork_in_child(void)
     sn_tick_reset();
     sn_clock_after_fork(true);
     sn_heap_after_fork(true);
-    sn_custom_after_fork();
+    sn_custom_after_fork(true);
     sn_trace_after_fork(true);
     if (!sn_recording_drop())
         return;
@@ -222,12 +222,14 @@ static void after_fork_in_parent(void)
 {
     sn_clock_after_fork(false);
     sn_heap_after_fork(false);
+    sn_custom_after_fork(false);
     sn_trace_after_fork(false);
 }
 
 static void before_fork(void)
 {
     sn_trace_before_fork();
+    sn_custom_before_fork();
     sn_heap_before_fork();
     sn_clock_before_fork();
 }

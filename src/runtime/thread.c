@@ -78,7 +78,7 @@ static struct sn_stack_range mapping_at(uintptr_t address)
     char text[4096];
     size_t used = 0;
     ssize_t n;
-    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    int fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
     struct sn_stack_range found = {0};
     while (fd >= 0 && found.hi == 0 &&
            (n = read(fd, text + used, sizeof text - 1 - used)) > 0) {
@@ -110,7 +110,10 @@ struct sn_stack_range sn_thread_stack(void)
     if (sn_thread_id() == getpid())
         return own_stack = main_stack();
     uintptr_t top = (uintptr_t)__builtin_thread_pointer();
+    int cancel; /* the program has called malloc, which is no place to be cancelled */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     own_stack = mapping_at(top);
+    pthread_setcancelstate(cancel, NULL);
     if (own_stack.hi != 0)
         own_stack.hi = top;
     return own_stack;

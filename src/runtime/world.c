@@ -7,7 +7,10 @@
  * is about to end) gets a signal, in whose handler it notes its registers and waits until
  * the world goes on, or for ten seconds.
  *
- * Allocates pages, never malloc; one thread at a time.
+ * One stop at a time: who comes second (a process that ends, while a dump is being
+ * written) waits for the first.
+ *
+ * Allocates pages, never malloc.
  */
 #include "runtime/runtime.h"
 
@@ -18,12 +21,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define TRIES    200 /* a millisecond each */
-#define PATIENCE 20  /* of them, with those that sleep on */
+#define TRIES    200   /* a millisecond each */
+#define PATIENCE 20    /* of them, with those that sleep on */
+#define TURN     10000 /* milliseconds until the world is given up for another's */
 
 enum { RUNNING, SIGNALLED, HELD, ASLEEP, GONE };
 
 static struct sn_world *world; /* while it is stopped */
+static atomic_int stopper;     /* who has stopped it; 0: nobody */
 
 static void wait_on(uint32_t *word, uint32_t value)
 {
@@ -125,7 +130,22 @@ static int free_signal(struct sigaction *old)
     return 0;
 }
 
-struct sn_world *sn_world_stop(bool dying)
+static bool take_turn(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    int me = (int)sn_thread_id();
+    for (int i = 0; i < TURN; i++) {
+        int nobody = 0;
+        if (atomic_compare_exchange_strong(&stopper, &nobody, me))
+            return true;
+        if (nobody == me) /* we are on top of our own */
+            return false;
+        syscall(SYS_nanosleep, &pause, NULL);
+    }
+    return false;
+}
+
+static struct sn_world *stop(bool dying)
 {
     struct sigaction action = {.sa_sigaction = on_stop,
                                .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
@@ -153,11 +173,25 @@ struct sn_world *sn_world_stop(bool dying)
     return w;
 }
 
-void sn_world_go_on(struct sn_world *w)
+struct sn_world *sn_world_stop(bool dying)
+{
+    if (!take_turn())
+        return NULL;
+    struct sn_world *w = stop(dying);
+    if (w == NULL)
+        atomic_store(&stopper, 0);
+    return w;
+}
+
+void sn_world_reset(void)
+{
+    atomic_store(&stopper, 0);
+    __atomic_store_n(&world, NULL, __ATOMIC_RELEASE);
+}
+
+static void go_on(struct sn_world *w)
 {
     const struct timespec pause = {.tv_nsec = 200000};
-    if (w == NULL)
-        return;
     __atomic_store_n(&w->stopped, 0, __ATOMIC_RELEASE);
     syscall(SYS_futex, &w->stopped, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
     for (int i = 0; i < 500 && __atomic_load_n(&w->held, __ATOMIC_ACQUIRE) > 0; i++)
@@ -168,4 +202,12 @@ void sn_world_go_on(struct sn_world *w)
     if (w->signal != 0)
         sn_real_sigaction(w->signal, &w->old, NULL);
     sn_pages_unmap(w, sizeof *w);
+}
+
+void sn_world_go_on(struct sn_world *w)
+{
+    if (w == NULL)
+        return;
+    go_on(w);
+    atomic_store(&stopper, 0);
 }

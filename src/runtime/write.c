@@ -1,7 +1,7 @@
 /* write.c: a table becomes a profile. Pages and system calls only, but slow. */
 #include "runtime/runtime.h"
 
-bool sn_table_write(const struct sn_table *t, const char *path, struct sn_error *e)
+static bool write_table(const struct sn_table *t, const char *path, struct sn_error *e)
 {
     struct sn_profile *profile = t->header->state == 2
                                      ? sn_spool_read(t->header, t->bytes, path, e)
@@ -13,5 +13,14 @@ bool sn_table_write(const struct sn_table *t, const char *path, struct sn_error 
     bool good = out.failed ? sn_fail(e, path, -1, "out of memory")
                            : sn_file_write(path, out.data, out.len, e);
     sn_profile_free(profile);
+    return good;
+}
+
+bool sn_table_write(const struct sn_table *t, const char *path, struct sn_error *e)
+{
+    struct sn_guard guard;
+    sn_guard_begin(&guard, false);
+    bool good = write_table(t, path, e);
+    sn_guard_end(&guard);
     return good;
 }

@@ -170,8 +170,11 @@ static __attribute__((noinline)) void mark(struct sn_reach *r, struct look *l)
     sn_reach_mark(r, (uintptr_t)__builtin_frame_address(0) - 128, on_pointer, l);
 }
 
+/* A handler that ran meanwhile could wait for a thread that is stopped. */
 static void look_around(struct look *l)
 {
+    struct sn_guard guard;
+    sn_guard_begin(&guard, true);
     struct sn_world *w = sn_world_stop(false);
     sn_cells_each(SN_CELL_KEPT, add, &l->kept);
     sn_cells_each(SN_CELL_LIVE, add, &l->live);
@@ -181,6 +184,7 @@ static void look_around(struct look *l)
         mark(r, l);
     sn_world_go_on(w);
     sn_reach_free(r);
+    sn_guard_end(&guard);
 }
 
 /* ---- telling --------------------------------------------------------------------------

@@ -191,14 +191,15 @@ static struct sn_layer layer = {allocate, resize, release, usable, NULL};
 /* ---- the tracer -----------------------------------------------------------------------
  */
 
-/* Unless it is said, where each block is followed anyway. */
-/* Not with allocfreetrace for its own sake: it would cost as much again, and what became
- * of each block is in the trace. */
+/* Unless it is said, with gcdead. Not with efence, which tells what is freed twice
+ * itself, and whose addresses, never used again, would each cost a cell for good; nor
+ * with allocfreetrace, which has what became of each block and would cost as much again.
+ */
 static bool wanted(const struct sn_settings *s)
 {
     const struct sn_trace_settings *t = &s->trace;
     if (t->invalidptr == SN_INVALIDPTR_DEFAULT)
-        return t->gcdead || t->efence != SN_EFENCE_OFF;
+        return t->gcdead && t->efence == SN_EFENCE_OFF;
     return t->invalidptr != SN_INVALIDPTR_OFF;
 }
 

@@ -88,11 +88,14 @@ static void *watch(void *nothing)
 {
     atomic_store(&tid, sn_thread_id());
     pthread_setname_np(pthread_self(), "sonde");
+    uint64_t look_ns = 0; /* it costs as much as a sweep of the threads */
     while (!atomic_load(&over)) {
         unsigned seen = atomic_load(&changed);
-        uint64_t next = run_due();
-        if (is_alone())
+        uint64_t next = run_due(), now = sn_clock_ns(CLOCK_MONOTONIC);
+        if (now >= look_ns && is_alone())
             break;
+        if (now >= look_ns)
+            look_ns = now + LONGEST_NS;
         sleep_until(next, seen);
     }
     atomic_store(&tid, 0);
@@ -144,6 +147,13 @@ bool sn_monitor_start(void (*run)(void), uint64_t period_ns, struct sn_error *e)
     pthread_mutex_unlock(&lock);
     wake();
     return i < TASKS ? begun || begin(e) : sn_fail(e, NULL, -1, "too many tracers");
+}
+
+void sn_monitor_set_period(void (*run)(void), uint64_t period_ns)
+{
+    size_t i = find(run);
+    if (i < TASKS)
+        tasks[i].period_ns = period_ns;
 }
 
 void sn_monitor_stop(void (*run)(void), bool dying)

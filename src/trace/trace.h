@@ -133,6 +133,8 @@ void sn_allocfreetrace_gc_freeing(void *p);                /* likewise */
  * changes the period. It may call malloc and take locks. False: *e.
  */
 bool sn_monitor_start(void (*run)(void), uint64_t period_ns, struct sn_error *e);
+/* Only of the one that is running, from within: from its next time on. */
+void sn_monitor_set_period(void (*run)(void), uint64_t period_ns);
 /* After it `run` is not running, nor will it; unless `dying`, then it may be. */
 void sn_monitor_stop(void (*run)(void), bool dying);
 void sn_monitor_after_fork(void); /* in the child: there is no thread, nothing runs */

@@ -4,7 +4,8 @@
 
 #include "trace/trace.h"
 
-extern const struct sn_tracer sn_gcdead, sn_invalidptr, sn_allocfreetrace;
+extern const struct sn_tracer sn_efence, sn_gcdead, sn_invalidptr, sn_allocfreetrace,
+    sn_schedtrace;
 
 /* ---- cells.c: what became of the block at an address
  * ----------------------------------- */

@@ -2,9 +2,7 @@
 #include "trace/trace_priv.h"
 
 static const struct sn_tracer *const tracers[] = {
-    &sn_gcdead,
-    &sn_invalidptr,
-    &sn_allocfreetrace,
+    &sn_efence, &sn_gcdead, &sn_schedtrace, &sn_invalidptr, &sn_allocfreetrace,
 };
 
 static bool running[SN_COUNT(tracers)];

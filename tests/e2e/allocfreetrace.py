@@ -433,12 +433,13 @@ def test_cut_and_bad():
        f"a bad file: {done.stderr.strip()}")
     got = seen(parse(done.stdout))
     ok(len(got) > 100 and got == whole[:len(got)], f"what is good of it is printed: {len(got)}")
-    for n, name in [(0, "empty"), (100, "a little"), (4095, "no whole head")]:
+    for n, name in [(8, "its first bytes"), (100, "a little"), (4095, "no whole head")]:
         done, _ = read(data[:n], "short")
         ok(done.returncode == 1 and "cut short" in done.stderr, f"{name}: {done.stderr.strip()}")
-    done, _ = read(b"x" * 5000, "other")
-    ok(done.returncode == 1 and "offset 0: it is no trace" in done.stderr,
-       f"another file: {done.stderr.strip()}")
+    for other in (b"", b"x" * 5000):
+        done, _ = read(other, "other")
+        ok(done.returncode == 1 and "no line of a runtime's trace" in done.stderr,
+           f"another file: {done.stderr.strip()}")
     done = subprocess.run([SONDE, "trace", "-"], stdin=open(run.traces[0]), capture_output=True,
                           text=True)
     equal(seen(parse(done.stdout)), whole, "'-' is standard input")

@@ -114,10 +114,10 @@ libc = ctypes.CDLL(None)
 libc.malloc.restype = None
 for _ in range(100): libc.malloc(2001)"""
     run = leaks_of("python3, a hundred planted", [PYTHON, "-c", planted])
-    found = run.heap.total("leaked_objects", lambda _, labels: labels["bytes"] == 1 << 11)
+    found = run.heap.total("leaked_objects", lambda _, labels: labels["bytes"] == 2001)
     # Python is not position independent: its heap lies where 32-bit numbers point, and where
     # it lies is random. One such number in the whole program keeps a block alive.
-    ok(95 <= found <= 100, f"python3: {found} of a hundred are found")
+    ok(90 <= found <= 100, f"python3: {found} of a hundred are found")
 
 
 def serve_redis(prefix, env, directory):

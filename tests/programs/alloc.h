@@ -147,6 +147,8 @@ static inline struct block count_realloc(struct block was, struct account *a, vo
                                          size_t size)
 {
     assert(thread_last != was.serial);
+    if (size == was.size) /* the height is the same, and the first time was before */
+        peak_close();
     if (size < was.size)
         peak_move(live_bytes - was.size + size);
     less(&was.account->inuse, was.size);

@@ -1,7 +1,8 @@
 /* test_draw.c: a layout that holds what it promises, and pictures that readers take. */
 #include "../made.h"
 #include "../tap.h"
-#include "draw/draw.h"
+#include "draw/draw_priv.h"
+#include "report/trace.h"
 
 #include <math.h>
 
@@ -99,10 +100,132 @@ static void odd_names(void)
     sn_profile_free(p);
 }
 
+/* ---- charts ---------------------------------------------------------------------------
+ */
+
+static void axes(void)
+{
+    static const struct {
+        double from, to;
+        const char *unit;
+        unsigned most;
+        const char *first, *last;
+    } rows[] = {
+        {0, 30e9, "ns", 10, "0", "30 s"},
+        {0, 141e6, "ns", 10, "0", "140 ms"},
+        {0, 130e3, "ns", 4, "0", "100 \u00b5s"},
+        {0, 900e9, "ns", 10, "0", "14 min"},
+        {0, 36000e9, "ns", 10, "0", "10 h"},
+        {5e9, 6.1e9, "ns", 10, "5.0 s", "6.0 s"},
+        {500e9, 501e9, "ns", 10, "5", "501.0 s"},
+        {0, 29.0 * 0x1p20, "bytes", 6, "0", "24 MB"},
+        {0, 700.0 * 0x1p20, "bytes", 4, "0", "512 MB"},
+        {0, 9000e9, "ns", 10, "0", "150 min"},
+        {0, 3.0 * 0x1p30, "bytes", 6, "0", "3.0 GB"},
+        {0, 100, "bytes", 4, "0", "96 B"},
+        {0, 2, "count", 6, "0", "2"},
+        {0, 0, "count", 6, "0", "1"},
+        {0, 77, "count", 4, "0", "60"},
+        {0, 9e9, "events", 10, "0", "9"},
+        {0, 1e18, "ns", 10, "0", "250000 h"},
+    };
+    for (size_t i = 0; i < SN_COUNT(rows); i++) {
+        char first[64], last[64], want[64], name[96];
+        struct sn_axis a =
+            sn_axis_fit(rows[i].from, rows[i].to, rows[i].unit, rows[i].most, false);
+        unsigned n = sn_axis_ticks(&a);
+        ok(n >= 2 && n <= rows[i].most + 1, "%u ticks to %g %s", n, rows[i].to,
+           rows[i].unit);
+        sn_axis_label(&a, sn_axis_tick(&a, 0), first, sizeof first);
+        sn_axis_label(&a, sn_axis_tick(&a, n - 1), last, sizeof last);
+        const char *space = strchr(rows[i].last, ' ');
+        if (space != NULL)
+            snprintf(want, sizeof want, "%.*s\u202f%s", (int)(space - rows[i].last),
+                     rows[i].last, space + 1);
+        else
+            snprintf(want, sizeof want, "%s", rows[i].last);
+        snprintf(name, sizeof name, "the last of them for %g %s", rows[i].to,
+                 rows[i].unit);
+        is_str(last, want, name);
+        ok(strncmp(first, rows[i].first, 1) == 0, "the first: %s", first);
+    }
+    struct sn_axis a = sn_axis_fit(3, 77, "count", 4, true);
+    ok(a.from == 0 && a.to == 80, "rounded, it ends at ticks: %g to %g", a.from, a.to);
+}
+
+static struct sn_buf chart_of(struct sn_trace *t, enum sn_picture kind)
+{
+    struct sn_error e = {.offset = -1};
+    struct sn_buf b = {.arena = t->arena};
+    struct sn_trace_options o = {.title = "a <chart> \xff"};
+    struct sn_chart *c = sn_trace_chart(t, &o, &e);
+    ok(c != NULL && sn_draw_chart(c, kind, &b, &e), "a chart is drawn %s", e.what);
+    sn_chart_free(c);
+    return b;
+}
+
+static struct sn_trace *read_lines(const char *const *lines, size_t n, unsigned times)
+{
+    struct sn_trace *t = sn_trace_new(NULL);
+    for (unsigned k = 0; k < times; k++)
+        for (size_t i = 0; i < n; i++) {
+            sn_trace_feed(t, lines[i], strlen(lines[i]), SN_TRACE_ABSENT, NULL, NULL);
+            sn_trace_feed(t, "\n", 1, SN_TRACE_ABSENT, NULL, NULL);
+        }
+    sn_trace_finish(t, NULL, NULL);
+    return t;
+}
+
+/* Numbers without sense must not become pictures without sense. */
+static void charts_of_odd_traces(void)
+{
+    static const char *const odd[][4] = {
+        {"gc 99999999999999999999 @99999999999999999999999s 99999%: "
+         "99999999999999999+1e9 "
+         "ms clock, 9999999999999999999999->1->0 GB, 99999999999999999 GB goal, 9 P"},
+        {"gc 1 @0s 0%: 0+0+0 ms clock, 0->0->0 MB, 0 MB goal, 0 P"},
+        {"SCHED 0ms: gomaxprocs=0 idleprocs=0 threads=0 runqueue=0",
+         "  M1: p=0 state=blocked(\x01<&>\xff)"},
+        {"SCHED 99999999999999999999ms: gomaxprocs=99999999999999 idleprocs=0 "
+         "runqueue=999999999999 [99999999999999]",
+         "  P0: status=0 runqsize=99999999999999",
+         "  G99999999999999999999: status=4(\xc3)"},
+        {"scvg1: inuse: 99999999999999999999, idle: 0, sys: 0, released: 9 (GB)"},
+        {"scav 0 KiB work, 0 KiB total, 0% util"},
+        {"gc1(1): 0+0+0+0 us, 0 -> 0 MB, 0 (0-0) objects"},
+    };
+    for (size_t i = 0; i < SN_COUNT(odd); i++) {
+        size_t n = 0;
+        while (n < SN_COUNT(odd[i]) && odd[i][n] != NULL)
+            n++;
+        struct sn_trace *t = read_lines(odd[i], n, 3);
+        struct sn_buf svg = chart_of(t, SN_PICTURE_SVG);
+        ok(svg.len > 500 && strstr(svg.data, "nan") == NULL &&
+               strstr(svg.data, "inf") == NULL && strstr(svg.data, "<&") == NULL,
+           "... with numbers and escaped words");
+        ok(chart_of(t, SN_PICTURE_PNG).len > 500, "as PNG too");
+        sn_trace_free(t);
+    }
+}
+
+static void chart_without_data(void)
+{
+    static const char *const lines[] = {"GC forced"};
+    struct sn_trace *t = read_lines(lines, 1, 1);
+    struct sn_error e = {.offset = -1};
+    struct sn_trace_options o = {.title = ""};
+    ok(sn_trace_chart(t, &o, &e) == NULL && strstr(e.what, "nothing to draw") != NULL,
+       "nothing to draw: %s", e.what);
+    sn_trace_free(t);
+}
+
 int main(void)
 {
     layout();
     pictures();
     odd_names();
+    axes();
+    charts_of_odd_traces();
+    chart_without_data();
     return done();
 }

@@ -1,0 +1,76 @@
+/*
+ * sched: what the kernel's scheduler does with the threads of a process, this one or
+ * another, in lines of Go's schedtrace. The library's tracer and `sonde sched` share it.
+ *
+ *     open: source -> [take records]... -> sweep: lines -> ... -> close
+ *
+ *     source.c    the table of sources: the best that is allowed
+ *     perf.c      records of switches and wakings, from the kernel's rings
+ *     tracefs.c   what a tracepoint's number and fields are
+ *     state.c     records -> what each thread does, and its sums
+ *     proc.c      the files of /proc/PID/task
+ *     judge.c     which of those that could run does
+ *     threads.c   the threads, by number
+ *     waits.c     what a thread waits for
+ *     symbols.c   an address -> the variable that lies there
+ *     lines.c     the lines
+ *
+ * Pages of its own, never malloc, so that it serves inside a program; descriptors only in
+ * the list that its caller gives. One thread at a time; no globals. Not for handlers.
+ */
+#ifndef SN_SCHED_H
+#define SN_SCHED_H
+
+#include "base/base.h"
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+/* In the order in which they are tried. */
+enum sn_sched_source {
+    SN_SCHED_TRACEPOINTS, /* switches, and sched:sched_waking: root */
+    SN_SCHED_SWITCH,      /* PERF_RECORD_SWITCH: of one's own, where perf_event is let */
+    SN_SCHED_PROC,        /* /proc: always */
+    SN_SCHED_SOURCES
+};
+extern const char *const sn_sched_source_names[]; /* "tracepoints", "switch", "proc" */
+/* By name; SN_SCHED_SOURCES: there is none of that name. */
+enum sn_sched_source sn_sched_source_find(const char *name);
+
+struct sn_sched_plan {
+    pid_t pid;
+    bool detail;
+    bool forced;                 /* `source`, or none */
+    enum sn_sched_source source; /* the first to try */
+    unsigned interval_ms;        /* only said */
+    const char *tail;            /* what ends each line; borrowed */
+    /* Its descriptors, -1 where there is none: read by others at any time, never moved.
+     * So many it may keep open. */
+    atomic_int *fds;
+    unsigned max_fds;
+    int (*keep_fd)(int fd); /* moves one out of the program's way, or -1; may be NULL */
+};
+
+struct sn_sched;
+
+/* NULL: *e. `plan` is copied. */
+struct sn_sched *sn_sched_open(const struct sn_sched_plan *plan, struct sn_error *e);
+/* `forked`: in a fork's child, whose memory no longer has the parent's rings. NULL-safe.
+ */
+void sn_sched_close(struct sn_sched *s, bool forked);
+/* How often sn_sched_take should be called, so that no ring overflows. 0: never. */
+unsigned sn_sched_take_ms(const struct sn_sched *s);
+void sn_sched_take(struct sn_sched *s);
+/* The first line, which names the source and why none better. Until the next call. */
+const char *sn_sched_head(struct sn_sched *s, uint64_t now_ms, size_t *len);
+/*
+ * One SCHED line, with detail also one for each CPU and thread. `without`: a thread that
+ * is left out; 0: none. NULL: the process has ended, or there is no memory. Until the
+ * next call.
+ */
+const char *sn_sched_sweep(struct sn_sched *s, uint64_t now_ms, pid_t without,
+                           size_t *len);
+/* The lowest of its descriptors in [first, last]; -1: none. Signal-safe. */
+int sn_sched_fd(const atomic_int *fds, unsigned max_fds, unsigned first, unsigned last);
+
+#endif
