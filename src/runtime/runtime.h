@@ -498,6 +498,14 @@ enum sn_heap_leaks sn_leak_scan(bool dying);
  * also in a signal's handler. */
 bool sn_heap_dump(const char *path, struct sn_error *e);
 
+/* ---- memstats.c
+ * ------------------------------------------------------------------------------ */
+
+struct sonde_mem_stats;
+/* The allocator's own figures; it takes its locks. Does it tell what it has released? */
+bool sn_mem_ask(struct sonde_mem_stats *s);
+void sn_mem_release(void); /* let it give back what it keeps free */
+
 /* ---- malloc.c, new.c: the allocator's functions
  * ------------------------------------------ */
 
@@ -659,6 +667,7 @@ void sn_trace_kernel_fault(const char *name, uintptr_t second, uintptr_t third,
 void sn_trace_bind(void); /* the functions that it stands before */
 void sn_trace_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                     void *argument); /* what they take for themselves */
+void sn_trace_gc_stats(struct sonde_mem_stats *s); /* the collector's, if there is one */
 
 /* ---- hooks.c
  * ---------------------------------------------------------------------------- */

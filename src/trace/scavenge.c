@@ -1,0 +1,158 @@
+/*
+ * scavenge.c: once a second what the allocator keeps free goes back to the system, and
+ * two lines say how much, as Go's (1.4, runtime/mheap.c):
+ *
+ *     scvg3: 27 MB released
+ *     scvg3: inuse: 80, idle: 131, sys: 211, released: 104, consumed: 107 (MB)
+ *
+ * inuse + idle = sys, released is part of idle, consumed = sys - released. Where the
+ * program uses libgc its heap is part of the sums, and the line says so; that it
+ * collects and unmaps is left to the next thread that allocates (libgc.h).
+ *
+ * glibc does not know what it has given back. The resident set tells: what it loses by
+ * malloc_trim, less what the heap itself shrank by, is released. When it grows by more
+ * than the heap did, what was released is in use again.
+ *
+ * In the monitor's thread; takes the allocator's locks, allocates nothing.
+ */
+#include "trace/libgc.h"
+#include "trace/trace_priv.h"
+
+#include "sonde.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define PERIOD_NS UINT64_C(1000000000)
+
+struct heap {
+    uint64_t in_use, system, released, resident; /* bytes */
+    bool tells; /* the allocator knows what it has released */
+};
+
+static struct {
+    unsigned n;
+    uint64_t released;         /* by glibc, and not in use again */
+    uint64_t resident, system; /* at the end of the last run */
+    uint64_t unmapped, total;  /* libgc's, then */
+} last;
+
+static uint64_t difference(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t resident_bytes(void)
+{
+    char line[128];
+    unsigned long pages = 0;
+    sn_file_line("/proc/self/statm", line, sizeof line);
+    sscanf(line, "%*u %lu", &pages);
+    return pages * (uint64_t)getpagesize();
+}
+
+static struct heap look(void)
+{
+    struct sonde_mem_stats s = {0};
+    bool tells = sn_mem_ask(&s);
+    return (struct heap){.in_use = s.in_use_bytes,
+                         .system = s.system_bytes + s.released_bytes,
+                         .released = s.released_bytes,
+                         .resident = resident_bytes(),
+                         .tells = tells};
+}
+
+/* How much of what was released has been taken up again since the last run. */
+static void take_back(const struct heap *h)
+{
+    uint64_t grown = difference(h->resident, last.resident);
+    grown = difference(grown, difference(h->system, last.system));
+    last.released -= least(grown, last.released);
+}
+
+static uint64_t released_of(const struct heap *before, const struct heap *after)
+{
+    uint64_t gone = difference(before->resident, after->resident);
+    if (after->tells)
+        return after->released;
+    last.released += difference(gone, difference(before->system, after->system));
+    last.released =
+        least(last.released, difference(after->system, after->in_use)); /* all is idle */
+    return last.released;
+}
+
+/* libgc's heap is part of the sums. What it has given back since the last run. */
+static uint64_t add_libgc(struct heap *h)
+{
+    uint64_t unmapped = sn_libgc.unmapped_bytes(), total = sn_libgc.total_bytes();
+    uint64_t mapped = sn_libgc.heap_size(), idle = sn_libgc.free_bytes();
+    uint64_t gone = difference(unmapped, last.unmapped);
+    h->in_use += difference(mapped, idle);
+    h->system += mapped + unmapped;
+    h->released += unmapped;
+    if (total != last.total)
+        sn_libgc_ask(SN_LIBGC_UNMAP);
+    last.unmapped = unmapped;
+    last.total = total;
+    return gone;
+}
+
+static void run(void)
+{
+    bool libgc = sn_libgc_is_used();
+    struct heap before = look();
+    take_back(&before);
+    sn_mem_release();
+    struct heap after = look();
+    uint64_t gone = difference(before.resident, after.resident);
+    after.released = released_of(&before, &after);
+    last.resident = after.resident;
+    last.system = after.system;
+    gone += libgc ? add_libgc(&after) : 0;
+    last.n++;
+    sn_trace_printf("scvg%u: %lu MB released%s%s\n", last.n, (unsigned long)(gone >> 20),
+                    libgc ? " libgc" : "", sn_trace_pid());
+    sn_trace_printf("scvg%u: inuse: %lu, idle: %lu, sys: %lu, released: %lu, consumed: "
+                    "%lu (MB)%s%s\n",
+                    last.n, (unsigned long)(after.in_use >> 20),
+                    (unsigned long)(difference(after.system, after.in_use) >> 20),
+                    (unsigned long)(after.system >> 20),
+                    (unsigned long)(after.released >> 20),
+                    (unsigned long)(difference(after.system, after.released) >> 20),
+                    libgc ? " libgc" : "", sn_trace_pid());
+}
+
+static bool wanted(const struct sn_settings *s)
+{
+    return s->trace.scavenge;
+}
+
+static bool start(const struct sn_settings *s, struct sn_error *e)
+{
+    (void)s;
+    memset(&last, 0, sizeof last);
+    sn_libgc_find(NULL);
+    return sn_monitor_start(run, PERIOD_NS, e);
+}
+
+static void stop(bool dying)
+{
+    sn_monitor_stop(run, dying);
+}
+
+static void after_fork(bool child)
+{
+    if (child)
+        sn_libgc_after_fork();
+}
+
+const struct sn_tracer sn_scavenge = {.name = "scavenge",
+                                      .wanted = wanted,
+                                      .start = start,
+                                      .stop = stop,
+                                      .after_fork = after_fork};
