@@ -133,6 +133,7 @@ static void stop(bool dying)
 {
     (void)dying;
     atomic_store(&level, 0);
+    sn_libgc_on_cycle(NULL);
     sn_libgc_repeat(false);
     sn_gc_malloc_stop();
 }
@@ -142,6 +143,7 @@ static void after_fork(bool child)
     if (!child)
         return;
     atomic_store(&level, 0);
+    sn_libgc_on_cycle(NULL);
     sn_libgc_repeat(false);
     sn_libgc_after_fork();
     sn_gc_malloc_after_fork();

@@ -234,7 +234,8 @@ static void on_event(int event)
         on_post_start();
     else if (event == RECLAIM_END && now.open) {
         now.c.reclaim_ns = since(now.at[RECLAIM_START].ns, now.at[RECLAIM_END].ns);
-        if (atomic_load(&on_cycle) != NULL || now.live_known)
+        now.live_known = false;
+        if (atomic_load(&on_cycle) != NULL)
             count_live();
         if (!now.by_start)
             finish(now.at[RECLAIM_END].ns);
