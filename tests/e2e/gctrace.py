@@ -1,0 +1,457 @@
+#!/usr/bin/env python3
+"""gctrace, scavenge, and what gcdead and the memory statistics have to do with a collector: on
+Guile and on a program whose heap is known, against libgc's own log; on programs that only have
+malloc, against the allocator's own figures; and each line against Go's grammar."""
+
+import re
+import time
+
+from harness import *
+
+KNOWN = PROGRAMS / "gc"
+MB = 1 << 20
+
+# Go's line (1.5 to 1.17, runtime/mgc.go), and what we add behind it.
+NUMBER = r"(?:0|[1-9]\d*|\d\.\d{1,3}|[1-9]\d\.\d|0\.\d\d?\d?)"
+GC = re.compile(
+    rf"^gc (?P<n>\d+) @(?P<at>\d+\.\d{{3}})s (?P<percent>\d+)%: "
+    rf"(?P<stop>{NUMBER})\+(?P<mark>{NUMBER})\+(?P<start>{NUMBER}) ms clock, "
+    rf"(?P<cpu0>{NUMBER})\+(?P<own>{NUMBER})/(?P<others>{NUMBER})/(?P<idle>{NUMBER})"
+    rf"\+(?P<cpu1>{NUMBER}) ms cpu, "
+    r"(?P<before>\d+)->(?P<end>\d+)->(?P<live>\d+) MB, (?P<goal>\d+) MB goal, (?P<p>\d+) P"
+    r"(?P<forced> \(forced\))?"
+    r" (?P<kind>libgc|malloc), (?P<objects>\d+)(?: \((?P<mallocs>\d+)-(?P<frees>\d+)\))? objects"
+    r"(?: pid=(?P<pid>\d+))?$")
+PHASES = re.compile(
+    rf"^gc (?P<n>\d+) phases: prepare (?P<prepare>{NUMBER}), stop (?P<stop>{NUMBER}), "
+    rf"mark (?P<mark>{NUMBER}), restart (?P<restart>{NUMBER}), reclaim (?P<reclaim>{NUMBER}), "
+    rf"whole (?P<whole>{NUMBER}) ms libgc, (?P<before>\d+)->(?P<end>\d+)->(?P<live>\d+) B"
+    r"(?: pid=\d+)?$")
+SCVG = re.compile(r"^scvg(?P<n>\d+): (?P<gone>\d+) MB released(?P<libgc> libgc)?(?: pid=\d+)?$")
+SIZES = re.compile(
+    r"^scvg(?P<n>\d+): inuse: (?P<inuse>\d+), idle: (?P<idle>\d+), sys: (?P<sys>\d+), "
+    r"released: (?P<released>\d+), consumed: (?P<consumed>\d+) \(MB\)(?P<libgc> libgc)?"
+    r"(?: pid=\d+)?$")
+
+
+class Line:
+    """A line's fields, numbers as numbers."""
+
+    def __init__(self, match):
+        for key, value in match.groupdict().items():
+            number = value is not None and re.fullmatch(r"[\d.]+", value)
+            setattr(self, key, float(value) if number and "." in value else
+                    int(value) if number else value)
+
+
+def lines(text, pattern=GC):
+    return [Line(m) for m in map(pattern.match, text.splitlines()) if m]
+
+
+def strange(text):
+    """Lines that begin as ours and are none."""
+    ours = [line for line in text.splitlines() if re.match(r"gc \d|scvg\d", line)]
+    return [line for line in ours if not any(p.match(line) for p in (GC, PHASES, SCVG, SIZES))]
+
+
+def trace(command, settings, **options):
+    run = preload([str(c) for c in command], settings, **options)
+    equal(strange(run.err), [], f"{settings}: each line has Go's grammar")
+    return run
+
+
+def within(got, want, share, slack, name):
+    ok(abs(got - want) <= share * abs(want) + slack, f"{name}: {got:.6g}, {want:.6g} expected")
+
+
+def truths(out):
+    return [line.split()[1:] for line in out.splitlines() if line.startswith("truth")]
+
+
+# ---- libgc ----
+
+SCHEME = """
+(define (build n) (let loop ((i 0) (acc '())) (if (= i n) acc (loop (+ i 1) (cons (make-vector 3 i) acc)))))
+(define keep (build 100000))
+(let loop ((i 0)) (when (< i 30) (build 100000) (loop (+ i 1))))
+(gc)
+(display (length keep)) (newline)
+"""
+
+
+def guile(*more):
+    return ["guile", "--no-auto-compile", "-c", SCHEME, *more]
+
+
+def libgc_log(err):
+    """What libgc itself says of each collection: number → its pause in ms, its live bytes."""
+    log, now = {}, None
+    for line in err.splitlines():
+        if m := re.match(r"GC #(\d+) freed", line):
+            now = log.setdefault(int(m[1]), {})
+        elif m := re.match(r"World-stopped marking took (\d+) ms (\d+) ns", line):
+            now["ms"] = int(m[1]) + int(m[2]) / 1e6
+        elif m := re.match(r"In-use heap: \d+% \((\d+) KiB pointers \+ (\d+) KiB other\)", line):
+            now["live"] = (int(m[1]) + int(m[2])) * 1024
+    return log
+
+
+def test_guile_agrees_with_libgc():
+    """Its own log is the judge: the numbers, the pauses, what lives."""
+    if missing("guile"):
+        return skip("gctrace of Guile", "guile-3.0 is not installed")
+    run = trace(guile(), "gctrace=2", env=dict(os.environ, GC_PRINT_STATS="1"))
+    ours, phases, log = lines(run.err), lines(run.err, PHASES), libgc_log(run.err)
+    equal(run.out, "100000\n", "guile does what it does")
+    ok(len(log) > 10, f"libgc tells of {len(log)} collections")
+    equal([x.n for x in ours], list(log), "each collection has its line, by libgc's number")
+    equal([x.n for x in phases], list(log), "and its phases")
+    pause = {x.n: x.stop + x.mark + x.restart for x in phases}
+    longer = [n for n in log if pause[n] > 1.06 * log[n]["ms"] + 0.02]  # two digits are printed
+    equal(longer, [], "no pause is longer than libgc says, who measures around us")
+    shares = sorted(pause[n] / log[n]["ms"] for n in log)
+    ok(shares[len(shares) // 2] > 0.8, f"pauses are {shares[len(shares) // 2]:.2f} of libgc's")
+    wrong = [(x.n, x.live, log[x.n]["live"]) for x in phases
+             if abs(x.live - log[x.n]["live"]) > 4096]
+    equal(wrong, [], "what lives is what libgc says lives")
+    equal([x.live // MB for x in phases], [x.live for x in ours], "MB are those of the bytes")
+    ok(all(x.before >= x.live and x.end == x.before and x.kind == "libgc" for x in ours),
+       "nothing is allocated while the world stands still")
+    ok(all(a.at <= b.at for a, b in zip(ours, ours[1:])), "in the order of time")
+    ok(all(0 < x.percent <= 100 for x in ours[5:]), "a share of the time")
+
+
+def test_each_collection_twice():
+    """gctrace=2: the second finds what the first left."""
+    if not KNOWN.exists():
+        return skip("gctrace=2", "libgc-dev is not installed")
+    once = lines(trace([KNOWN, "churn", 20, 1], "gctrace=1").err)
+    twice = lines(trace([KNOWN, "churn", 20, 1], "gctrace=2").err)
+    ok(len(twice) > 1.8 * len(once), f"{len(twice)} collections, {len(once)} without")
+    again = [b for a, b in zip(twice, twice[1:]) if b.n % 2 == twice[1].n % 2]
+    ok(all(not x.forced for x in again), "which nobody asked for")
+    equal(once[0].kind, "libgc", "libgc's")
+
+
+def test_guile_unharmed():
+    """Also when it collects twice as often as it asks for, and unmaps."""
+    if missing("guile"):
+        return skip("guile, unharmed", "guile-3.0 is not installed")
+    script = """
+(use-modules (ice-9 threads) (ice-9 popen) (ice-9 rdelim) (srfi srfi-1))
+(define (work n) (let loop ((i 0) (acc '())) (if (= i 40000) (length acc) (loop (+ i 1) (cons (number->string (* i n)) acc)))))
+(define g (make-guardian))
+(let loop ((i 0)) (when (< i 100) (g (list i)) (loop (+ i 1))))
+(display (map join-thread (map (lambda (n) (call-with-new-thread (lambda () (work n)))) (iota 4))))
+(gc)
+(display (let loop ((n 0)) (if (g) (loop (+ n 1)) (> n 90))))
+(display (let* ((p (open-input-pipe "echo piped")) (l (read-line p))) (close-pipe p) l))
+(let ((h (make-weak-key-hash-table))) (hash-set! h (list 1) 2) (gc) (display (hash-table? h)))
+"""
+    command = ["guile", "--no-auto-compile", "-c", script]
+    plain = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    for settings in ["gctrace=1", "gctrace=2,scavenge,gcdead", "gctrace=2,mem=exact"]:
+        run = trace(command, settings)
+        equal((run.status, run.out), (plain.returncode, plain.stdout), f"guile, {settings}")
+        ok(lines(run.err), f"guile, {settings}: there are lines")
+
+
+def test_known_heap():
+    """20000 nodes, each with its text, then half of them, then none."""
+    if not KNOWN.exists():
+        return skip("a known heap", "libgc-dev is not installed")
+    run = trace([KNOWN, "truth"], "gctrace=2")
+    asked = [x for x in lines(run.err) if x.forced]
+    bytes_of = {x.n: x.live for x in lines(run.err, PHASES)}
+    want = [(int(n), int(b)) for n, b in truths(run.out)]
+    equal(len(asked), 3, "three collections were asked for")
+    none = asked[-1]
+    ok(none.objects < 1000, f"{none.objects} objects are libgc's own")
+    got = [(x.objects - none.objects, bytes_of[x.n] - bytes_of[none.n]) for x in asked]
+    for g, w in zip(got, want):
+        within(g[0], w[0], 0, 4, "objects that live")  # a stale word may hold one
+        within(g[1], w[1], 0, 1024, "bytes that live")
+
+
+def test_threads():
+    if not KNOWN.exists():
+        return skip("threads", "libgc-dev is not installed")
+    run = trace([KNOWN, "churn", 30, 8], "gctrace=1")
+    got = lines(run.err)
+    want = int(truths(run.out)[0][1])
+    equal([x.n for x in got][-1], want, f"eight threads make garbage: {want} collections")
+    ok(len(got) >= want - 1, "each has its line")
+
+
+def test_own_handler():
+    """The program's handler of events is called behind ours, and finds itself."""
+    if not KNOWN.exists():
+        return skip("its own handler", "libgc-dev is not installed")
+    run = trace([KNOWN, "handler"], "gctrace=1")
+    told = {k: int(v) for k, v in truths(run.out)}
+    equal([told[k] for k in ("mine", "starts", "ends", "marks")], [1, 5, 5, 5], "it hears all")
+    equal(len([x for x in lines(run.err) if x.forced]), 5, "and so do we")
+    equal(told["dead"], 0, "the stack is as it was")
+    told = {k: int(v) for k, v in truths(trace([KNOWN, "handler"], "gcdead").out)}
+    ok(told["dead"] > 5 * 1800, f"gcdead: {told['dead']} words of the dead stack are overwritten")
+
+
+def test_fork():
+    if not KNOWN.exists():
+        return skip("a fork's child", "libgc-dev is not installed")
+    run = trace([KNOWN, "fork"], "gctrace=1")
+    child = int(truths(run.out)[0][1])
+    got = lines(run.err)
+    equal({x.pid for x in got}, {None, child}, "the child's lines have its pid")
+    ok([x.forced for x in got if x.pid][-1] and [x.forced for x in got if not x.pid][-1],
+       "both are told to the end")
+
+
+def test_late():
+    """libgc that comes with a plugin."""
+    if not KNOWN.exists():
+        return skip("a late libgc", "libgc-dev is not installed")
+    run = trace([PROGRAMS / "gc_late", PROGRAMS / "libplugin_gc.so"], "gctrace=1")
+    got = lines(run.err)
+    equal([x.n for x in got if x.kind == "libgc"][-1], int(truths(run.out)[0][1]),
+          "all its collections")
+
+
+def test_mem_stats():
+    if not KNOWN.exists():
+        return skip("memory statistics", "libgc-dev is not installed")
+    for settings in ["gctrace=1", "mem"]:
+        told = {k: int(v) for k, v in truths(trace([KNOWN, "stats"], settings).out)}
+        equal(told["collections"], told["libgc"], f"{settings}: all collections are known")
+        ok(told["pauses"] >= 300 and told["kept"] == 256, f"{settings}: and the last 256 pauses")
+        equal([told[k] for k in ("gc", "heap", "allocated", "total")], [1] * 4,
+              f"{settings}: the heap's figures")
+
+
+# ---- malloc ----
+
+# Says what the C library has in use whenever it has allocated a little.
+PYTHON = """
+import ctypes, sys
+class Info(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_size_t) for n in 'arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost'.split()]
+mallinfo2 = ctypes.CDLL(None).mallinfo2
+mallinfo2.restype = Info
+def tell():
+    i = mallinfo2()
+    sys.stderr.write(f'inuse {i.uordblks + i.hblkhd}\\n')
+keep = []
+for n in range(60):
+    for k in range(1000):
+        keep.append(b'x' * (500 + 17 * k % 900))
+        if k % 50 == 0: tell()
+    if n % 20 == 19: del keep[::2]
+"""
+
+
+def rule_of_doubling(got, name):
+    """A line comes when as much was allocated as was live, and not much later."""
+    bad = []
+    for a, b in zip(got, got[1:]):
+        goal = max(2 * a.live, 4)
+        if not (goal - 1 <= b.goal <= goal + 2 and b.goal <= b.before <= b.goal + 2 + b.goal // 8):
+            bad.append((a.__dict__, b.__dict__))
+    equal(bad, [], f"{name}: {len(got)} lines, each where the heap would have doubled")
+
+
+def test_malloc_live_bytes():
+    """Live bytes are those of mallinfo2, less what heads of chunks take."""
+    run = trace(["/usr/bin/python3", "-c", PYTHON], "gctrace=1",
+                env=dict(os.environ, PYTHONMALLOC="malloc"))
+    last, pairs = 0, []
+    for line in run.err.splitlines():
+        if line.startswith("inuse"):
+            last = int(line.split()[1])
+        elif (m := GC.match(line)) and last:
+            pairs.append((Line(m), last))
+    ok(len(pairs) >= 4, f"{len(pairs)} lines")
+    for x, want in pairs:
+        within(x.live, want / MB, 0.05, 1.2, f"gc {x.n}: MB live")
+    rule_of_doubling(lines(run.err), "python3")
+    ok(all(x.objects == x.mallocs - x.frees and x.kind == "malloc" for x in lines(run.err)),
+       "objects are mallocs less frees")
+    ok(all(a.mallocs <= b.mallocs for a, b in zip(lines(run.err), lines(run.err)[1:])),
+       "which only grow")
+
+
+def test_malloc_counts():
+    """Blocks and bytes as an exact recording counts them."""
+    threads, rounds = 3, 1500
+    run = trace(program("alloc_truth", 11, rounds, threads), "gctrace=1,mem=exact")
+    got = lines(run.err)
+    heap = run.heap
+    total = heap.total("alloc_objects") if hasattr(heap, "total") else None
+    if not got:
+        return ok(False, "there are lines")
+    ok(True, f"{len(got)} lines of {threads} threads")
+    if total is not None:
+        ok(got[-1].mallocs <= total * 1.01 + 100, f"no more than the {total} blocks of mem=exact")
+
+
+def test_sqlite():
+    if missing("sqlite3"):
+        return skip("sqlite3", "sqlite3 is not installed")
+    sql = ("create table t(a integer primary key, b text);"
+           "with recursive n(i) as (select 1 union all select i+1 from n where i<200000)"
+           " insert into t select i, hex(i * 7919) || printf('%040d', i) from n;"
+           "select count(*), sum(length(b)) from t;")
+    command = ["sqlite3", ":memory:", sql]
+    want = subprocess.run(command, capture_output=True, text=True)
+    run = trace(command, "gctrace=1")
+    equal((run.status, run.out), (want.returncode, want.stdout), "sqlite3 does what it does")
+    rule_of_doubling(lines(run.err), "sqlite3")
+    ok(max(x.live for x in lines(run.err)) >= 8, "it grew")
+
+
+def test_redis():
+    """A server, which brings its own allocator where the distribution says so."""
+    if missing("redis-server", "redis-cli"):
+        return skip("redis-server", "redis is not installed")
+    directory = scratch()
+    socket, out = f"{directory}/socket", f"{directory}/lines"
+    env = dict(os.environ, LD_PRELOAD=str(LIBRARY), SONDE=f"gctrace=1,quiet,trace_path={out}")
+    server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", socket, "--save", "",
+                               "--dir", directory], env=env, stdout=subprocess.DEVNULL)
+    for _ in range(100):
+        if os.path.exists(socket):
+            break
+        time.sleep(0.05)
+    subprocess.run(["redis-cli", "-s", socket, "eval",
+                    "for i = 1, 150000 do redis.call('set', 'key' .. i, string.rep('x', 100)) end",
+                    "0"], capture_output=True, timeout=60)
+    info = subprocess.run(["redis-cli", "-s", socket, "info", "memory"], capture_output=True,
+                          text=True, timeout=60).stdout
+    server.terminate()
+    server.wait(timeout=30)
+    text = open(out).read()
+    equal(strange(text), [], "redis-server: Go's grammar")
+    got = lines(text)
+    used = int(re.search(r"used_memory:(\d+)", info)[1]) / MB
+    rule_of_doubling(got, "redis-server")
+    ok(got and got[-1].live <= used * 1.1 + 2 and got[-1].live * 2 + 4 >= used * 0.9,
+       f"the last line's {got[-1].live if got else 0} MB, of {used:.1f} in the end")
+
+
+def test_jemalloc_below():
+    """Its own measure of its blocks."""
+    if subprocess.run(["/bin/true"], env=dict(os.environ, LD_PRELOAD="libjemalloc.so.2"),
+                      capture_output=True, text=True).stderr:
+        return skip("jemalloc", "libjemalloc2 is not installed")
+    script = "import time\nx=[bytes(3000) for i in range(20000)]\ndel x[::2]\ntime.sleep(1.3)\ndel x"
+    run = trace(["/usr/bin/python3", "-c", script], "gctrace=1,scavenge", behind=["libjemalloc.so.2"],
+                env=dict(os.environ, PYTHONMALLOC="malloc"))
+    got = lines(run.err)
+    rule_of_doubling(got, "on jemalloc")
+    ok(got and got[-1].live >= 25, "it grew")
+    sizes = lines(run.err, SIZES)
+    ok(sizes and 25 <= sizes[0].inuse <= 50, f"inuse: {sizes and sizes[0].inuse}, half of 60")
+
+
+def test_child_of_malloc():
+    script = ("import os\nx=[bytes(2000) for i in range(10000)]\n"
+              "p = os.fork()\nz=[bytes(2000) for i in range(30000)]\n"
+              "p and (print(p), os.wait())")
+    run = trace(["/usr/bin/python3", "-c", script], "gctrace=1",
+                env=dict(os.environ, PYTHONMALLOC="malloc"))
+    child = int(run.out)
+    got = lines(run.err)
+    equal({x.pid for x in got}, {None, child}, "the child's lines have its pid")
+    mine, its = [x for x in got if not x.pid], [x for x in got if x.pid]
+    equal(its[0].n, 1, "its own numbers")
+    within(its[-1].live, mine[-1].live, 0.1, 2, "and what its parent had is live in it")
+
+
+# ---- scavenge ----
+
+FRAGMENTED = """
+import time, os
+def rss(): return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGESIZE')
+keep = [bytes(30000) for i in range(6000)]
+print(rss(), flush=True)
+del keep[::2]
+time.sleep({wait})
+print(rss(), flush=True)
+keep[:] = [k for pair in zip(keep, [b'y' * 30000 for i in range(3000)]) for k in pair]
+time.sleep({wait})
+print(rss(), flush=True)
+"""
+
+
+def test_scavenge():
+    """A heap with holes: they go back to the system, and come again."""
+    command = ["/usr/bin/python3", "-c", FRAGMENTED.format(wait=1.6)]
+    env = dict(os.environ, PYTHONMALLOC="malloc")
+    plain = subprocess.run(command, capture_output=True, text=True, env=env).stdout.split()
+    run = trace(command, "scavenge", env=env)
+    full, holes, again = (int(x) / MB for x in run.out.split())
+    within(int(plain[1]) / MB, int(plain[0]) / MB, 0.1, 5, "without, nothing goes back")
+    ok(holes < full - 60, f"RSS falls from {full:.0f} to {holes:.0f} MB")
+    gone, sizes = lines(run.err, SCVG), lines(run.err, SIZES)
+    equal([x.n for x in gone], [x.n for x in sizes], "two lines each time")
+    within(sum(x.gone for x in gone[:2]), full - holes, 0.1, 4, "MB released, by RSS")
+    most = max(x.released for x in sizes)
+    within(most, full - holes, 0.1, 4, "released")
+    within(sizes[-1].released, most - (again - holes), 0.2, 6, "less when it is in use again")
+    ok(all(x.inuse + x.idle - x.sys in (-1, 0, 1) and x.released <= x.idle and
+           x.consumed + x.released - x.sys in (-1, 0, 1) for x in sizes), "the sums are right")
+    within(sizes[0].inuse, 3000 * 30000 / MB, 0.15, 6, "inuse")
+
+
+def test_scavenge_guile():
+    if missing("guile"):
+        return skip("scavenge of Guile", "guile-3.0 is not installed")
+    script = """
+(define (build n) (let loop ((i 0) (acc '())) (if (= i n) acc (loop (+ i 1) (cons (make-vector 300 i) acc)))))
+(define k (build 30000))
+(set! k #f)
+(let loop ((i 0)) (when (< i 500) (build 10) (usleep 10000) (loop (+ i 1))))
+"""
+    run = trace(["guile", "--no-auto-compile", "-c", script], "scavenge,gctrace=1")
+    sizes = lines(run.err, SIZES)
+    ok(len(sizes) >= 3 and all(x.libgc for x in sizes), f"{len(sizes)} lines, libgc's with them")
+    ok(sizes[-1].released > 20, f"{sizes[-1].released} MB of libgc's heap are unmapped")
+    ok(all(not x.forced for x in lines(run.err)), "guile did not ask for it")
+
+
+# ---- manners ----
+
+def test_unprivileged_and_file():
+    if os.geteuid() != 0 or missing("setpriv"):
+        return skip("nobody", "not root")
+    directory = scratch()
+    os.chmod(directory, 0o777)
+    os.chmod(os.path.dirname(directory), 0o711)
+    probe = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat",
+                            str(LIBRARY)], capture_output=True)
+    if probe.returncode != 0:
+        return skip("nobody", "the build cannot be read by others")
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env",
+               f"LD_PRELOAD={LIBRARY}", "PYTHONMALLOC=malloc",
+               f"SONDE=gctrace=1,scavenge,trace_path={directory}/%p.lines", "/usr/bin/python3",
+               "-c", "import time\nx=[bytes(3000) for i in range(9000)]\ntime.sleep(1.2)"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    files = [open(f"{directory}/{f}").read() for f in os.listdir(directory)]
+    equal((done.returncode, done.stderr), (0, ""), "nothing on stderr")
+    ok(any(lines(f) and lines(f, SIZES) for f in files), "the lines are in the file of the process")
+
+
+def test_by_sonde_run():
+    run = record(["/usr/bin/python3", "-c", "x=[bytes(3000) for i in range(9000)]"], "--gctrace",
+                 env=dict(os.environ, PYTHONMALLOC="malloc"))
+    ok(lines(run.err), "sonde run --gctrace")
+
+
+def test_broken_stderr():
+    """A reader that goes away does not end the program."""
+    command = f"LD_PRELOAD={LIBRARY} SONDE=gctrace=1 PYTHONMALLOC=malloc /usr/bin/python3 -c '{PYTHON.split('keep', 1)[0]}" \
+              "import signal; x = [bytes(999) for i in range(50000)]; print(len(x))' 2> >(head -1 > /dev/null)"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    equal((done.returncode, done.stdout), (0, "50000\n"), "the reader of its stderr goes away")
+
+
+main(globals())
