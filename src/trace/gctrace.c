@@ -16,7 +16,9 @@
 #include "trace/libgc.h"
 #include "trace/trace_priv.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static atomic_uint level; /* 0: off */
 static uint64_t spent_ns; /* in collections; under libgc's lock */
@@ -117,13 +119,15 @@ static bool wanted(const struct sn_settings *s)
 
 static bool start(const struct sn_settings *s, struct sn_error *e)
 {
-    if (!sn_malloc_is_ours() && !sn_libgc_find(NULL))
-        return sn_fail(e, "gctrace", -1,
-                       "the program has an allocator of its own, which is not seen");
+    const char *whose = sn_libgc_find(NULL) ? NULL : sn_malloc_whose();
+    if (whose != NULL)
+        return sn_fail(
+            e, "gctrace", -1,
+            "%s (%d) calls the malloc of %s, which is not seen, and has no libgc",
+            program_invocation_short_name, (int)getpid(), whose);
     spent_ns = 0;
     atomic_store(&level, s->trace.gctrace);
     sn_libgc_on_cycle(on_cycle);
-    sn_libgc_find(NULL);
     sn_libgc_repeat(s->trace.gctrace > 1);
     sn_gc_malloc_start();
     return true;
@@ -153,4 +157,5 @@ const struct sn_tracer sn_gctrace = {.name = "gctrace",
                                      .wanted = wanted,
                                      .start = start,
                                      .stop = stop,
-                                     .after_fork = after_fork};
+                                     .after_fork = after_fork,
+                                     .pages = sn_gc_malloc_pages};

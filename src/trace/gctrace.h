@@ -16,5 +16,7 @@ const char *sn_gc_seconds(struct sn_gc_number *to, uint64_t ns); /* to milliseco
 void sn_gc_malloc_start(void);
 void sn_gc_malloc_stop(void);
 void sn_gc_malloc_after_fork(void); /* in the child: stopped, and the counts go on */
+void sn_gc_malloc_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                        void *argument); /* what it takes for itself */
 
 #endif

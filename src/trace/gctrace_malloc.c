@@ -299,3 +299,10 @@ void sn_gc_malloc_after_fork(void)
             if (&c->slots[i] != mine)
                 atomic_store(&c->slots[i].taken, false);
 }
+
+void sn_gc_malloc_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                        void *argument)
+{
+    for (struct chunk *c = atomic_load(&chunks); c != NULL; c = c->next)
+        visit(c, sizeof *c, argument);
+}
