@@ -66,6 +66,7 @@ static _Atomic(void (*)(const struct sn_gc_cycle *)) on_cycle;
 static _Atomic(void (*)(void)) on_start;
 static atomic_bool repeat_each;
 static __thread int forced __attribute__((tls_model("initial-exec")));
+/* In a collection that we asked for. */
 static __thread bool repeating __attribute__((tls_model("initial-exec")));
 
 #define PAUSES SN_COUNT(((struct sonde_mem_stats *)NULL)->gc_pause_ns)
@@ -226,9 +227,10 @@ static void on_event(int event)
         on_pre_stop();
     else if (event == MARK_START && now.open)
         on_mark_start();
-    else if (event == MARK_END && now.open)
+    else if (event == MARK_END && now.open) {
         on_mark_end();
-    else if (event == PRE_START && now.open)
+        sn_libgc_at_mark_end();
+    } else if (event == PRE_START && now.open)
         on_pre_start();
     else if (event == POST_START && now.open)
         on_post_start();
@@ -282,8 +284,11 @@ void sn_libgc_forced(int change)
 #define OPTIONAL(X)                                                                      \
     X(is_init_called, "GC_is_init_called")                                               \
     X(gcollect_and_unmap, "GC_gcollect_and_unmap")                                       \
-    X(base, "GC_base")                                                                   \
-    X(call_with_lock, "GC_call_with_alloc_lock")
+    X(kind_and_size, "GC_get_kind_and_size")                                             \
+    X(is_heap_ptr, "GC_is_heap_ptr")                                                     \
+    X(malloc, "GC_malloc")                                                               \
+    X(malloc_atomic, "GC_malloc_atomic")                                                 \
+    X(malloc_uncollectable, "GC_malloc_uncollectable")
 
 /* All of the same library: that of `handle`. */
 static bool bind(void *handle)
@@ -367,18 +372,27 @@ void sn_libgc_ask(enum sn_libgc_due what)
     atomic_fetch_or(&sn_libgc_due, what);
 }
 
+void sn_libgc_collect(void (*collect)(void))
+{
+    bool within = repeating;
+    int asked = forced;
+    repeating = true;
+    forced = 0;
+    collect();
+    repeating = within;
+    forced = asked;
+}
+
 void sn_libgc_serve(void)
 {
     int saved = errno;
     if (repeating || !atomic_load(&found))
         return;
     unsigned due = atomic_exchange(&sn_libgc_due, 0);
-    repeating = true;
     if ((due & SN_LIBGC_UNMAP) && sn_libgc.gcollect_and_unmap != NULL)
-        sn_libgc.gcollect_and_unmap();
+        sn_libgc_collect(sn_libgc.gcollect_and_unmap);
     else if (due != 0)
-        sn_libgc.gcollect();
-    repeating = false;
+        sn_libgc_collect(sn_libgc.gcollect);
     errno = saved;
 }
 

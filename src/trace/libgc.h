@@ -37,8 +37,9 @@ struct sn_libgc_functions {
     uintptr_t (*gc_no)(void);
     int (*is_init_called)(void); /* optional */
     void (*gcollect_and_unmap)(void);
-    void *(*base)(void *p);
-    void (*call_with_lock)(void *(*function)(void *argument), void *argument);
+    int (*kind_and_size)(const void *object, size_t *bytes);
+    int (*is_heap_ptr)(const void *p);
+    void *malloc, *malloc_atomic, *malloc_uncollectable;
 };
 
 extern struct sn_libgc_functions sn_libgc;
@@ -64,6 +65,10 @@ enum sn_libgc_due {
 void sn_libgc_repeat(bool each); /* each collection is followed by a second one */
 void sn_libgc_ask(enum sn_libgc_due what);
 void sn_libgc_after_fork(void); /* in the child */
+
+void sn_libgc_at_mark_end(void); /* libgc_dump.c's: the world stands still */
+/* Collect; each collection is one of ours. Not under libgc's lock. */
+void sn_libgc_collect(void (*collect)(void));
 
 /* ---- for the hooks --------------------------------------------------------------------
  */
