@@ -671,6 +671,11 @@ void sn_trace_gc_stats(struct sonde_mem_stats *s); /* the collector's, if there 
 /* Collect, and call `run` when all is marked, and the program's threads stand still.
  * False: it was not called, there is no collector in use. Not in a signal's handler. */
 bool sn_trace_gc_at_rest(void (*run)(void *argument), void *argument);
+bool sn_trace_gc_watch(void);   /* find it, if it is there; it takes the loader's lock */
+bool sn_trace_gc_is_used(void); /* has it been found? Signal-safe */
+/* Call `run` thus with copies of both, when a thread of the program next allocates from
+ * the collector. False: another is waiting, `run` is not called. Signal-safe. */
+bool sn_trace_gc_later(void (*run)(int fd, const char *path), int fd, const char *path);
 /* Within `run`: the collector's blocks, by what they are. Their sites are functions of
  * the collector, as entries of the heap's spool; NULL: there are none. */
 struct sn_gc_sites {

@@ -389,9 +389,11 @@ void sn_libgc_serve(void)
     if (repeating || !atomic_load(&found))
         return;
     unsigned due = atomic_exchange(&sn_libgc_due, 0);
+    if (due & SN_LIBGC_DUMP)
+        sn_libgc_dump();
     if ((due & SN_LIBGC_UNMAP) && sn_libgc.gcollect_and_unmap != NULL)
         sn_libgc_collect(sn_libgc.gcollect_and_unmap);
-    else if (due != 0)
+    else if (due & SN_LIBGC_AGAIN)
         sn_libgc_collect(sn_libgc.gcollect);
     errno = saved;
 }
@@ -399,6 +401,7 @@ void sn_libgc_serve(void)
 void sn_libgc_after_fork(void)
 {
     pthread_mutex_init(&finding, NULL);
+    sn_libgc_drop_dump();
     atomic_store(&sn_libgc_due, 0);
     now.open = false;
 }

@@ -60,12 +60,15 @@ void sn_libgc_on_start(void (*start)(void)); /* of a collection, before anything
 /* What is to be done when a thread of the program allocates next, and holds no lock. */
 enum sn_libgc_due {
     SN_LIBGC_AGAIN = 1, /* collect once more */
-    SN_LIBGC_UNMAP = 2  /* collect, and give back what is free */
+    SN_LIBGC_UNMAP = 2, /* collect, and give back what is free */
+    SN_LIBGC_DUMP = 4   /* collect, and write the heap meanwhile */
 };
 void sn_libgc_repeat(bool each); /* each collection is followed by a second one */
 void sn_libgc_ask(enum sn_libgc_due what);
 void sn_libgc_after_fork(void); /* in the child */
 
+void sn_libgc_dump(void);        /* libgc_dump.c's: what was to be done later */
+void sn_libgc_drop_dump(void);   /* in a fork's child */
 void sn_libgc_at_mark_end(void); /* libgc_dump.c's: the world stands still */
 /* Collect; each collection is one of ours. Not under libgc's lock. */
 void sn_libgc_collect(void (*collect)(void));

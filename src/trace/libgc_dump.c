@@ -6,11 +6,20 @@
  *     sonde_heapdump_write -> collect -> MARK_END: run -> runtime/dump.c -> reach.c
  *                                                            asks us <───────┘
  *
+ * One that is asked for from outside comes in a signal's handler, where nothing can be
+ * collected: it waits until a thread of the program allocates.
+ *
  * Which of its functions allocated a block is not known, but for whether it may hold
  * pointers, or is never collected: so its sites are GC_malloc, GC_malloc_atomic and
  * GC_malloc_uncollectable, without callers. No malloc.
  */
 #include "trace/libgc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* Of gc_mark.h and the collector's private header: kinds of blocks. */
 enum { POINTER_FREE, NORMAL, UNCOLLECTABLE, POINTER_FREE_UNCOLLECTABLE };
@@ -78,6 +87,71 @@ bool sn_trace_gc_at_rest(void (*run)(void *argument), void *argument)
     atomic_flag_clear(&busy);
     return done;
 }
+
+/* ---- later ----------------------------------------------------------------------------
+ */
+
+static struct {
+    atomic_int state;
+    void (*run)(int fd, const char *path);
+    int fd;
+    char path[PATH_MAX];
+} waiting;
+enum { NOTHING, COMING, READY, UNDER_WAY };
+
+bool sn_trace_gc_watch(void)
+{
+    return sn_libgc_find(NULL);
+}
+
+bool sn_trace_gc_is_used(void)
+{
+    return sn_libgc_is_used();
+}
+
+bool sn_trace_gc_later(void (*run)(int fd, const char *path), int fd, const char *path)
+{
+    int state = NOTHING;
+    if (!atomic_compare_exchange_strong(&waiting.state, &state, COMING))
+        return false;
+    int copy = dup(fd);
+    waiting.fd = copy >= 0 ? sn_fd_move_high(copy) : -1;
+    waiting.run = run;
+    bool good = waiting.fd >= 0 && snprintf(waiting.path, sizeof waiting.path, "%s",
+                                            path) < (int)sizeof waiting.path;
+    if (!good && waiting.fd >= 0)
+        syscall(SYS_close, waiting.fd);
+    atomic_store(&waiting.state, good ? READY : NOTHING);
+    if (good)
+        sn_libgc_ask(SN_LIBGC_DUMP);
+    return good;
+}
+
+static void run_waiting(void *nothing)
+{
+    (void)nothing;
+    waiting.run(waiting.fd, waiting.path);
+}
+
+void sn_libgc_dump(void)
+{
+    int state = READY;
+    if (!atomic_compare_exchange_strong(&waiting.state, &state, UNDER_WAY))
+        return;
+    if (!sn_trace_gc_at_rest(run_waiting, NULL))
+        run_waiting(NULL);
+    syscall(SYS_close, waiting.fd);
+    atomic_store(&waiting.state, NOTHING);
+}
+
+void sn_libgc_drop_dump(void)
+{
+    if (atomic_exchange(&waiting.state, NOTHING) >= READY)
+        syscall(SYS_close, waiting.fd);
+}
+
+/* ---- for reach.c ----------------------------------------------------------------------
+ */
 
 const struct sn_gc_sites *sn_trace_gc_sites(void)
 {
