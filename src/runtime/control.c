@@ -100,12 +100,19 @@ static void dump(int to, const char *path)
         dump_now(to, path);
 }
 
+static void dump_at_once(int to, const char *path)
+{
+    sn_trace_gc_not_later();
+    dump_now(to, path);
+}
+
 static const struct {
     const char *word;
     void (*serve)(int to, const char *argument);
 } requests[] = {
-    {"spool", tell_spool},      {"mark", mark}, {"stat", tell_counts}, {"heapdump", dump},
-    {"heapdump-now", dump_now},
+    {"spool", tell_spool},          {"mark", mark},
+    {"stat", tell_counts},          {"heapdump", dump},
+    {"heapdump-now", dump_at_once},
 };
 
 static void serve(char *request, int to)

@@ -676,6 +676,7 @@ bool sn_trace_gc_is_used(void); /* has it been found? Signal-safe */
 /* Call `run` thus with copies of both, when a thread of the program next allocates from
  * the collector. False: another is waiting, `run` is not called. Signal-safe. */
 bool sn_trace_gc_later(void (*run)(int fd, const char *path), int fd, const char *path);
+void sn_trace_gc_not_later(void); /* what waits is forgotten */
 /* Within `run`: the collector's blocks, by what they are. Their sites are functions of
  * the collector, as entries of the heap's spool; NULL: there are none. */
 struct sn_gc_sites {

@@ -144,6 +144,15 @@ void sn_libgc_dump(void)
     atomic_store(&waiting.state, NOTHING);
 }
 
+void sn_trace_gc_not_later(void)
+{
+    int state = READY;
+    if (!atomic_compare_exchange_strong(&waiting.state, &state, COMING))
+        return;
+    syscall(SYS_close, waiting.fd);
+    atomic_store(&waiting.state, NOTHING);
+}
+
 void sn_libgc_drop_dump(void)
 {
     if (atomic_exchange(&waiting.state, NOTHING) >= READY)
