@@ -65,6 +65,7 @@ static _Atomic(void (*)(int)) program_handler;
 static _Atomic(void (*)(const struct sn_gc_cycle *)) on_cycle;
 static _Atomic(void (*)(void)) on_start;
 static atomic_bool repeat_each;
+static atomic_uint_least64_t no_unmap_before_ns;
 static __thread int forced __attribute__((tls_model("initial-exec")));
 /* In a collection that we asked for. */
 static __thread bool repeating __attribute__((tls_model("initial-exec")));
@@ -305,6 +306,14 @@ static bool bind(void *handle)
     return all;
 }
 
+/* It stays, whoever unloads it: its functions are called from now on. */
+static void pin(void)
+{
+    Dl_info where;
+    if (dladdr((void *)sn_libgc.gcollect, &where) != 0)
+        dlopen(where.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
 /* One that was loaded for itself is found from the code that uses it. */
 static bool bind_any(const void *of)
 {
@@ -315,7 +324,7 @@ static bool bind_any(const void *of)
         bind(user.dlfo_link_map))
         return true;
     void *handle = dlopen("libgc.so.1", RTLD_LAZY | RTLD_NOLOAD);
-    return handle != NULL && bind(handle); /* the handle is kept: so is what we call */
+    return handle != NULL && bind(handle);
 }
 
 bool sn_libgc_find(const void *of)
@@ -324,6 +333,7 @@ bool sn_libgc_find(const void *of)
         return true;
     pthread_mutex_lock(&finding);
     if (!atomic_load(&found) && bind_any(of)) {
+        pin();
         void (*theirs)(int) = sn_libgc.get_event();
         if (theirs != on_event)
             atomic_store(&program_handler, theirs);
@@ -383,6 +393,17 @@ void sn_libgc_collect(void (*collect)(void))
     forced = asked;
 }
 
+/* At most a twentieth of the time. */
+static void unmap(void)
+{
+    uint64_t begin_ns = sn_clock_ns(CLOCK_MONOTONIC);
+    if (begin_ns < atomic_load(&no_unmap_before_ns))
+        return;
+    sn_libgc_collect(sn_libgc.gcollect_and_unmap);
+    uint64_t end_ns = sn_clock_ns(CLOCK_MONOTONIC);
+    atomic_store(&no_unmap_before_ns, end_ns + 20 * (end_ns - begin_ns));
+}
+
 void sn_libgc_serve(void)
 {
     int saved = errno;
@@ -392,7 +413,7 @@ void sn_libgc_serve(void)
     if (due & SN_LIBGC_DUMP)
         sn_libgc_dump();
     if ((due & SN_LIBGC_UNMAP) && sn_libgc.gcollect_and_unmap != NULL)
-        sn_libgc_collect(sn_libgc.gcollect_and_unmap);
+        unmap();
     else if (due & SN_LIBGC_AGAIN)
         sn_libgc_collect(sn_libgc.gcollect);
     errno = saved;

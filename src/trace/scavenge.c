@@ -13,6 +13,9 @@
  * malloc_trim, less what the heap itself shrank by, is released. When it grows by more
  * than the heap did, what was released is in use again.
  *
+ * Where a trim takes long, those that follow are left out until they are a twentieth of
+ * the time.
+ *
  * In the monitor's thread; takes the allocator's locks, allocates nothing.
  */
 #include "trace/libgc.h"
@@ -35,6 +38,7 @@ static struct {
     uint64_t released;         /* by glibc, and not in use again */
     uint64_t resident, system; /* at the end of the last run */
     uint64_t unmapped, total;  /* libgc's, then */
+    uint64_t no_trim_before_ns;
 } last;
 
 static uint64_t difference(uint64_t a, uint64_t b)
@@ -102,12 +106,39 @@ static uint64_t add_libgc(struct heap *h)
     return gone;
 }
 
+/* mimalloc does not tell what is in use: then that is left out. */
+static void write_lines(const struct heap *h, uint64_t gone, bool libgc)
+{
+    const char *mark = libgc ? " libgc" : "";
+    char blocks[64] = "";
+    if (h->in_use > 0)
+        snprintf(blocks, sizeof blocks, "inuse: %lu, idle: %lu, ",
+                 (unsigned long)(h->in_use >> 20),
+                 (unsigned long)(difference(h->system, h->in_use) >> 20));
+    sn_trace_printf("scvg%u: %lu MB released%s%s\n", last.n, (unsigned long)(gone >> 20),
+                    mark, sn_trace_pid());
+    sn_trace_printf(
+        "scvg%u: %ssys: %lu, released: %lu, consumed: %lu (MB)%s%s\n", last.n, blocks,
+        (unsigned long)(h->system >> 20), (unsigned long)(h->released >> 20),
+        (unsigned long)(difference(h->system, h->released) >> 20), mark, sn_trace_pid());
+}
+
+static void trim(void)
+{
+    uint64_t begin_ns = sn_clock_ns(CLOCK_MONOTONIC);
+    if (begin_ns < last.no_trim_before_ns)
+        return;
+    sn_mem_release();
+    uint64_t end_ns = sn_clock_ns(CLOCK_MONOTONIC);
+    last.no_trim_before_ns = end_ns + 20 * (end_ns - begin_ns);
+}
+
 static void run(void)
 {
     bool libgc = sn_libgc_is_used();
     struct heap before = look();
     take_back(&before);
-    sn_mem_release();
+    trim();
     struct heap after = look();
     uint64_t gone = difference(before.resident, after.resident);
     after.released = released_of(&before, &after);
@@ -115,16 +146,7 @@ static void run(void)
     last.system = after.system;
     gone += libgc ? add_libgc(&after) : 0;
     last.n++;
-    sn_trace_printf("scvg%u: %lu MB released%s%s\n", last.n, (unsigned long)(gone >> 20),
-                    libgc ? " libgc" : "", sn_trace_pid());
-    sn_trace_printf("scvg%u: inuse: %lu, idle: %lu, sys: %lu, released: %lu, consumed: "
-                    "%lu (MB)%s%s\n",
-                    last.n, (unsigned long)(after.in_use >> 20),
-                    (unsigned long)(difference(after.system, after.in_use) >> 20),
-                    (unsigned long)(after.system >> 20),
-                    (unsigned long)(after.released >> 20),
-                    (unsigned long)(difference(after.system, after.released) >> 20),
-                    libgc ? " libgc" : "", sn_trace_pid());
+    write_lines(&after, gone, libgc);
 }
 
 static bool wanted(const struct sn_settings *s)

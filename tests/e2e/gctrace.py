@@ -11,16 +11,17 @@ from harness import *
 KNOWN = PROGRAMS / "gc"
 MB = 1 << 20
 
-# Go's line (1.5 to 1.17, runtime/mgc.go), and what we add behind it.
+# Go's line (runtime/mgc.go; stacks and globals since 1.18), and what we add behind it.
 NUMBER = r"(?:0|[1-9]\d*|\d\.\d{1,3}|[1-9]\d\.\d|0\.\d\d?\d?)"
-GC = re.compile(
+GO = (
     rf"^gc (?P<n>\d+) @(?P<at>\d+\.\d{{3}})s (?P<percent>\d+)%: "
     rf"(?P<stop>{NUMBER})\+(?P<mark>{NUMBER})\+(?P<start>{NUMBER}) ms clock, "
     rf"(?P<cpu0>{NUMBER})\+(?P<own>{NUMBER})/(?P<others>{NUMBER})/(?P<idle>{NUMBER})"
     rf"\+(?P<cpu1>{NUMBER}) ms cpu, "
-    r"(?P<before>\d+)->(?P<end>\d+)->(?P<live>\d+) MB, (?P<goal>\d+) MB goal, (?P<p>\d+) P"
-    r"(?P<forced> \(forced\))?"
-    r" (?P<kind>libgc|malloc), (?P<objects>\d+)(?: \((?P<mallocs>\d+)-(?P<frees>\d+)\))? objects"
+    r"(?P<before>\d+)->(?P<end>\d+)->(?P<live>\d+) MB, (?P<goal>\d+) MB goal, "
+    r"(?:\d+ MB stacks, \d+ MB globals, )?(?P<p>\d+) P(?P<forced> \(forced\))?")
+GC = re.compile(
+    GO + r" (?P<kind>libgc|malloc), (?P<objects>\d+)(?: \((?P<mallocs>\d+)-(?P<frees>\d+)\))? objects"
     r"(?: pid=(?P<pid>\d+))?$")
 PHASES = re.compile(
     rf"^gc (?P<n>\d+) phases: prepare (?P<prepare>{NUMBER}), stop (?P<stop>{NUMBER}), "
@@ -66,6 +67,41 @@ def within(got, want, share, slack, name):
 
 def truths(out):
     return [line.split()[1:] for line in out.splitlines() if line.startswith("truth")]
+
+
+# ---- Go ----
+
+GO_PROGRAM = """
+package main
+import ("runtime"; "time")
+var keep [][]byte
+func main() {
+    for i := 0; i < 60000; i++ { if i % 4 == 0 { keep = append(keep, make([]byte, 2000)) } else { _ = make([]byte, 4000 + i % 9) } }
+    runtime.GC()
+    time.Sleep(100 * time.Millisecond)
+}
+"""
+
+
+def test_go_grammar():
+    """What our lines are held against is what Go prints."""
+    go = shutil.which("go", path="/usr/bin:/usr/lib/go/bin") or shutil.which("go")
+    if go is None:
+        return skip("Go's grammar", "golang-go is not installed")
+    directory = scratch()
+    with open(f"{directory}/main.go", "w") as file:
+        file.write(GO_PROGRAM)
+    env = dict(os.environ, GOFLAGS="-mod=mod", GOCACHE=f"{directory}/cache", GO111MODULE="off",
+               HOME=directory)
+    built = subprocess.run([go, "build", "-o", "main", "main.go"], cwd=directory, env=env,
+                           capture_output=True, text=True, timeout=200)
+    if built.returncode != 0:
+        return skip("Go's grammar", f"go does not build: {built.stderr[-200:]}")
+    err = subprocess.run([f"{directory}/main"], env=dict(os.environ, GODEBUG="gctrace=1"),
+                         capture_output=True, text=True, timeout=60).stderr
+    theirs = [line for line in err.splitlines() if line.startswith("gc ")]
+    ok(len(theirs) > 3 and theirs[-1].endswith("(forced)"), f"Go prints {len(theirs)} lines")
+    equal([line for line in theirs if not re.match(GO + "$", line)], [], "of the same grammar")
 
 
 # ---- libgc ----
