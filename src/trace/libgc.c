@@ -201,6 +201,7 @@ static void on_mark_end(void)
     end_marking(&now.at[MARK_END]);
     sn_libgc.prof_stats(stats, sizeof stats);
     now.c.at_end = heap_now(stats);
+    sn_libgc_at_mark_end();
 }
 
 static void on_pre_start(void)
@@ -216,34 +217,45 @@ static void on_post_start(void)
     note_pause();
 }
 
+static void on_start_event(void)
+{
+    begin(true);
+}
+
+static void on_reclaim_end(void)
+{
+    now.c.reclaim_ns = since(now.at[RECLAIM_START].ns, now.at[RECLAIM_END].ns);
+    now.live_known = false;
+    if (atomic_load(&on_cycle) != NULL)
+        count_live();
+    if (!now.by_start)
+        finish(now.at[RECLAIM_END].ns);
+}
+
+static void on_end(void)
+{
+    finish(now.at[END].ns);
+}
+
+static const struct {
+    void (*run)(void);
+    bool begins; /* may be the first event of a collection */
+} events[EVENTS] = {
+    [START] = {on_start_event, true}, [PRE_STOP] = {on_pre_stop, true},
+    [MARK_START] = {on_mark_start},   [MARK_END] = {on_mark_end},
+    [PRE_START] = {on_pre_start},     [POST_START] = {on_post_start},
+    [RECLAIM_END] = {on_reclaim_end}, [END] = {on_end},
+};
+
 static void on_event(int event)
 {
     int saved = errno;
     void (*first)(void) = event == START ? atomic_load(&on_start) : NULL;
-    if (event >= 0 && event < EVENTS)
+    if (event >= 0 && event < EVENTS) {
         now.at[event] = moment();
-    if (event == START)
-        begin(true);
-    else if (event == PRE_STOP)
-        on_pre_stop();
-    else if (event == MARK_START && now.open)
-        on_mark_start();
-    else if (event == MARK_END && now.open) {
-        on_mark_end();
-        sn_libgc_at_mark_end();
-    } else if (event == PRE_START && now.open)
-        on_pre_start();
-    else if (event == POST_START && now.open)
-        on_post_start();
-    else if (event == RECLAIM_END && now.open) {
-        now.c.reclaim_ns = since(now.at[RECLAIM_START].ns, now.at[RECLAIM_END].ns);
-        now.live_known = false;
-        if (atomic_load(&on_cycle) != NULL)
-            count_live();
-        if (!now.by_start)
-            finish(now.at[RECLAIM_END].ns);
-    } else if (event == END && now.open)
-        finish(now.at[END].ns);
+        if (events[event].run != NULL && (now.open || events[event].begins))
+            events[event].run();
+    }
     if (first != NULL)
         first();
     void (*program)(int) = atomic_load(&program_handler);
