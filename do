@@ -20,7 +20,7 @@ to_test=(binutils xz-utils sqlite3 redis-server redis-tools golang-go poppler-ut
 to_lint=(clang-format clang-tidy shellcheck)
 to_fuzz=(clang libclang-rt-dev)
 to_bench=(libgoogle-perftools-dev google-perftools linux-perf libunwind-dev heaptrack valgrind ltrace
- libjemalloc2 libgoogle-perftools4 sqlite3 redis-server redis-tools electric-fence)
+ libjemalloc2 libgoogle-perftools4 sqlite3 redis-server redis-tools electric-fence guile-3.0)
 
 need() { # need PACKAGE...: install those that are missing
     local missing=() p root=()

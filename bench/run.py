@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""./do bench [cpu] [jitter] [unwind] [startup] [heap] [allocfreetrace] [efence] [sched]
+"""./do bench [cpu] [jitter] [unwind] [startup] [heap] [allocfreetrace] [efence] [sched] [gctrace]
                [--rounds=N] [--write]
 
 Sonde beside its peers in one run. Every figure is a median over rounds; within a round each
@@ -13,12 +13,13 @@ import sys
 import allocfreetrace
 import cpu
 import efence
+import gctrace
 import heap
 import sched_cost as sched
 from common import ROOT, machine, markdown
 
 CHAPTERS = {**cpu.CHAPTERS, **heap.CHAPTERS, **allocfreetrace.CHAPTERS, **efence.CHAPTERS,
-            **sched.CHAPTERS}
+            **sched.CHAPTERS, **gctrace.CHAPTERS}
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 

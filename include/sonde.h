@@ -135,8 +135,20 @@ struct sonde_mem_stats {
     double fragmentation;                       /* idle_bytes / system_bytes */
     size_t resident_bytes, peak_resident_bytes; /* of the whole process */
     /* While a heap is recorded, since its beginning; sampled, they are estimates. */
-    bool counted; /* else the rest is 0 */
+    bool counted; /* else the next three are 0 */
     size_t objects, allocations, frees;
+
+    /* The heap of libgc (Boehm's collector), if the program uses it. Its bytes are its
+     * own, and none of those above. Pauses are known since the first call of this
+     * function, or since a recording began that traces collections; the last one is
+     * gc_pause_ns[(gc_pauses + 255) % 256]. */
+    bool gc;                                   /* else the rest is 0 */
+    size_t gc_heap_bytes;                      /* mapped */
+    size_t gc_free_bytes;                      /* of them, in blocks that hold nothing */
+    size_t gc_unmapped_bytes;                  /* given back, its addresses kept */
+    size_t gc_allocated_bytes, gc_collections; /* since the program began */
+    size_t gc_pauses, gc_pause_total_ns;
+    size_t gc_pause_ns[256];
 };
 int sonde_read_mem_stats(struct sonde_mem_stats *stats); /* 0, or -1 with errno EINVAL */
 

@@ -81,7 +81,7 @@ static bool set_help(void *to, const char *name, const char *value, struct sn_er
 static bool is_of_blocks(const char *name)
 {
     static const char *const those[] = {"allocfreetrace", "efence", "invalidptr",
-                                        "gcdead"};
+                                        "gcdead", "gctrace"};
     for (size_t i = 0; i < SN_COUNT(those); i++)
         if (strcmp(name, those[i]) == 0)
             return true;

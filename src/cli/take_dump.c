@@ -9,6 +9,7 @@
 
 #define PATIENCE_MS 10000 /* until the program has begun */
 #define STEP_MS     200
+#define LATER_MS    3000 /* until a program that uses libgc has allocated */
 
 /* The letter in /proc/PID/stat. */
 static char state_of(const struct sn_attached *a)
@@ -43,18 +44,22 @@ static bool refuse_silent(const struct sn_attached *a, struct sn_error *e)
     return sn_fail(e, where, -1, "(%s) does not answer: %s", a->name, why);
 }
 
-/* Until it is written. */
-static bool wait_for(const struct sn_attached *a, int answers, struct sn_error *e)
+/* Until it is written. *idle: it is not, since the program does not allocate from its
+ * collector. */
+static bool wait_for(const struct sn_attached *a, int answers, bool *idle,
+                     struct sn_error *e)
 {
     struct progress progress = {0};
     char line[PATH_MAX + 700], where[64];
     enum sn_answer answer = SN_ANSWER_NONE;
-    bool begun = false;
+    bool begun = false, later = false;
     for (unsigned ms = 0; begun || (ms < PATIENCE_MS && (ms < 1000 || !is_stopped(a)));
          ms += STEP_MS) {
         answer = sn_attached_answer(answers, STEP_MS, line, sizeof line);
         begun |= answer == SN_ANSWER_BEGUN;
-        if (answer != SN_ANSWER_NONE && answer != SN_ANSWER_BEGUN)
+        later |= answer == SN_ANSWER_LATER;
+        *idle = later && !begun && ms >= LATER_MS;
+        if (answer > SN_ANSWER_BEGUN || *idle)
             break;
         progress_show(&progress,
                       begun ? "%s (%d) writes its heap: %u s" : "asking %s (%d): %u s",
@@ -62,7 +67,7 @@ static bool wait_for(const struct sn_attached *a, int answers, struct sn_error *
     }
     progress_clear(&progress);
     snprintf(where, sizeof where, "process %d", (int)a->pid);
-    if (answer == SN_ANSWER_GOOD)
+    if (answer == SN_ANSWER_GOOD || *idle)
         return true;
     if (answer == SN_ANSWER_BAD)
         return sn_fail(e, where, -1, "%.250s", line + strlen("error "));
@@ -72,10 +77,20 @@ static bool wait_for(const struct sn_attached *a, int answers, struct sn_error *
     return refuse_silent(a, e);
 }
 
+static bool ask_and_wait(struct sn_attached *a, const char *request, bool *idle,
+                         struct sn_error *e)
+{
+    int answers;
+    if (!sn_attached_ask(a, request, &answers, e))
+        return false;
+    bool good = wait_for(a, answers, idle, e);
+    close(answers);
+    return good;
+}
+
 static bool take(struct sn_attached *a, const char *path, struct sn_error *e)
 {
-    char dump[sizeof a->path + 32], request[sizeof dump + 16], where[64];
-    int answers;
+    char dump[sizeof a->path + 32], request[sizeof dump + 32], where[64];
     snprintf(where, sizeof where, "process %d", (int)a->pid);
     if (!sn_attached_is_exact(a))
         return sn_fail(
@@ -87,10 +102,14 @@ static bool take(struct sn_attached *a, const char *path, struct sn_error *e)
     snprintf(dump, sizeof dump, "%.*s%d.dump", (int)(strlen(a->path) - strlen("spool")),
              a->path, (int)getpid());
     snprintf(request, sizeof request, "heapdump %s", dump);
-    if (!sn_attached_ask(a, request, &answers, e))
-        return false;
-    bool good = wait_for(a, answers, e);
-    close(answers);
+    bool idle = false, good = ask_and_wait(a, request, &idle, e);
+    if (good && idle) {
+        snprintf(request, sizeof request, "heapdump-now %s", dump);
+        say("%s (%d) has not allocated from its collector for %d s: the dump is without "
+            "the collector's blocks",
+            a->name, (int)a->pid, LATER_MS / 1000);
+        good = ask_and_wait(a, request, &idle, e);
+    }
     return good && sn_attached_fetch(a, dump, path, e);
 }
 

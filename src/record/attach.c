@@ -432,6 +432,7 @@ enum sn_answer sn_attached_answer(int answers, unsigned wait_ms, char *line, siz
     if (n == 0)
         return SN_ANSWER_GONE;
     return strcmp(line, "begun") == 0        ? SN_ANSWER_BEGUN
+           : strcmp(line, "later") == 0      ? SN_ANSWER_LATER
            : strncmp(line, "error ", 6) == 0 ? SN_ANSWER_BAD
                                              : SN_ANSWER_GOOD;
 }

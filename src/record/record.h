@@ -128,6 +128,7 @@ bool sn_attached_ask(struct sn_attached *a, const char *request, int *answers,
 
 enum sn_answer {
     SN_ANSWER_NONE,  /* so far */
+    SN_ANSWER_LATER, /* when the program next allocates from its collector */
     SN_ANSWER_BEGUN, /* it is at it */
     SN_ANSWER_GOOD,  /* "ok ..." */
     SN_ANSWER_BAD,   /* "error ..." */

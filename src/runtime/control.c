@@ -77,7 +77,7 @@ static void tell_counts(int to, const char *argument)
            (unsigned long long)(h->peak_bytes / h->scale), (unsigned long long)h->used);
 }
 
-static void dump(int to, const char *path)
+static void dump_now(int to, const char *path)
 {
     struct sn_error e = {.offset = -1};
     char text[640];
@@ -91,14 +91,28 @@ static void dump(int to, const char *path)
         answer(to, "error %s\n", sn_error_text(&e, text, sizeof text));
 }
 
+/* Of a program that uses libgc: where a thread of it allocates next, since it must
+ * collect first. It may never do so: then who asks says "heapdump-now". */
+static void dump(int to, const char *path)
+{
+    bool later = *path == '/' && sn_heap_is_exact() && sn_trace_gc_is_used();
+    if (!later || !answer(to, "later\n") || !sn_trace_gc_later(dump_now, to, path))
+        dump_now(to, path);
+}
+
+static void dump_at_once(int to, const char *path)
+{
+    sn_trace_gc_not_later();
+    dump_now(to, path);
+}
+
 static const struct {
     const char *word;
     void (*serve)(int to, const char *argument);
 } requests[] = {
-    {"spool", tell_spool},
-    {"mark", mark},
-    {"stat", tell_counts},
-    {"heapdump", dump},
+    {"spool", tell_spool},          {"mark", mark},
+    {"stat", tell_counts},          {"heapdump", dump},
+    {"heapdump-now", dump_at_once},
 };
 
 static void serve(char *request, int to)

@@ -70,8 +70,69 @@ static bool ask_glibc(struct sonde_mem_stats *s)
     return true;
 }
 
-static bool (*const allocators[])(struct sonde_mem_stats *) = {ask_jemalloc, ask_tcmalloc,
-                                                               ask_mimalloc, ask_glibc};
+/* ---- what it keeps free, given back ---------------------------------------------------
+ */
+
+/* "arena.<i>.purge" of all, MALLCTL_ARENAS_ALL */
+static void release_jemalloc(void)
+{
+    int (*mallctl)(const char *, void *, size_t *, void *, size_t);
+    *(void **)&mallctl = dlsym(RTLD_DEFAULT, "mallctl");
+    if (mallctl != NULL)
+        mallctl("arena.4096.purge", NULL, NULL, NULL, 0);
+}
+
+static void release_tcmalloc(void)
+{
+    void (*release)(void);
+    *(void **)&release = dlsym(RTLD_DEFAULT, "MallocExtension_ReleaseFreeMemory");
+    if (release != NULL)
+        release();
+}
+
+static void release_mimalloc(void)
+{
+    void (*collect)(bool force);
+    *(void **)&collect = dlsym(RTLD_DEFAULT, "mi_collect");
+    if (collect != NULL)
+        collect(true);
+}
+
+static void release_glibc(void)
+{
+    malloc_trim(0);
+}
+
+static const struct {
+    bool (*ask)(struct sonde_mem_stats *s);
+    void (*release)(void);
+    bool tells; /* what it has released */
+} allocators[] = {{ask_jemalloc, release_jemalloc, true},
+                  {ask_tcmalloc, release_tcmalloc, true},
+                  {ask_mimalloc, release_mimalloc, false},
+                  {ask_glibc, release_glibc, false}};
+
+/* Which it is, asked. */
+static size_t ask(struct sonde_mem_stats *s)
+{
+    size_t i = 0;
+    while (i + 1 < SN_COUNT(allocators) && !allocators[i].ask(s))
+        i++;
+    if (i + 1 == SN_COUNT(allocators))
+        allocators[i].ask(s);
+    return i;
+}
+
+bool sn_mem_ask(struct sonde_mem_stats *s)
+{
+    return allocators[ask(s)].tells;
+}
+
+void sn_mem_release(void)
+{
+    struct sonde_mem_stats unused = {0};
+    allocators[ask(&unused)].release();
+}
 
 /* ---- what was counted -----------------------------------------------------------------
  */
@@ -121,19 +182,22 @@ static void ask_kernel(struct sonde_mem_stats *s)
 SN_PUBLIC int sonde_read_mem_stats(struct sonde_mem_stats *stats)
 {
     struct sonde_mem_stats s = {0};
-    size_t size = stats != NULL && stats->size != 0 ? stats->size : sizeof s;
+    size_t first =
+        offsetof(struct sonde_mem_stats, gc); /* without those that came later */
+    size_t size = stats != NULL && stats->size != 0 ? stats->size : first;
     if (stats == NULL || size < sizeof size || size > 4096) {
         errno = EINVAL;
         return -1;
     }
-    for (size_t i = 0; i < SN_COUNT(allocators) && !allocators[i](&s); i++)
-        continue;
+    ask(&s);
     if (s.in_use_bytes > 0 && s.system_bytes > s.in_use_bytes) {
         s.idle_bytes = s.system_bytes - s.in_use_bytes;
         s.fragmentation = (double)s.idle_bytes / (double)s.system_bytes;
     }
     ask_recording(&s);
     ask_kernel(&s);
+    if (size > first)
+        sn_trace_gc_stats(&s);
     s.size = stats->size;
     memset(stats, 0, size);
     memcpy(stats, &s, size < sizeof s ? size : sizeof s);

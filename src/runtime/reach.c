@@ -14,6 +14,10 @@
  * In the C library's own data only pointers to the start of a block count: its bins point
  * at headers, which lie in the tail of the block before.
  *
+ * In a dump of a program that uses libgc, its blocks are blocks, too. Those without
+ * pointers are not looked into, those that it never collects are roots. Memory of no file
+ * is no root for it, nor is what its heap has between the blocks.
+ *
  * Memory is read by the kernel, so that what cannot be read is no fault, and pages that
  * were never touched are passed over. Allocates pages, never malloc.
  */
@@ -75,6 +79,7 @@ struct sn_reach {
     void *argument;
     enum sn_heapdump_root_kind kind;
     bool starts_only;
+    const struct sn_gc_sites *gc; /* NULL: none of the blocks are a collector's */
 };
 
 static void *get(struct sn_reach *r, size_t bytes)
@@ -271,6 +276,7 @@ static void each_live(void (*visit)(struct sn_block *block, void *argument),
                       void *argument)
 {
     sn_live_each(&sn_heap_live, visit, argument);
+    sn_trace_gc_each(visit, argument);
 }
 
 struct sn_reach *sn_reach_new(const struct sn_world *w, sn_reach_each *each)
@@ -282,6 +288,7 @@ struct sn_reach *sn_reach_new(const struct sn_world *w, sn_reach_each *each)
     r->world = w;
     r->knows_all = each == NULL && sn_heap_knows_all();
     r->all_is_root = each != NULL;
+    r->gc = each == NULL ? sn_trace_gc_sites() : NULL;
     each = each != NULL ? each : each_live;
     each(count_block, r);
     size_t bytes = (size_t)r->cap_blocks * sizeof *r->blocks;
@@ -310,10 +317,18 @@ const struct sn_heapdump_block *sn_reach_blocks(const struct sn_reach *r, uint32
 /* ---- scanning -------------------------------------------------------------------------
  */
 
+static bool is_collected(const struct sn_reach *r, const block *b)
+{
+    return r->gc != NULL && b->site != 0 &&
+           (b->site == r->gc->pointers || b->site == r->gc->pointer_free);
+}
+
 static void meet_word(struct sn_reach *r, uint64_t word, uint64_t at)
 {
     uint32_t i = block_at(r, word);
     if (i == SN_NONE || (r->starts_only && word != r->blocks[i].address))
+        return;
+    if (r->kind == SN_ROOT_OTHER && is_collected(r, &r->blocks[i]))
         return;
     if (r->on_edge != NULL) {
         r->on_edge(r->argument, i);
@@ -410,6 +425,21 @@ static void scan_not_own(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
         scan(r, lo, hi);
 }
 
+/* What lies between two blocks. The collector's heap is no root. */
+static void scan_gap(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
+{
+    while (r->gc != NULL && lo < hi) {
+        uintptr_t end = lo;
+        while (end < hi && !sn_trace_gc_owns(end & -PAGE))
+            end = (end & -PAGE) + PAGE;
+        scan_not_own(r, lo, end < hi ? end : hi);
+        for (lo = end; lo < hi && sn_trace_gc_owns(lo & -PAGE);)
+            lo = (lo & -PAGE) + PAGE;
+    }
+    if (lo < hi)
+        scan_not_own(r, lo, hi);
+}
+
 /* [lo, hi) without the blocks in it: those count when something leads to them. */
 static void scan_between(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
 {
@@ -422,11 +452,11 @@ static void scan_between(struct sn_reach *r, uintptr_t lo, uintptr_t hi)
     }
     for (uint32_t i = from; i < r->n_blocks && r->blocks[i].address < hi; i++) {
         if (r->blocks[i].address > lo)
-            scan_not_own(r, lo, r->blocks[i].address);
+            scan_gap(r, lo, r->blocks[i].address);
         lo = end_of(&r->blocks[i]);
     }
     if (lo < hi)
-        scan_not_own(r, lo, hi);
+        scan_gap(r, lo, hi);
 }
 
 /* ---- roots ----------------------------------------------------------------------------
@@ -569,6 +599,22 @@ static void reach_uncounted(struct sn_reach *r)
         }
 }
 
+/* What the collector never frees. */
+static void reach_uncollectable(struct sn_reach *r)
+{
+    r->kind = SN_ROOT_OTHER;
+    for (uint32_t i = 0; r->gc != NULL && i < r->n_blocks; i++)
+        if (r->blocks[i].site == r->gc->uncollectable)
+            meet_word(r, r->blocks[i].address, r->blocks[i].address);
+}
+
+/* The pointers in it are met. */
+static void scan_block(struct sn_reach *r, const block *b)
+{
+    if (r->gc == NULL || b->site != r->gc->pointer_free)
+        scan(r, b->address, b->address + b->size);
+}
+
 bool sn_reach_mark(struct sn_reach *r, uintptr_t frame,
                    void (*on_root)(void *argument, uint32_t block,
                                    enum sn_heapdump_root_kind kind, uint64_t at),
@@ -594,11 +640,11 @@ bool sn_reach_mark(struct sn_reach *r, uintptr_t frame,
     scan_registers(r);
     if (r->all_is_root)
         return true;
+    reach_uncollectable(r);
     reach_uncounted(r);
     r->kind = 0;
     while (r->n_work > 0) {
-        const block *b = &r->blocks[r->work[--r->n_work]];
-        scan(r, b->address, b->address + b->size);
+        scan_block(r, &r->blocks[r->work[--r->n_work]]);
     }
     return true;
 }
@@ -606,9 +652,8 @@ bool sn_reach_mark(struct sn_reach *r, uintptr_t frame,
 void sn_reach_edges(struct sn_reach *r, uint32_t from,
                     void (*on_edge)(void *argument, uint32_t to), void *argument)
 {
-    const block *b = &r->blocks[from];
     r->on_edge = on_edge;
     r->argument = argument;
-    scan(r, b->address, b->address + b->size);
+    scan_block(r, &r->blocks[from]);
     r->on_edge = NULL;
 }

@@ -322,6 +322,8 @@ bool sn_recording_start(struct sn_settings *s, bool child, struct sn_error *e)
     if (s->sigterm_hook)
         hook_deadly(SIGTERM);
     atomic_store(&recorded, getpid());
+    if (s->mem_exact)
+        sn_trace_gc_watch(); /* its blocks are part of a dump */
     if (s->mem)
         sn_control_start(heap_file()->spool);
     for (size_t i = 0; i < SN_COUNT(engines) && !s->quiet; i++)

@@ -498,6 +498,14 @@ enum sn_heap_leaks sn_leak_scan(bool dying);
  * also in a signal's handler. */
 bool sn_heap_dump(const char *path, struct sn_error *e);
 
+/* ---- memstats.c
+ * ------------------------------------------------------------------------------ */
+
+struct sonde_mem_stats;
+/* The allocator's own figures; it takes its locks. Does it tell what it has released? */
+bool sn_mem_ask(struct sonde_mem_stats *s);
+void sn_mem_release(void); /* let it give back what it keeps free */
+
 /* ---- malloc.c, new.c: the allocator's functions
  * ------------------------------------------ */
 
@@ -658,7 +666,26 @@ void sn_trace_kernel_fault(const char *name, uintptr_t second, uintptr_t third,
                            int64_t result, const void *caller);
 void sn_trace_bind(void); /* the functions that it stands before */
 void sn_trace_pages(void (*visit)(void *pages, size_t bytes, void *argument),
-                    void *argument); /* what they take for themselves */
+                    void *argument);               /* what they take for themselves */
+void sn_trace_gc_stats(struct sonde_mem_stats *s); /* the collector's, if there is one */
+/* Collect, and call `run` when all is marked, and the program's threads stand still.
+ * False: it was not called, there is no collector in use. Not in a signal's handler. */
+bool sn_trace_gc_at_rest(void (*run)(void *argument), void *argument);
+bool sn_trace_gc_watch(void);   /* find it, if it is there; it takes the loader's lock */
+bool sn_trace_gc_is_used(void); /* has it been found? Signal-safe */
+/* Call `run` thus with copies of both, when a thread of the program next allocates from
+ * the collector. False: another is waiting, `run` is not called. Signal-safe. */
+bool sn_trace_gc_later(void (*run)(int fd, const char *path), int fd, const char *path);
+void sn_trace_gc_not_later(void); /* what waits is forgotten */
+/* Within `run`: the collector's blocks, by what they are. Their sites are functions of
+ * the collector, as entries of the heap's spool; NULL: there are none. */
+struct sn_gc_sites {
+    uint32_t pointers, pointer_free, uncollectable;
+};
+const struct sn_gc_sites *sn_trace_gc_sites(void);
+void sn_trace_gc_each(void (*visit)(struct sn_block *block, void *argument),
+                      void *argument);
+bool sn_trace_gc_owns(uintptr_t page); /* is it of the collector's heap? */
 
 /* ---- hooks.c
  * ---------------------------------------------------------------------------- */

@@ -183,10 +183,25 @@ SN_PUBLIC int sonde_heap_write(const char *path)
     return good ? 0 : -1;
 }
 
+struct dump_job {
+    const char *path;
+    struct sn_error *e;
+    bool good;
+};
+
+static void do_dump(void *job)
+{
+    struct dump_job *j = job;
+    j->good = sn_heap_dump(j->path, j->e);
+}
+
 SN_PUBLIC int sonde_heapdump_write(const char *path)
 {
     last_error = (struct sn_error){.offset = -1};
-    return sn_heap_dump(path, &last_error) ? 0 : -1;
+    struct dump_job j = {.path = path, .e = &last_error};
+    if (!sn_heap_is_exact() || !sn_trace_gc_at_rest(do_dump, &j))
+        do_dump(&j);
+    return j.good ? 0 : -1;
 }
 
 SN_PUBLIC void sonde_profile(const struct sonde_config *config)

@@ -2,12 +2,24 @@
  * gcdead.c: what is dead is overwritten, so that who still uses it does not get away with
  * it: a block when it is freed (all of it, by the allocator's own measure of its size,
  * and what realloc cuts off), and the stack below the caller at each call of the
- * allocator. The word is Go's. Signal-safe, no allocation.
+ * allocator. The word is Go's.
+ *
+ * Where the program uses libgc, the stack below is overwritten before each collection,
+ * too: what the collector's own frames do not write would be taken for pointers, and keep
+ * alive what is dead. (libgc clears the blocks that it frees.)
+ *
+ * Signal-safe, no allocation.
  */
+#include "trace/libgc.h"
 #include "trace/trace_priv.h"
 
-#define DEAD_WORD   UINT64_C(0xf969696969696969)
-#define STACK_WORDS 64 /* 20 ns a call; deeper would be felt */
+#include <alloca.h>
+
+#define DEAD_WORD      UINT64_C(0xf969696969696969)
+#define STACK_WORDS    64 /* 20 ns a call; deeper would be felt */
+
+#define GC_STACK_BYTES ((size_t)32 << 10) /* before a collection; 2 us */
+#define GC_STACK_LEFT  ((size_t)8 << 10)  /* for those who come after us */
 
 static atomic_bool on;
 
@@ -73,6 +85,20 @@ static size_t usable(struct sn_layer *self, void *p)
 
 static struct sn_layer layer = {allocate, resize, release, usable, NULL};
 
+/* As much as there is; little where that is not known (a fibre's). */
+static void before_collection(void)
+{
+    uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+    struct sn_stack_range stack = sn_thread_stack();
+    bool known = sp > stack.lo && sp < stack.hi;
+    size_t left = known ? sp - stack.lo : 0, size = STACK_WORDS * sizeof(uint64_t);
+    if (left > GC_STACK_LEFT + GC_STACK_BYTES)
+        size = GC_STACK_BYTES;
+    void *dead = alloca(size);
+    kill_bytes(dead, size);
+    __asm__ volatile("" : : "r"(dead) : "memory");
+}
+
 static bool wanted(const struct sn_settings *s)
 {
     return s->trace.gcdead;
@@ -83,6 +109,8 @@ static bool start(const struct sn_settings *s, struct sn_error *e)
     (void)s;
     (void)e;
     sn_layer_lay(SN_LAYER_GCDEAD, &layer);
+    sn_libgc_on_start(before_collection);
+    sn_libgc_find(NULL);
     on = true;
     return true;
 }
@@ -91,7 +119,17 @@ static void stop(bool dying)
 {
     (void)dying;
     on = false;
+    sn_libgc_on_start(NULL);
 }
 
-const struct sn_tracer sn_gcdead = {
-    .name = "gcdead", .wanted = wanted, .start = start, .stop = stop};
+static void after_fork(bool child)
+{
+    if (child)
+        stop(true);
+}
+
+const struct sn_tracer sn_gcdead = {.name = "gcdead",
+                                    .wanted = wanted,
+                                    .start = start,
+                                    .stop = stop,
+                                    .after_fork = after_fork};

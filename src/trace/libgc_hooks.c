@@ -1,6 +1,11 @@
 /*
- * libgc_hooks.c: the functions of libgc that libsonde stands in front of: those that hand
- * out blocks, and free them, for allocfreetrace.
+ * libgc_hooks.c: the functions of libgc that libsonde stands in front of.
+ *
+ *     GC_init                          a libgc that comes late is met
+ *     GC_set_on_collection_event, ...  the program's own handler goes behind ours
+ *     GC_gcollect, GC_try_to_collect   a collection that was asked for is told as such
+ *     GC_malloc and its like           allocfreetrace hears of blocks; and what is due
+ *                                      when no lock is held is done (libgc.h)
  *
  * They bear the version SONDE_HOOKS, hidden and the first of libsonde.map. So the loader
  * binds a program's calls to them; but the link editor does not (a program that is linked
@@ -9,11 +14,21 @@
  *
  * Each is as safe to call as the real one.
  */
-#include "trace/trace.h"
+#include "trace/libgc.h"
 
 #include <dlfcn.h>
 
+typedef void (*handler)(int);
+
 #define REALS(X)                                                                         \
+    X(void, GC_init, (void))                                                             \
+    X(void, GC_set_on_collection_event, (handler))                                       \
+    X(handler, GC_get_on_collection_event, (void))                                       \
+    X(void, GC_gcollect, (void))                                                         \
+    X(void, GC_gcollect_and_unmap, (void))                                               \
+    X(int, GC_try_to_collect, (int (*)(void)))                                           \
+    X(void *, GC_malloc_many, (size_t))                                                  \
+    X(void, GC_generic_malloc_many, (size_t, int, void **))                              \
     X(void *, GC_malloc, (size_t))                                                       \
     X(void *, GC_malloc_atomic, (size_t))                                                \
     X(void *, GC_malloc_uncollectable, (size_t))                                         \
@@ -59,6 +74,85 @@ static __attribute__((noinline)) void bind(const void *caller)
     __asm__(".symver sn_hook_" #name "," #name "@SONDE_HOOKS,remove");                   \
     SN_PUBLIC SN_MALLOC_ENTRY type sn_hook_##name args
 
+/* ---- its life, its events -------------------------------------------------------------
+ */
+
+HOOK(void, GC_init, (void))
+{
+    ENTER();
+    if (sn_libgc_is_awaited())
+        sn_libgc_find(__builtin_return_address(0));
+    real.GC_init();
+}
+
+HOOK(void, GC_set_on_collection_event, (handler on_event))
+{
+    handler before;
+    ENTER();
+    if (sn_libgc_get_program(&before))
+        sn_libgc_set_program(on_event);
+    else
+        real.GC_set_on_collection_event(on_event);
+}
+
+HOOK(handler, GC_get_on_collection_event, (void))
+{
+    handler theirs;
+    ENTER();
+    return sn_libgc_get_program(&theirs) ? theirs : real.GC_get_on_collection_event();
+}
+
+/* ---- collections that are asked for ---------------------------------------------------
+ */
+
+HOOK(void, GC_gcollect, (void))
+{
+    ENTER();
+    sn_libgc_safe_point();
+    sn_libgc_forced(+1);
+    real.GC_gcollect();
+    sn_libgc_forced(-1);
+}
+
+HOOK(void, GC_gcollect_and_unmap, (void))
+{
+    ENTER();
+    sn_libgc_safe_point();
+    sn_libgc_forced(+1);
+    real.GC_gcollect_and_unmap();
+    sn_libgc_forced(-1);
+}
+
+HOOK(int, GC_try_to_collect, (int (*stop)(void)))
+{
+    ENTER();
+    sn_libgc_safe_point();
+    sn_libgc_forced(+1);
+    int done = real.GC_try_to_collect(stop);
+    sn_libgc_forced(-1);
+    return done;
+}
+
+/* ---- lists of blocks, which are handed out later, by nobody that we see ---------------
+ */
+
+HOOK(void *, GC_malloc_many, (size_t size))
+{
+    ENTER();
+    sn_libgc_safe_point();
+    return real.GC_malloc_many(size);
+}
+
+HOOK(void, GC_generic_malloc_many, (size_t size, int kind, void **list))
+{
+    ENTER();
+    sn_libgc_safe_point();
+    real.GC_generic_malloc_many(size, kind, list);
+}
+
+/* ---- blocks ---------------------------------------------------------------------------
+ */
+
 /* libgc calls itself by these names, too: of calls within one another, the outermost is
  * told. A call from elsewhere is that, whatever longjmp left behind. */
 static __thread uintptr_t outer __attribute__((tls_model("initial-exec")));
@@ -93,6 +187,7 @@ static void end(void)
     HOOK(void *, name, args)                                                             \
     {                                                                                    \
         ENTER();                                                                         \
+        sn_libgc_safe_point();                                                           \
         if (!BEGIN())                                                                    \
             return real.name pass;                                                       \
         void *p = real.name pass;                                                        \
@@ -115,6 +210,7 @@ ALLOCATOR(GC_malloc_explicitly_typed, (size_t size, uintptr_t type), (size, type
 HOOK(void *, GC_realloc, (void *p, size_t size))
 {
     ENTER();
+    sn_libgc_safe_point();
     if (!BEGIN())
         return real.GC_realloc(p, size);
     sn_allocfreetrace_gc_freeing(p);

@@ -5,7 +5,7 @@
 #include "trace/trace.h"
 
 extern const struct sn_tracer sn_efence, sn_gcdead, sn_invalidptr, sn_allocfreetrace,
-    sn_schedtrace;
+    sn_schedtrace, sn_gctrace, sn_scavenge;
 
 /* ---- cells.c: what became of the block at an address
  * ----------------------------------- */

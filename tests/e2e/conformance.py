@@ -18,6 +18,7 @@ KNOBS = {
     "gcdead, mem": "gcdead=1,mem=exact",
     "efence": "efence=1",
     "efence=left": "efence=left,mem=exact",
+    "gctrace, scavenge": "gctrace=2,scavenge=1",
 }
 ALLOCATORS = ["libjemalloc.so.2", "libmimalloc.so.2", "libtcmalloc_minimal.so.4"]
 PYTHON = "/usr/bin/python3"
