@@ -2,7 +2,8 @@
 #include "trace/trace_priv.h"
 
 static const struct sn_tracer *const tracers[] = {
-    &sn_efence, &sn_gcdead, &sn_schedtrace, &sn_invalidptr, &sn_allocfreetrace, &sn_gctrace, &sn_scavenge,
+    &sn_efence,         &sn_gcdead,  &sn_schedtrace, &sn_invalidptr,
+    &sn_allocfreetrace, &sn_gctrace, &sn_scavenge,
 };
 
 static bool running[SN_COUNT(tracers)];
