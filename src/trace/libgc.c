@@ -23,6 +23,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 
 /* gc.h's */
 enum event {
@@ -326,10 +327,22 @@ static void pin(void)
         dlopen(where.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 }
 
+/* Is it among the loaded files? A look-up in vain would allocate its error's text, which
+ * the program has nothing to do with. */
+static int is_libgc(struct dl_phdr_info *file, size_t size, void *nothing)
+{
+    const char *slash = strrchr(file->dlpi_name, '/');
+    (void)size;
+    (void)nothing;
+    return strncmp(slash != NULL ? slash + 1 : file->dlpi_name, "libgc.so", 8) == 0;
+}
+
 /* One that was loaded for itself is found from the code that uses it. */
 static bool bind_any(const void *of)
 {
     struct dl_find_object user;
+    if (of == NULL && dl_iterate_phdr(is_libgc, NULL) == 0)
+        return false;
     if (bind(RTLD_DEFAULT))
         return true;
     if (of != NULL && _dl_find_object((void *)(uintptr_t)of, &user) == 0 &&
