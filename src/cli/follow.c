@@ -16,7 +16,7 @@
 
 struct follow {
     struct sn_arena *arena;
-    struct names *names;
+    struct sn_namer *names;
     char path[PATH_MAX + 16];
     int fd;
     off_t done;
@@ -42,7 +42,7 @@ struct follow *follow_new(const char *directory, struct sn_error *e)
         sn_arena_free(arena);
         return NULL;
     }
-    f->names = names_new();
+    f->names = sn_namer_new(SN_DEMANGLE_DEFAULT);
     return f;
 }
 
@@ -102,6 +102,6 @@ void follow_free(struct follow *f)
     if (f->n > 0)
         print_line(f);
     close(f->fd);
-    names_free(f->names);
+    sn_namer_free(f->names);
     sn_arena_free(f->arena);
 }

@@ -72,22 +72,36 @@ static const char *keep(struct sn_namer *n, const char *text)
     return sn_strtab_get(n->strings, sn_strtab_add(n->strings, text));
 }
 
-size_t sn_namer_frames(struct sn_namer *n, const struct sn_namer_mapping *m, uint64_t pc,
-                       struct sn_namer_frame *v, size_t max)
+static size_t frames_at(struct sn_namer *n, struct sn_object *o, uint64_t vaddr,
+                        struct sn_namer_frame *v, size_t max)
 {
     struct sn_object_frame frames[SN_NAMER_FRAMES];
-    struct module *x = module_of(n, m);
-    uint64_t vaddr;
-    if (x == NULL || x->object == NULL ||
-        !sn_object_vaddr(x->object, pc, m->start, m->limit, m->offset, &vaddr))
-        return 0;
     max = max < SN_COUNT(frames) ? max : SN_COUNT(frames);
-    size_t count = sn_object_frames(x->object, vaddr, true, frames, max);
+    size_t count = sn_object_frames(o, vaddr, true, frames, max);
     for (size_t i = 0; i < count; i++)
         v[i] = (struct sn_namer_frame){
             keep(n, sn_demangle(frames[i].name, n->demangle, n->arena)),
             keep(n, frames[i].file), frames[i].line};
     return count;
+}
+
+size_t sn_namer_frames(struct sn_namer *n, const struct sn_namer_mapping *m, uint64_t pc,
+                       struct sn_namer_frame *v, size_t max)
+{
+    struct module *x = module_of(n, m);
+    uint64_t vaddr;
+    if (x == NULL || x->object == NULL ||
+        !sn_object_vaddr(x->object, pc, m->start, m->limit, m->offset, &vaddr))
+        return 0;
+    return frames_at(n, x->object, vaddr, v, max);
+}
+
+size_t sn_namer_file_frames(struct sn_namer *n, const char *path, uint64_t vaddr,
+                            struct sn_namer_frame *v, size_t max)
+{
+    struct module *x =
+        module_of(n, &(struct sn_namer_mapping){.path = path, .build_id = ""});
+    return x != NULL && x->object != NULL ? frames_at(n, x->object, vaddr, v, max) : 0;
 }
 
 const char *sn_namer_type(struct sn_namer *n, const struct sn_namer_mapping *m,

@@ -57,6 +57,9 @@ void sn_namer_free(struct sn_namer *n);                   /* NULL-safe */
 /* The functions at pc, innermost inlined first; 0: nothing is known. */
 size_t sn_namer_frames(struct sn_namer *n, const struct sn_namer_mapping *m, uint64_t pc,
                        struct sn_namer_frame *v, size_t max);
+/* The same of an address of the file's own, as it is before it is loaded. */
+size_t sn_namer_file_frames(struct sn_namer *n, const char *path, uint64_t vaddr,
+                            struct sn_namer_frame *v, size_t max);
 /* A guess at the type that the call at pc returns a pointer to; "": none. */
 const char *sn_namer_type(struct sn_namer *n, const struct sn_namer_mapping *m,
                           uint64_t pc);
