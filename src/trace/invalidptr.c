@@ -12,6 +12,7 @@
  * address that was never met is let pass. No lock: a state changes by one exchange, so of
  * two threads that free the same block one is told. Signal-safe.
  */
+#include "trace/libgc.h"
 #include "trace/trace_priv.h"
 
 #include <dlfcn.h>
@@ -221,8 +222,10 @@ static bool start(const struct sn_settings *s, struct sn_error *e)
         if (!sn_malloc_early(know))
             complete = false;
     }
-    if (s->trace.invalidptr == SN_INVALIDPTR_SCAN && !sn_dangling_start(e))
+    bool scans = s->trace.invalidptr == SN_INVALIDPTR_SCAN;
+    if (scans && !sn_dangling_start(e))
         return false;
+    sn_libgc_look_always(scans);
     on = true;
     sn_layer_lay(SN_LAYER_INVALIDPTR, &layer);
     return true;
@@ -231,6 +234,7 @@ static bool start(const struct sn_settings *s, struct sn_error *e)
 static void stop(bool dying)
 {
     sn_dangling_stop(dying);
+    sn_libgc_look_always(false);
     if (!dying) /* to the very end of the program otherwise */
         on = false;
 }

@@ -203,6 +203,7 @@ static void on_mark_end(void)
     sn_libgc.prof_stats(stats, sizeof stats);
     now.c.at_end = heap_now(stats);
     sn_libgc_at_mark_end();
+    sn_libgc_look();
 }
 
 static void on_pre_start(void)

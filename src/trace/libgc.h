@@ -73,6 +73,10 @@ void sn_libgc_at_mark_end(void); /* libgc_dump.c's: the world stands still */
 /* Collect; each collection is one of ours. Not under libgc's lock. */
 void sn_libgc_collect(void (*collect)(void));
 
+/* libgc_invalid.c's: look for pointers to no object at the end of each marking. */
+void sn_libgc_look_always(bool wanted);
+void sn_libgc_look(void); /* the world stands still */
+
 /* ---- for the hooks --------------------------------------------------------------------
  */
 

@@ -100,6 +100,24 @@ def test_dangling():
     equal(where.get("freed at", ["?"])[0], "freeing_site", "dangling: who freed it")
 
 
+def test_dangling_in_a_collected_heap():
+    if not os.path.exists(program("gc_dangling")[0]):
+        return skip("libgc", "libgc-dev is not installed")
+    run = traced(program("gc_dangling", "free"), "invalidptr=2")
+    word, block = run.out.split()
+    found = re.findall(r"^runtime: garbage collector found invalid heap pointer "
+                       r"\*\((0x[0-9a-f]+)\+0x18\)=(0x[0-9a-f]+) libgc$", run.trace, re.M)
+    equal(found, [(hex(int(word, 16) - 0x18), block)], "libgc: the word is told, once")
+    run = traced(program("gc_dangling"), "invalidptr=2")
+    equal((run.status, run.trace.count("libgc")), (0, 0), "libgc: and none where none is")
+    if missing("guile-3.0"):
+        return skip("guile", "guile-3.0 is not installed")
+    run = traced(["guile-3.0", "--no-auto-compile", "-c", "(let loop ((i 0) (l '())) (if (< i 200000) "
+                  "(loop (+ i 1) (if (= 0 (modulo i 9)) (cons (make-string 9 #\\x) l) l)) "
+                  "(display (length l))))"], "invalidptr=2")
+    equal((run.status, run.out, run.trace.count("libgc\n")), (0, "22223", 0), "guile: none")
+
+
 def test_right():
     for settings in ("invalidptr=1", "invalidptr=2", "gcdead=1", "gcdead=1,mem=exact,cpu=1000"):
         run = traced(program("bad_pointers", "right"), settings)
