@@ -112,14 +112,21 @@ static const struct {
                   {ask_mimalloc, release_mimalloc, false},
                   {ask_glibc, release_glibc, false}};
 
-/* Which it is, asked. */
+/* Which it is, asked; the last if it is no other. It stays the same: what looks for those
+ * that are not there allocates, which is none of the program's doing. */
 static size_t ask(struct sonde_mem_stats *s)
 {
-    size_t i = 0;
-    while (i + 1 < SN_COUNT(allocators) && !allocators[i].ask(s))
-        i++;
-    if (i + 1 == SN_COUNT(allocators))
+    static atomic_size_t known = SN_COUNT(allocators);
+    size_t i = atomic_load(&known);
+    if (i < SN_COUNT(allocators)) {
         allocators[i].ask(s);
+        return i;
+    }
+    struct sn_heap_thread *own = sn_heap_own_begin();
+    for (i = 0; !allocators[i].ask(s) && i + 1 < SN_COUNT(allocators);)
+        i++;
+    sn_heap_own_end(own);
+    atomic_store(&known, i);
     return i;
 }
 

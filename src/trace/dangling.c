@@ -42,8 +42,8 @@ struct look {
 static atomic_bool on;
 static atomic_flag looking = ATOMIC_FLAG_INIT;
 static atomic_uint_least64_t kept_bytes, limit = LEAST_BYTES;
-static struct sn_layer *below;
 static bool in_child; /* of a fork */
+static struct sn_layer layer;
 
 bool sn_dangling_on(void)
 {
@@ -96,7 +96,7 @@ static void let_go(const struct look *l)
     for (size_t i = 0; i < l->kept.n; i++) {
         struct sn_cell *c = sn_cell_at(l->kept.v[i], false);
         atomic_store(&c->what, sn_cell_size(c->what) << 2 | SN_CELL_FREED);
-        below->release(below, (void *)l->kept.v[i]);
+        layer.below->release(layer.below, (void *)l->kept.v[i]);
     }
 }
 
@@ -273,16 +273,41 @@ static void look_once(void)
     atomic_flag_clear(&looking);
 }
 
-void sn_dangling_kept(struct sn_layer *layer_below, size_t size)
+/* ---- the layer ------------------------------------------------------------------------
+ */
+
+static void *allocate(struct sn_layer *self, size_t size, size_t alignment, bool zeroed)
 {
-    below = layer_below;
-    if (atomic_fetch_add(&kept_bytes, size) + size > atomic_load(&limit))
+    return self->below->allocate(self->below, size, alignment, zeroed);
+}
+
+/* invalidptr moves the blocks that it knows by itself. */
+static void *resize(struct sn_layer *self, void *p, size_t size)
+{
+    return self->below->resize(self->below, p, size);
+}
+
+static void release(struct sn_layer *self, void *p)
+{
+    const struct sn_cell *c = sn_cell_at((uintptr_t)p, false);
+    uint64_t what = c != NULL ? c->what : 0, size = sn_cell_size(what);
+    if (sn_cell_state(what) != SN_CELL_KEPT)
+        self->below->release(self->below, p);
+    else if (atomic_fetch_add(&kept_bytes, size) + size > atomic_load(&limit))
         look_once();
 }
+
+static size_t usable(struct sn_layer *self, void *p)
+{
+    return self->below->usable(self->below, p);
+}
+
+static struct sn_layer layer = {allocate, resize, release, usable, NULL};
 
 bool sn_dangling_start(struct sn_error *e)
 {
     (void)e;
+    sn_layer_lay(SN_LAYER_QUARANTINE, &layer);
     on = true;
     return true;
 }

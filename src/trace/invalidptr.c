@@ -135,13 +135,9 @@ static void *allocate(struct sn_layer *self, size_t size, size_t alignment, bool
 static void release_as(struct sn_layer *self, void *p, const char *function)
 {
     struct sn_cell *c = on ? checked(function, p) : NULL;
-    bool keep = c != NULL && sn_dangling_on();
     if (c != NULL)
-        end_life(function, p, c, keep ? SN_CELL_KEPT : SN_CELL_FREED);
-    if (keep)
-        sn_dangling_kept(self->below, sn_cell_size(c->what));
-    else
-        self->below->release(self->below, p);
+        end_life(function, p, c, sn_dangling_on() ? SN_CELL_KEPT : SN_CELL_FREED);
+    self->below->release(self->below, p);
 }
 
 static void release(struct sn_layer *self, void *p)

@@ -74,7 +74,8 @@ struct sn_layer {
 
 /* Where in the pile, outermost last. */
 enum sn_layer_rank {
-    SN_LAYER_EFENCE, /* is an allocator itself */
+    SN_LAYER_EFENCE,     /* is an allocator itself */
+    SN_LAYER_QUARANTINE, /* of invalidptr: the others hear at once of what is kept back */
     SN_LAYER_GCTRACE,
     SN_LAYER_GCDEAD,
     SN_LAYER_ALLOCFREETRACE,

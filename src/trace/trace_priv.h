@@ -51,12 +51,10 @@ void sn_cells_pages(void (*visit)(void *pages, size_t bytes, void *argument),
 /* Freed blocks are kept back from now on. False: *e. */
 bool sn_dangling_start(struct sn_error *e);
 void sn_dangling_stop(bool dying); /* after a last look */
-/* May the block be kept back? Then it is not to be released below: that is done later. */
+/* Is what is SN_CELL_KEPT kept back, when it comes to the layer of its own? */
 bool sn_dangling_on(void);
-/* It was just kept; `below` gets it in time. */
 void sn_dangling_after_fork(void); /* in the child */
 void sn_dangling_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                        void *argument);
-void sn_dangling_kept(struct sn_layer *below, size_t size);
 
 #endif

@@ -2,8 +2,9 @@
 #include "trace/trace_priv.h"
 
 static const struct sn_tracer *const tracers[] = {
-    &sn_efence,         &sn_gcdead,  &sn_schedtrace, &sn_invalidptr,
-    &sn_allocfreetrace, &sn_gctrace, &sn_scavenge,
+    /* The last does not hear what the others allocate to begin. */
+    &sn_efence,  &sn_gcdead,   &sn_schedtrace,     &sn_invalidptr,
+    &sn_gctrace, &sn_scavenge, &sn_allocfreetrace,
 };
 
 static bool running[SN_COUNT(tracers)];
