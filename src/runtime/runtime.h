@@ -112,6 +112,7 @@ struct sn_table_plan {
     uint32_t scale;
     uint64_t period;
     size_t bytes; /* at most, of the file */
+    bool few;     /* stacks are expected: there are less places to look through */
 };
 
 bool sn_table_open(struct sn_table *t, const struct sn_table_plan *plan,
