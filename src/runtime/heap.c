@@ -254,7 +254,7 @@ stack_entry(struct sn_heap_thread *t, uint64_t size, const void *caller)
     size_t own = sn_thread_frame_of(t->pcs, n, caller);
     if (own == n)
         own = 0; /* not met: better too much than nothing */
-    else if (sn_within_new.n > 0)
+    else if (sn_heap_local.news > 0)
         own = sn_new_frame_of(t->pcs, n, own);
     n = n - own < SN_MAX_DEPTH ? n - own : SN_MAX_DEPTH;
     struct sn_table_key key = {.thread = t->slot,
@@ -391,11 +391,11 @@ void sn_heap_allocated(void *p, size_t size, const void *caller)
         return;
     }
     bool each = sn_heap_mode() != SN_HEAP_SOME;
-    if (each || sn_heap_local.left <= 0) { /* else it was the thread's first */
+    if (each || sn_heap_local.left == 0) { /* else it was the thread's first */
         record(t, (uintptr_t)p, size, caller);
         t->last = (uintptr_t)p;
         if (!each)
-            sn_heap_local.left = sn_heap_next_distance(t);
+            sn_heap_begin_distance(t, 0);
         tick_name(t);
     }
     leave(t);
@@ -536,7 +536,8 @@ void sn_heap_after_fork(bool child)
             leave(own);
         return;
     }
-    atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
+    if (sn_heap_on())
+        atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
     sn_heap_unlock_ends();
     for (struct sn_heap_thread *t = atomic_load(&sn_heap_threads); t != NULL;
          t = t->next) {
