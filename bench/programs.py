@@ -4,11 +4,12 @@ A workload is called with (a tool, how many times less work, a directory) and re
 
 import collections
 import os
+import re
 import shutil
 import subprocess
 import time
 
-from common import OUT, run_for_peak
+from common import OUT, run, run_for_peak
 
 # Seconds; bytes: the peak of memory, and what was written.
 Figures = collections.namedtuple("Figures", "cpu wall peak size")
@@ -24,6 +25,12 @@ class Program:
                                  **tool.variables(directory))
         return Figures(ran.cpu, ran.wall, peak, written(directory))
 
+    def instructions(self, tool, less, directory):
+        """The program's own, of one process, as valgrind counts them: the same in every run."""
+        ran = run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
+                   *self.command(less)], **tool.variables(directory))
+        return int(re.search(r"Collected : (\d+)", ran.warned)[1])
+
 
 class Sqlite(Program):
     """Statements one by one, then a join, an index, sorting and grouping: in memory."""
@@ -32,7 +39,7 @@ class Sqlite(Program):
 
     def command(self, less):
         script = OUT / f"heap_{less}.sql"
-        script.write_text(self.script(100000 // less))
+        script.write_text(self.script(240000 // less))
         return ["sqlite3", ":memory:", f".read {script}"]
 
     def script(self, n):
@@ -76,13 +83,13 @@ print(total, len(by_name))
 """
 
     def command(self, less):
-        return ["/usr/bin/python3", "-I", "-c", self.script, 36000 // less]
+        return ["/usr/bin/python3", "-I", "-c", self.script, 72000 // less]
 
 
 class Redis:
     """A server under redis-benchmark: the CPU time is the server's, the wall time the client's."""
 
-    name, needs, requests = "redis-server", "redis-benchmark", 120000
+    name, needs, requests = "redis-server", "redis-benchmark", 240000
 
     def __call__(self, tool, less, directory):
         socket = f"{directory}.sock"

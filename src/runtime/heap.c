@@ -43,6 +43,7 @@ _Atomic(uint64_t) sn_heap_filter[1 << (SN_HEAP_FILTER_BITS - 6)];
 /* How many blocks a bit stands for; 255: or more, for good. */
 static unsigned char filter_counts[1 << SN_HEAP_FILTER_BITS];
 static atomic_flag filter_lock = ATOMIC_FLAG_INIT;
+static bool filter_used; /* else it is clear, in pages that were never touched */
 
 /* ---- at work, and done ----------------------------------------------------------------
  */
@@ -287,6 +288,7 @@ static void pass_filter(uintptr_t address, int change)
     while (atomic_flag_test_and_set_explicit(&filter_lock, memory_order_acquire))
         if (++spins % 128 == 0)
             sched_yield();
+    filter_used = true;
     if (*count != UCHAR_MAX)
         *count = (unsigned char)(*count + change);
     if (*count != 0)
@@ -298,8 +300,11 @@ static void pass_filter(uintptr_t address, int change)
 
 void sn_heap_filter_clear(void)
 {
-    memset(sn_heap_filter, 0, sizeof sn_heap_filter);
-    memset(filter_counts, 0, sizeof filter_counts);
+    if (filter_used) {
+        memset(sn_heap_filter, 0, sizeof sn_heap_filter);
+        memset(filter_counts, 0, sizeof filter_counts);
+        filter_used = false;
+    }
     atomic_flag_clear(&filter_lock); /* a fork's parent may have held it */
 }
 

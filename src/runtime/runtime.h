@@ -368,7 +368,7 @@ static inline bool sn_heap_is_unknown(const void *p)
 static inline bool sn_heap_passes(size_t size)
 {
     uint64_t left = sn_heap_local.left;
-    if (size >= left)
+    if (__builtin_expect(size >= left, 0))
         return false;
     sn_heap_local.left = left - size;
     return true;
