@@ -69,6 +69,16 @@ def test_tables():
             check_kept(f"{name}: kept, {knob}", outcome(command, environment(settings)), want)
 
 
+def test_blocks_of_before():
+    """Those that were handed out while the real allocator was looked up."""
+    plugin = f"{PROGRAMS}/libplugin_dlsym.so"
+    for knob, settings in KNOBS.items():
+        done = subprocess.run(program("malloc_table"), env=environment(settings, plugin),
+                              capture_output=True, text=True, timeout=60)
+        equal((done.returncode, done.stdout.splitlines()[-1:]), (0, ["kept"]),
+              f"before the real one is known, {knob}")
+
+
 def loadable(allocator):
     done = subprocess.run(["/bin/true"], env=dict(os.environ, LD_PRELOAD=allocator),
                           capture_output=True, text=True)
