@@ -333,7 +333,8 @@ jemalloc, which it is linked with. *Plain, once more* is the noise. On the loop,
 as many, and slow tools do fewer pairs; on programs, those of 16 times plain and more are set
 against plain on an eighth of the work, and those near to plain take part in four times as many
 rounds; *middle half* is where the middle half of these lie; *instructions* are the program's own,
-start and end included, counted by valgrind on an eighth of the work. jemalloc and tcmalloc take part in one round of two,
+start and end included, counted by valgrind on an eighth of the work. python3 is told not to give
+memory back to the kernel, which costs 4 % more or less with the number of mappings there are. jemalloc and tcmalloc take part in one round of two,
 heaptrack and slower ones in one of seven. CPU on the loop is that of the program alone; on
 programs a process beside it counts too, but for redis-server, where wall is that of redis-
 benchmark. *Peak memory* is that of the largest process. Sampled is one sample in 524,288 bytes.
