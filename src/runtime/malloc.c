@@ -179,6 +179,7 @@ const char *sn_malloc_whose(void)
 
 bool sn_malloc_early(void (*visit)(void *p, size_t size))
 {
+    (void)READY(); /* it is early, even if nobody has allocated yet */
     for (unsigned i = 0; i < n_early && is_early(); i++)
         if (early[i].p != NULL)
             visit(early[i].p, early[i].size);

@@ -75,7 +75,7 @@ def test_blocks_of_before():
     for knob, settings in KNOBS.items():
         done = subprocess.run(program("malloc_table"), env=environment(settings, plugin),
                               capture_output=True, text=True, timeout=60)
-        equal((done.returncode, done.stdout.splitlines()[-1:]), (0, ["kept"]),
+        equal((done.returncode, "kept" in done.stdout.splitlines()), (0, True),
               f"before the real one is known, {knob}")
 
 
