@@ -244,6 +244,8 @@ struct sn_spool_header {
     /* Once it is over: what a scan found of the blocks that were live. */
     uint32_t leaks;    /* enum sn_heap_leaks */
     uint32_t mappings; /* not 0: the program's own are counted, too */
+    /* Of SN_SPOOL_BUCKETS, those that are used: the first, a power of two. 0: all. */
+    uint32_t n_buckets;
 };
 
 enum sn_heap_leaks {

@@ -218,7 +218,10 @@ static bool read_chain(struct sn_spool_reader *r, uint32_t link)
 static bool read_entries(struct sn_spool_reader *r)
 {
     const uint32_t *buckets = (const uint32_t *)(r->data + SN_SPOOL_AT_BUCKETS);
-    for (uint32_t i = 0; i < SN_SPOOL_BUCKETS; i++)
+    uint32_t n = r->h->n_buckets;
+    if (n == 0 || n > SN_SPOOL_BUCKETS)
+        n = SN_SPOOL_BUCKETS;
+    for (uint32_t i = 0; i < n; i++)
         if (!read_chain(r, __atomic_load_n(&buckets[i], __ATOMIC_ACQUIRE)))
             return false;
     return true;

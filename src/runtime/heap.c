@@ -43,6 +43,7 @@ _Atomic(uint64_t) sn_heap_filter[1 << (SN_HEAP_FILTER_BITS - 6)];
 /* How many blocks a bit stands for; 255: or more, for good. */
 static unsigned char filter_counts[1 << SN_HEAP_FILTER_BITS];
 static atomic_flag filter_lock = ATOMIC_FLAG_INIT;
+static bool filter_used; /* else it is clear, in pages that were never touched */
 
 /* ---- at work, and done ----------------------------------------------------------------
  */
@@ -254,7 +255,7 @@ stack_entry(struct sn_heap_thread *t, uint64_t size, const void *caller)
     size_t own = sn_thread_frame_of(t->pcs, n, caller);
     if (own == n)
         own = 0; /* not met: better too much than nothing */
-    else if (sn_within_new.n > 0)
+    else if (sn_heap_local.news > 0)
         own = sn_new_frame_of(t->pcs, n, own);
     n = n - own < SN_MAX_DEPTH ? n - own : SN_MAX_DEPTH;
     struct sn_table_key key = {.thread = t->slot,
@@ -287,6 +288,7 @@ static void pass_filter(uintptr_t address, int change)
     while (atomic_flag_test_and_set_explicit(&filter_lock, memory_order_acquire))
         if (++spins % 128 == 0)
             sched_yield();
+    filter_used = true;
     if (*count != UCHAR_MAX)
         *count = (unsigned char)(*count + change);
     if (*count != 0)
@@ -298,8 +300,11 @@ static void pass_filter(uintptr_t address, int change)
 
 void sn_heap_filter_clear(void)
 {
-    memset(sn_heap_filter, 0, sizeof sn_heap_filter);
-    memset(filter_counts, 0, sizeof filter_counts);
+    if (filter_used) {
+        memset(sn_heap_filter, 0, sizeof sn_heap_filter);
+        memset(filter_counts, 0, sizeof filter_counts);
+        filter_used = false;
+    }
     atomic_flag_clear(&filter_lock); /* a fork's parent may have held it */
 }
 
@@ -391,11 +396,11 @@ void sn_heap_allocated(void *p, size_t size, const void *caller)
         return;
     }
     bool each = sn_heap_mode() != SN_HEAP_SOME;
-    if (each || sn_heap_local.left <= 0) { /* else it was the thread's first */
+    if (each || sn_heap_local.left == 0) { /* else it was the thread's first */
         record(t, (uintptr_t)p, size, caller);
         t->last = (uintptr_t)p;
         if (!each)
-            sn_heap_local.left = sn_heap_next_distance(t);
+            sn_heap_begin_distance(t, 0);
         tick_name(t);
     }
     leave(t);
@@ -536,7 +541,8 @@ void sn_heap_after_fork(bool child)
             leave(own);
         return;
     }
-    atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
+    if (sn_heap_on())
+        atomic_store(&sn_heap_switch.mode, SN_HEAP_OFF);
     sn_heap_unlock_ends();
     for (struct sn_heap_thread *t = atomic_load(&sn_heap_threads); t != NULL;
          t = t->next) {

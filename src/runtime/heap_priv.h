@@ -53,7 +53,8 @@ extern _Atomic(struct sn_heap_thread *) sn_heap_threads; /* newest first; grows 
  */
 
 bool sn_heap_make_key(void); /* that tells the ends of threads; false: none is left */
-int64_t sn_heap_next_distance(struct sn_heap_thread *t); /* bytes until the next sample */
+/* To the calling thread's next sample, of which so many bytes are behind it already. */
+void sn_heap_begin_distance(struct sn_heap_thread *t, uint64_t behind);
 /* One for the calling thread; NULL: no memory. */
 struct sn_heap_thread *sn_heap_unused_thread(pid_t tid);
 /* For this recording. Busy, since it may allocate. */

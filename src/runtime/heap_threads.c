@@ -15,11 +15,13 @@ static atomic_flag at_end = ATOMIC_FLAG_INIT; /* held by who ends, or looks at `
 static pthread_key_t end_key;
 static bool have_key;
 
-int64_t sn_heap_next_distance(struct sn_heap_thread *t)
+void sn_heap_begin_distance(struct sn_heap_thread *t, uint64_t behind)
 {
     t->random = sn_hash_mix(t->random + UINT64_C(0x9e3779b97f4a7c15));
     double u = (double)((t->random >> 11) + 1) / 9007199254740993.0; /* in (0, 1) */
-    return 1 + (int64_t)(-sn_ln(u) * sn_heap_kind.rate_bytes);
+    uint64_t distance = 1 + (uint64_t)(-sn_ln(u) * sn_heap_kind.rate_bytes);
+    sn_heap_local.left = distance > behind ? distance - behind : 0;
+    sn_heap_local.over = 0;
 }
 
 static void lock_ends(void)
@@ -42,7 +44,8 @@ void sn_heap_forget_distances(void)
          t = t->next) {
         struct sn_heap_local *local = atomic_load(&t->local);
         if (local != NULL)
-            __atomic_store_n(&local->left, 0, __ATOMIC_RELAXED);
+            __atomic_store_n(&local->left, 0, __ATOMIC_RELAXED),
+                __atomic_store_n(&local->over, 0, __ATOMIC_RELAXED);
     }
     sn_heap_unlock_ends();
 }
@@ -100,8 +103,8 @@ void sn_heap_set_up(struct sn_heap_thread *t)
     t->pointer = (uintptr_t)__builtin_thread_pointer();
     if (t->ends == 0 && pthread_setspecific(end_key, t) == 0)
         atomic_store(&t->local, &sn_heap_local);
-    int64_t used = sn_heap_local.left; /* nothing was ever due: it counts from here */
-    sn_heap_local.left = sn_heap_next_distance(t) + (used < 0 ? used : 0);
+    /* What is behind it counts from here: nothing was ever due. */
+    sn_heap_begin_distance(t, sn_heap_local.over);
     t->recording = sn_heap_kind.recording;
 }
 

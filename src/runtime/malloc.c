@@ -2,15 +2,21 @@
  * malloc.c: the allocator's functions, as the program calls them.
  *
  * Each calls the real one (the C library's, or that of an allocator preloaded or linked
- * behind us), and tells heap.c. Off, that is a load, a test and an indirect jump;
+ * behind us), and tells heap.c. Off, that is a look at the mode and an indirect jump;
  * sampled, a subtraction before it, or a look at a bit. What is more is apart, so that
- * the way past it saves no registers.
+ * the way past it saves no registers, and so that it need not ask for what is rare:
  *
- * The real ones are looked up at the first call, which may come before our constructor,
- * and from dlsym itself: until they are known, blocks come from `first`, which is never
- * freed. Until it is settled whether there is a recording, blocks are noted, so that one
- * that begins with the program knows all. After that each function is as safe to call as
- * the real one.
+ *     mode      real.malloc ...   a call
+ *     off       unbound_...       the first: looks them up, which makes it early
+ *     early     the real ones     each is noted
+ *     off       the real ones     a jump
+ *     some      the real ones     a jump past what is counted; else told
+ *     each      the real ones     told
+ *
+ * The first call may come before our constructor, and from dlsym itself: until the real
+ * ones are known, blocks come from `first`, which is never freed. While it is early,
+ * blocks are noted, so that a recording that begins with the program knows all. After
+ * that each function is as safe to call as the real one.
  */
 #include "runtime/runtime.h"
 
@@ -32,11 +38,20 @@
     X(pvalloc)                                                                           \
     X(malloc_usable_size)
 
-static struct sn_allocator real; /* or what a tracer has put before it */
+#define ENTRY  SN_PUBLIC SN_MALLOC_ENTRY
+#define CALLER __builtin_return_address(0)
+#define APART  SN_MALLOC_ENTRY
 
-#define ENTRY       SN_PUBLIC SN_MALLOC_ENTRY
-#define CALLER      __builtin_return_address(0)
-#define APART       SN_MALLOC_ENTRY
+APART static void *unbound_malloc(size_t size);
+APART static void *unbound_calloc(size_t n, size_t size);
+APART static void *unbound_realloc(void *p, size_t size);
+APART static void unbound_free(void *p);
+
+/* Or what a tracer has put before it. The others ask whether the last is there. */
+static struct sn_allocator real = {.malloc = unbound_malloc,
+                                   .calloc = unbound_calloc,
+                                   .realloc = unbound_realloc,
+                                   .free = unbound_free};
 
 /* ---- before the real ones are known ---------------------------------------------------
  */
@@ -45,6 +60,26 @@ static struct sn_allocator real; /* or what a tracer has put before it */
 
 static _Alignas(16) char first[FIRST_BYTES];
 static atomic_size_t first_used;
+
+/* What real.free would be, where it must look whether the block is of `first`. */
+static void (*_Atomic free_others)(void *p);
+
+static bool is_first(const void *p)
+{
+    return (uintptr_t)p - (uintptr_t)first < FIRST_BYTES;
+}
+
+APART static void free_unless_first(void *p)
+{
+    if (!is_first(p))
+        atomic_load_explicit(&free_others, memory_order_acquire)(p);
+}
+
+static void (*guarded(void (*function)(void *p)))(void *p)
+{
+    atomic_store(&free_others, function);
+    return atomic_load(&first_used) > 0 ? free_unless_first : function;
+}
 
 /* Zeroed. Its size stands before the block. */
 static void *first_alloc(size_t size)
@@ -55,13 +90,10 @@ static void *first_alloc(size_t size)
         errno = ENOMEM;
         return NULL;
     }
+    if (atomic_load(&free_others) != NULL) /* they have become known meanwhile */
+        __atomic_store_n(&real.free, free_unless_first, __ATOMIC_RELEASE);
     *(size_t *)(void *)(first + at) = size;
     return first + at + 16;
-}
-
-static bool is_first(const void *p)
-{
-    return (uintptr_t)p - (uintptr_t)first < FIRST_BYTES;
 }
 
 static size_t first_size(const void *p)
@@ -69,20 +101,17 @@ static size_t first_size(const void *p)
     return ((const size_t *)p)[-2];
 }
 
-/* Looking them up may allocate: the functions below see to that. */
-void sn_malloc_bind(void)
-{
-#define BIND(name) *(void **)&real.name = dlsym(RTLD_NEXT, #name);
-    REALS(BIND)
-}
-
-/* False: this is a call from within the look-up. */
+/* Looking them up may allocate: the functions below see to that. False: this is a call
+ * from within. */
 static bool bind_first(void)
 {
     static atomic_flag looking = ATOMIC_FLAG_INIT;
     if (atomic_flag_test_and_set(&looking))
         return false;
-    sn_malloc_bind();
+    atomic_store(&sn_heap_switch.mode, SN_HEAP_EARLY);
+#define BIND(name) *(void **)&real.name = dlsym(RTLD_NEXT, #name);
+    REALS(BIND)
+    real.free = guarded(real.free);
     return real.malloc_usable_size != NULL;
 }
 
@@ -99,7 +128,12 @@ static struct {
 } early[EARLY_MAX];
 static unsigned n_early;
 static atomic_flag early_lock = ATOMIC_FLAG_INIT;
-static bool settled, early_full;
+static bool early_full;
+
+static bool is_early(void)
+{
+    return __builtin_expect(sn_heap_mode() == SN_HEAP_EARLY, 0);
+}
 
 static void note(void *p, size_t size)
 {
@@ -145,10 +179,11 @@ const char *sn_malloc_whose(void)
 
 bool sn_malloc_early(void (*visit)(void *p, size_t size))
 {
-    for (unsigned i = 0; i < n_early && !settled; i++)
+    (void)READY(); /* it is early, even if nobody has allocated yet */
+    for (unsigned i = 0; i < n_early && is_early(); i++)
         if (early[i].p != NULL)
             visit(early[i].p, early[i].size);
-    bool all = !settled && !early_full;
+    bool all = is_early() && !early_full;
     n_early = 0; /* what the recording sees is not noted: once is all */
     early_full = true;
     return all;
@@ -164,13 +199,15 @@ bool sn_malloc_is_at(const void *code)
 
 void sn_malloc_beside(const void *function)
 {
-    if (!settled && sn_malloc_is_at(function))
+    if (is_early() && sn_malloc_is_at(function))
         early_full = true;
 }
 
 void sn_malloc_settle(void)
 {
-    settled = READY(); /* from now on nobody asks */
+    enum sn_heap_mode mode = SN_HEAP_EARLY; /* else there is a recording */
+    if (READY())
+        atomic_compare_exchange_strong(&sn_heap_switch.mode, &mode, SN_HEAP_OFF);
 }
 
 void sn_real_free(void *p)
@@ -183,11 +220,15 @@ void sn_real_free(void *p)
 void sn_malloc_replace(const struct sn_allocator *by, struct sn_allocator *old)
 {
     (void)READY();
-    if (old != NULL)
+    if (old != NULL) {
         *old = real;
+        old->free = free_others;
+    }
     if (by == NULL)
         return;
-#define STORE(name) __atomic_store_n(&real.name, by->name, __ATOMIC_RELEASE);
+#define STORE(name) __atomic_store_n(&real.name, next.name, __ATOMIC_RELEASE);
+    struct sn_allocator next = *by;
+    next.free = guarded(by->free);
     REALS(STORE)
 }
 
@@ -201,22 +242,27 @@ bool sn_malloc_is_entry(uintptr_t pc)
 /* ---- the functions --------------------------------------------------------------------
  */
 
-/* Nothing is to be told or noted: then each function is a tail call of the real one. */
-static inline bool at_rest(void)
-{
-    return __builtin_expect(settled && sn_heap_mode() == SN_HEAP_OFF, 1);
-}
+/* Sampled is the straight way, without a jump but the last: off does less, anyway. */
+#define UNLIKELY(x) __builtin_expect(x, 0)
 
-/* Sampled, and the next sample is farther away than so many bytes, which are counted. Not
- * for operator new, which wants to be told. */
+/* Nothing is to be told or noted: then each function is a tail call of the real one. So
+ * it is where, sampled, the next sample is farther away than so many bytes, which are
+ * counted; but not for operator new, which wants to be told. */
 static inline bool is_passed(size_t size)
 {
-    int64_t left = sn_heap_local.left;
-    if (sn_heap_mode() != SN_HEAP_SOME || left <= 0 || size >= (uint64_t)left ||
-        sn_within_new.n > 0)
-        return false;
-    sn_heap_local.left = left - (int64_t)size;
-    return true;
+    unsigned mode = sn_heap_mode();
+    if (UNLIKELY(mode != SN_HEAP_SOME))
+        return mode < SN_HEAP_SOME;
+    return !UNLIKELY(sn_heap_local.news > 0) && sn_heap_passes(size);
+}
+
+/* The same of the block that goes. */
+static inline bool is_nobodys(const void *p)
+{
+    unsigned mode = sn_heap_mode();
+    if (UNLIKELY(mode != SN_HEAP_SOME))
+        return mode < SN_HEAP_SOME;
+    return !UNLIKELY(!sn_heap_filter_misses(p));
 }
 
 static inline void *told(void *p, size_t size, const void *caller)
@@ -225,7 +271,7 @@ static inline void *told(void *p, size_t size, const void *caller)
         sn_within_new.told = ~(uintptr_t)p;
         if (p != NULL && sn_heap_due(size)) /* what failed counts for nothing */
             sn_heap_allocated(p, size, caller);
-    } else if (__builtin_expect(!settled, 0) && p != NULL) {
+    } else if (is_early() && p != NULL) {
         note(p, size);
     }
     return p;
@@ -238,8 +284,13 @@ APART static void *malloc_told(size_t size, const void *caller)
 
 ENTRY void *malloc(size_t size)
 {
-    if (at_rest() || is_passed(size))
-        return real.malloc(size);
+    if (UNLIKELY(!is_passed(size)))
+        return malloc_told(size, CALLER);
+    return real.malloc(size);
+}
+
+APART static void *unbound_malloc(size_t size)
+{
     return malloc_told(size, CALLER);
 }
 
@@ -256,17 +307,22 @@ APART static void *calloc_told(size_t n, size_t size, const void *caller)
 ENTRY void *calloc(size_t n, size_t size)
 {
     size_t all;
-    if (at_rest() || (!__builtin_mul_overflow(n, size, &all) && is_passed(all)))
-        return real.calloc(n, size);
+    if (UNLIKELY(__builtin_mul_overflow(n, size, &all) || !is_passed(all)))
+        return calloc_told(n, size, CALLER);
+    return real.calloc(n, size);
+}
+
+APART static void *unbound_calloc(size_t n, size_t size)
+{
     return calloc_told(n, size, CALLER);
 }
 
 APART static void free_told(void *p)
 {
-    if (sn_heap_on() && !sn_heap_is_unknown(p) && p != NULL && p != sn_within_new.freed &&
-        !sn_heap_freeing(p))
+    if (is_first(p) || (sn_heap_on() && !sn_heap_is_unknown(p) && p != NULL &&
+                        p != sn_within_new.freed && !sn_heap_freeing(p)))
         return;
-    if (__builtin_expect(!settled, 0))
+    if (is_early())
         strike(p);
     if (READY())
         real.free(p);
@@ -274,12 +330,15 @@ APART static void free_told(void *p)
 
 ENTRY void free(void *p)
 {
-    if (is_first(p))
-        return;
-    if (at_rest() || sn_heap_is_unknown(p))
-        real.free(p);
-    else
+    if (UNLIKELY(!is_nobodys(p)))
         free_told(p);
+    else
+        real.free(p);
+}
+
+APART static void unbound_free(void *p)
+{
+    free_told(p);
 }
 
 /* A block of `first`, or one that must not be freed now. */
@@ -302,7 +361,7 @@ APART static void *resize(void *p, size_t size, const void *caller)
         return first_alloc(size); /* p is NULL: there is no block yet */
     if (sn_heap_on() && !sn_heap_is_unknown(p) && p != NULL && !sn_heap_moving(p, &aside))
         return copied(p, real.malloc_usable_size(p), size);
-    if (__builtin_expect(!settled, 0) && p != NULL)
+    if (is_early() && p != NULL)
         strike(p);
     void *fresh = real.realloc(p, size);
     if (aside.address != 0 && sn_heap_moved(&aside, fresh, size, caller))
@@ -312,8 +371,13 @@ APART static void *resize(void *p, size_t size, const void *caller)
 
 ENTRY void *realloc(void *p, size_t size)
 {
-    if (!is_first(p) && (at_rest() || (sn_heap_is_unknown(p) && is_passed(size))))
-        return real.realloc(p, size);
+    if (UNLIKELY(is_first(p) || !is_nobodys(p) || !is_passed(size)))
+        return resize(p, size, CALLER);
+    return real.realloc(p, size);
+}
+
+APART static void *unbound_realloc(void *p, size_t size)
+{
     return resize(p, size, CALLER);
 }
 

@@ -200,22 +200,25 @@ __thread struct sn_within_new sn_within_new __attribute__((tls_model("initial-ex
 /* What is as deep as the frame, or deeper, has returned or was left by a throw. */
 static inline void leave_new(uintptr_t frame)
 {
-    while (sn_within_new.n > 0 && sn_within_new.frames[sn_within_new.n - 1] <= frame)
-        sn_within_new.n--;
+    while (sn_heap_local.news > 0 &&
+           sn_within_new.frames[sn_heap_local.news - 1] <= frame)
+        sn_heap_local.news--;
 }
 
 static inline void enter_new(const void *caller, uintptr_t frame)
 {
     struct sn_within_new *w = &sn_within_new;
     leave_new(frame);
-    if (w->n == SN_COUNT(w->frames)) { /* the outermost is far away */
-        w->n--;
-        memmove(w->callers, w->callers + 1, w->n * sizeof *w->callers);
-        memmove(w->frames, w->frames + 1, w->n * sizeof *w->frames);
+    unsigned n = sn_heap_local.news;
+    if (n == SN_COUNT(w->frames)) { /* the outermost is far away */
+        n--;
+        memmove(w->callers, w->callers + 1, n * sizeof *w->callers);
+        memmove(w->frames, w->frames + 1, n * sizeof *w->frames);
     }
-    w->callers[w->n] = caller;
-    w->frames[w->n++] = frame;
+    w->callers[n] = caller;
+    w->frames[n] = frame;
     w->told = 0;
+    sn_heap_local.news = n + 1;
 }
 
 #define LIST(...) __VA_ARGS__ /* without its parentheses */
@@ -232,7 +235,7 @@ static bool is_ours(uintptr_t pc)
  * new's that allocates is itself the caller. */
 size_t sn_new_frame_of(const uintptr_t *pcs, size_t n, size_t own)
 {
-    for (unsigned i = sn_within_new.n; i-- > 0;) {
+    for (unsigned i = sn_heap_local.news; i-- > 0;) {
         size_t at = sn_thread_frame_of(pcs, n, sn_within_new.callers[i]), between = own;
         while (between < at && (is_in_place(pcs[between]) || is_ours(pcs[between])))
             between++;
@@ -248,11 +251,10 @@ size_t sn_new_frame_of(const uintptr_t *pcs, size_t n, size_t own)
 /* Nothing is recorded; or malloc counts the bytes, and the next sample is far away. */
 static inline bool is_at_ease(size_t size, const atomic_bool *by_malloc)
 {
-    enum sn_heap_mode mode = sn_heap_mode();
-    return mode == SN_HEAP_OFF ||
-           (mode == SN_HEAP_SOME &&
+    return !sn_heap_on() ||
+           (sn_heap_mode() == SN_HEAP_SOME &&
             atomic_load_explicit(by_malloc, memory_order_relaxed) &&
-            sn_heap_local.left > 4096 && size < (size_t)sn_heap_local.left - 4096);
+            sn_heap_local.left > 4096 && size < sn_heap_local.left - 4096);
 }
 
 /* Apart from the others, which so need no registers of their own: off, they are a load,

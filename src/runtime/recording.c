@@ -53,6 +53,7 @@ static void plan_mem(const struct sn_settings *s, struct sn_table_plan *plan)
     plan->scale = s->mem_exact || s->mem_rate == 1 ? 1 : SN_HEAP_SCALE;
     plan->period = s->mem_exact ? 1 : s->mem_rate;
     plan->bytes = HEAP_SPOOL_BYTES;
+    plan->few = !s->mem_exact && s->mem_rate > 1;
 }
 
 /* In the order in which they are started. */

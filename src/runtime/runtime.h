@@ -113,6 +113,7 @@ struct sn_table_plan {
     uint32_t scale;
     uint64_t period;
     size_t bytes; /* at most, of the file */
+    bool few;     /* stacks are expected: there are less places to look through */
 };
 
 bool sn_table_open(struct sn_table *t, const struct sn_table_plan *plan,
@@ -308,7 +309,8 @@ enum sn_heap_mode {
     SN_HEAP_OFF,
     SN_HEAP_SOME, /* a sample is recorded */
     SN_HEAP_EACH,
-    SN_HEAP_HELD /* each, but who comes waits for a while */
+    SN_HEAP_HELD, /* each, but who comes waits for a while */
+    SN_HEAP_EARLY /* it is not settled yet whether there is a recording */
 };
 
 /* A page of its own, which a fork's child finds empty. */
@@ -319,7 +321,9 @@ extern union sn_heap_switch {
 
 /* The calling thread's. */
 struct sn_heap_local {
-    int64_t left; /* bytes until the next sample */
+    uint64_t left; /* bytes until the next sample; 0: it is due */
+    unsigned news; /* of C++'s operators that it is in, or was when they threw */
+    uint64_t over; /* bytes since it was due */
     struct sn_heap_thread *thread;
 };
 extern __thread struct sn_heap_local sn_heap_local
@@ -332,7 +336,8 @@ static inline enum sn_heap_mode sn_heap_mode(void)
 
 static inline bool sn_heap_on(void)
 {
-    return __builtin_expect(sn_heap_mode() != SN_HEAP_OFF, 0);
+    unsigned mode = sn_heap_mode();
+    return __builtin_expect(mode - SN_HEAP_SOME <= SN_HEAP_HELD - SN_HEAP_SOME, 0);
 }
 
 /* Sampled: has a recorded block an address of that hash? Every free asks: so it is bits,
@@ -342,27 +347,45 @@ extern _Atomic(uint64_t) sn_heap_filter[1 << (SN_HEAP_FILTER_BITS - 6)];
 
 static inline uint32_t sn_heap_filter_hash(uintptr_t address)
 {
-    uint64_t hash = (address >> 4) * UINT64_C(0x9e3779b97f4a7c15);
-    return (uint32_t)(hash >> (64 - SN_HEAP_FILTER_BITS));
+    return (uint32_t)address * UINT32_C(0x9e3779b1) >> (32 - SN_HEAP_FILTER_BITS);
+}
+
+static inline bool sn_heap_filter_misses(const void *p)
+{
+    uint32_t hash = sn_heap_filter_hash((uintptr_t)p);
+    return (atomic_load_explicit(&sn_heap_filter[hash >> 6], memory_order_relaxed) >>
+                (hash & 63) &
+            1) == 0;
 }
 
 /* Is the block surely none that is recorded? */
 static inline bool sn_heap_is_unknown(const void *p)
 {
-    uint32_t hash = sn_heap_filter_hash((uintptr_t)p);
-    return sn_heap_mode() == SN_HEAP_SOME &&
-           (atomic_load_explicit(&sn_heap_filter[hash >> 6], memory_order_relaxed) >>
-                (hash & 63) &
-            1) == 0;
+    return sn_heap_mode() == SN_HEAP_SOME && sn_heap_filter_misses(p);
+}
+
+/* Sampled: are so many bytes, just allocated, before the next sample? Then they are
+ * counted. */
+static inline bool sn_heap_passes(size_t size)
+{
+    uint64_t left = sn_heap_local.left;
+    if (__builtin_expect(size >= left, 0))
+        return false;
+    sn_heap_local.left = left - size;
+    return true;
 }
 
 /* Is the block of `size` bytes, just allocated, to be recorded? Not of one that could not
  * be: its size may be any number. */
 static inline bool sn_heap_due(size_t size)
 {
-    enum sn_heap_mode mode = sn_heap_mode();
-    return __builtin_expect(mode != SN_HEAP_OFF, 0) &&
-           (mode != SN_HEAP_SOME || (sn_heap_local.left -= (int64_t)size) <= 0);
+    if (sn_heap_mode() != SN_HEAP_SOME)
+        return sn_heap_on();
+    if (sn_heap_passes(size))
+        return false;
+    sn_heap_local.over += size - sn_heap_local.left;
+    sn_heap_local.left = 0;
+    return true;
 }
 
 #define SN_HEAP_SCALE 1024 /* of sampled weights */
@@ -510,12 +533,11 @@ void sn_mem_release(void); /* let it give back what it keeps free */
  * ------------------------------------------ */
 
 /* The calling thread's: which of C++'s operators it is in, or was when they threw. */
-extern __thread struct sn_within_new {
-    unsigned n;
-    const void *callers[4]; /* where they return to, outermost first */
-    uintptr_t frames[4];    /* their own */
-    uintptr_t told;         /* what malloc has told last, ~: it is to lead nowhere */
-    void *freed;            /* what delete has told, and will free; NULL: nothing */
+extern __thread struct sn_within_new { /* sn_heap_local.news of them */
+    const void *callers[4];            /* where they return to, outermost first */
+    uintptr_t frames[4];               /* their own */
+    uintptr_t told; /* what malloc has told last, ~: it is to lead nowhere */
+    void *freed;    /* what delete has told, and will free; NULL: nothing */
 } sn_within_new __attribute__((tls_model("initial-exec")));
 
 /* pcs[own] has called the allocator. If it did so for operator new: who called that. */
@@ -541,7 +563,6 @@ void sn_malloc_replace(const struct sn_allocator *by, struct sn_allocator *old);
 /* Of what the program calls, and what stands before it: where their code lies. */
 #define SN_MALLOC_ENTRY __attribute__((noinline, section("sn_malloc")))
 bool sn_malloc_is_entry(uintptr_t pc);
-void sn_malloc_bind(void);
 /* The file whose malloc the program calls in place of ours: its own, or that of an
  * allocator that was preloaded before us. NULL: it calls ours. */
 const char *sn_malloc_whose(void);

@@ -16,7 +16,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define GROW_BYTES ((uint64_t)256 << 10)
+#define FIXED_BYTES ((SN_SPOOL_AT_ENTRIES + 4095) & ~(uint64_t)4095)
+/* As much again as there is, in these bounds: a sampled heap has a hundred stacks or so,
+ * and a page that is never used costs as much as one that is. */
+#define GROW_LEAST  ((uint64_t)32 << 10)
+#define GROW_MOST   ((uint64_t)256 << 10)
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -39,12 +43,20 @@ static void fill_header(const struct sn_table *t, const struct sn_table_plan *pl
     h->start_mono_ns = sn_clock_ns(CLOCK_MONOTONIC);
     h->n_threads = 1; /* slot 0 is "not known" */
     h->size = t->bytes;
+    h->n_buckets = plan->few ? SN_SPOOL_BUCKETS / 8 : SN_SPOOL_BUCKETS;
     prctl(PR_GET_NAME, h->comm);
     ssize_t n = readlink("/proc/self/exe", h->exe, sizeof h->exe - 1);
     h->exe[n > 0 ? n : 0] = '\0';
     snprintf(h->output, sizeof h->output, "%s", plan->output);
     h->state = 1;
     h->magic = SN_SPOOL_MAGIC;
+}
+
+static uint64_t growth(const struct sn_table *t, uint64_t have)
+{
+    uint64_t more = have - FIXED_BYTES;
+    more = more < GROW_LEAST ? GROW_LEAST : more > GROW_MOST ? GROW_MOST : more;
+    return t->bytes - have < more ? t->bytes - have : more;
 }
 
 /* Give the file blocks up to `end` before they are written: a full disk must be a lost
@@ -54,7 +66,7 @@ static bool reserve(const struct sn_table *t, uint64_t end)
     uint64_t *allocated = &t->header->allocated;
     uint64_t have = __atomic_load_n(allocated, __ATOMIC_ACQUIRE);
     while (end > have) {
-        uint64_t more = t->bytes - have < GROW_BYTES ? t->bytes - have : GROW_BYTES;
+        uint64_t more = growth(t, have);
         if (madvise((char *)t->header + have, more, MADV_POPULATE_WRITE) != 0)
             return false;
         __atomic_compare_exchange_n(allocated, &have, have + more, false,
@@ -68,13 +80,12 @@ static bool reserve(const struct sn_table *t, uint64_t end)
  * to a mapping, before Linux 5.14) of all. */
 static int lay_out(struct sn_table *t, int fd)
 {
-    uint64_t fixed = (SN_SPOOL_AT_ENTRIES + 4095) & ~(uint64_t)4095;
     struct rlimit limit;
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < t->bytes)
         return EFBIG; /* the kernel would say so by SIGXFSZ */
     int error = ftruncate(fd, (off_t)t->bytes) != 0 ? errno : 0;
     if (error == 0)
-        error = posix_fallocate(fd, 0, (off_t)fixed);
+        error = posix_fallocate(fd, 0, (off_t)FIXED_BYTES);
     if (error != 0)
         return error;
     void *p = mmap(NULL, t->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -83,8 +94,8 @@ static int lay_out(struct sn_table *t, int fd)
     t->header = p;
     /* Else the first touch reads megabytes of nothing ahead: 1.7 ms on ext4. */
     madvise(p, t->bytes, MADV_RANDOM);
-    t->header->allocated = fixed;
-    if (reserve(t, fixed + GROW_BYTES))
+    t->header->allocated = FIXED_BYTES;
+    if (reserve(t, FIXED_BYTES + 1))
         return 0;
     error = errno == EINVAL ? posix_fallocate(fd, 0, (off_t)t->bytes) : ENOSPC;
     t->header->allocated = t->bytes;
@@ -320,7 +331,7 @@ struct sn_spool_entry *sn_table_entry(struct sn_table *t, const struct sn_table_
                                   .end = key->end,
                                   .size_class = key->size_class};
     uint32_t *link =
-        (uint32_t *)at(t, SN_SPOOL_AT_BUCKETS) + (head.hash & (SN_SPOOL_BUCKETS - 1));
+        (uint32_t *)at(t, SN_SPOOL_AT_BUCKETS) + (head.hash & (t->header->n_buckets - 1));
     struct sn_spool_entry *fresh = NULL;
     for (;;) {
         uint32_t next = __atomic_load_n(link, __ATOMIC_ACQUIRE);
@@ -344,7 +355,7 @@ void sn_table_each(const struct sn_table *t,
                    void *argument)
 {
     const uint32_t *buckets = at(t, SN_SPOOL_AT_BUCKETS);
-    for (uint32_t i = 0; i < SN_SPOOL_BUCKETS; i++)
+    for (uint32_t i = 0; i < t->header->n_buckets; i++)
         for (uint32_t link = __atomic_load_n(&buckets[i], __ATOMIC_ACQUIRE); link != 0;) {
             const struct sn_spool_entry *x = at(t, (uint64_t)link * 8);
             visit(x, argument);

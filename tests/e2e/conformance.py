@@ -78,6 +78,16 @@ def test_tables():
                        NOT_FENCED if "efence" in knob else ())
 
 
+def test_blocks_of_before():
+    """Those that were handed out while the real allocator was looked up."""
+    plugin = f"{PROGRAMS}/libplugin_dlsym.so"
+    for knob, settings in KNOBS.items():
+        done = subprocess.run(program("malloc_table"), env=environment(settings, plugin),
+                              capture_output=True, text=True, timeout=60)
+        equal((done.returncode, "kept" in done.stdout.splitlines()), (0, True),
+              f"before the real one is known, {knob}")
+
+
 def loadable(allocator):
     done = subprocess.run(["/bin/true"], env=dict(os.environ, LD_PRELOAD=allocator),
                           capture_output=True, text=True)

@@ -198,6 +198,15 @@ static void spool(void)
         is_int(p->duration_ns, 45, "until the last sample, where it was killed");
         sn_profile_free(p);
     }
+    h->n_buckets = 4;
+    p = sn_spool_read(h, len, "s", &e);
+    ok(p != NULL && p->n_samples == 1, "of its buckets those that are used are read");
+    sn_profile_free(p);
+    h->n_buckets = UINT32_MAX;
+    p = sn_spool_read(h, len, "s", &e);
+    ok(p != NULL && p->n_samples == 1, "and never more than there can be");
+    sn_profile_free(p);
+    h->n_buckets = 0;
     x->next = (uint32_t)(SN_SPOOL_AT_ENTRIES / 8);
     p = sn_spool_read(h, len, "s", &e);
     ok(p != NULL, "a chain in a circle ends");
