@@ -30,17 +30,26 @@ struct sonde_profile {
 
 static _Atomic(struct sonde_profile *) profiles;
 static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+static atomic_uint forkers; /* threads that are about to fork: they go first */
 
 static uintptr_t me(void)
 {
     return (uintptr_t)__builtin_thread_pointer();
 }
 
-static void lock(struct sonde_profile *p)
+static void take(struct sonde_profile *p)
 {
     for (uintptr_t nobody = 0; !atomic_compare_exchange_weak(&p->lock, &nobody, me());
          nobody = 0)
         sched_yield();
+}
+
+/* Threads that come all the time would let one that forks wait for ever. */
+static void lock(struct sonde_profile *p)
+{
+    while (atomic_load_explicit(&forkers, memory_order_relaxed) > 0)
+        sched_yield();
+    take(p);
 }
 
 static void unlock(struct sonde_profile *p)
@@ -229,17 +238,22 @@ void sn_custom_pages(void (*visit)(void *pages, size_t bytes, void *argument),
  * thread, that forks in a handler: it goes on in the child, too. */
 void sn_custom_before_fork(void)
 {
+    atomic_fetch_add(&forkers, 1);
     for (struct sonde_profile *p = atomic_load(&profiles); p != NULL; p = p->next)
         if (atomic_load(&p->lock) != me()) {
-            lock(p);
+            take(p);
             p->forking = true;
         }
 }
 
 void sn_custom_after_fork(bool child)
 {
-    if (child)
+    if (child) {
         pthread_mutex_init(&making, NULL);
+        atomic_store(&forkers, 0);
+    } else {
+        atomic_fetch_sub(&forkers, 1);
+    }
     for (struct sonde_profile *p = atomic_load(&profiles); p != NULL; p = p->next)
         if (p->forking || (child && atomic_load(&p->lock) != me())) {
             p->forking = false;
