@@ -84,8 +84,10 @@ def test_blocks_of_before():
     for knob, settings in KNOBS.items():
         done = subprocess.run(program("malloc_table"), env=environment(settings, plugin),
                               capture_output=True, text=True, timeout=60)
-        equal((done.returncode, "kept" in done.stdout.splitlines()), (0, True),
-              f"before the real one is known, {knob}")
+        lines = done.stdout.splitlines()
+        broken = [line for line in lines if line.startswith("not ok") and
+                  not ("efence" in knob and any(words in line for words in NOT_FENCED))]
+        equal((broken, "kept" in lines), ([], True), f"before the real one is known, {knob}")
 
 
 def loadable(allocator):
