@@ -468,7 +468,7 @@ struct sn_world_thread {
 };
 
 struct sn_world {
-    uint32_t stopped, held;
+    uint32_t stopped;
     int signal;
     struct sigaction old;
     unsigned n;

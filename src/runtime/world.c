@@ -8,7 +8,8 @@
  * the world goes on, or for ten seconds.
  *
  * One stop at a time: who comes second (a process that ends, while a dump is being
- * written) waits for the first.
+ * written) waits for the first. There is one world, mapped for good: a thread that blocks
+ * signals gets ours late, perhaps in another stop, which it is then held by.
  *
  * Allocates pages, never malloc.
  */
@@ -27,8 +28,11 @@
 
 enum { RUNNING, SIGNALLED, HELD, ASLEEP, GONE };
 
-static struct sn_world *world; /* while it is stopped */
-static atomic_int stopper;     /* who has stopped it; 0: nobody */
+static _Atomic(struct sn_world *) world; /* once there was a stop */
+static atomic_int stopper;               /* who has stopped it; 0: nobody */
+static atomic_int sent;                  /* signals that did not arrive yet */
+static atomic_int inside;                /* threads in the handler */
+static int left_signal; /* whose handler is still ours, since one may arrive; 0: none */
 
 static void wait_on(uint32_t *word, uint32_t value)
 {
@@ -36,26 +40,32 @@ static void wait_on(uint32_t *word, uint32_t value)
     syscall(SYS_futex, word, FUTEX_WAIT, value, &longest, NULL, 0);
 }
 
+static void hold(struct sn_world *w, struct sn_world_thread *t, const void *context)
+{
+    sn_unwind_registers(context, t->registers, &t->sp);
+    __atomic_store_n(&t->state, HELD, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&w->stopped, __ATOMIC_ACQUIRE) == 1) {
+        wait_on(&w->stopped, 1);
+        if (errno == ETIMEDOUT)
+            break;
+    }
+}
+
 static void on_stop(int signal, siginfo_t *info, void *context)
 {
     int saved = errno;
-    struct sn_world *w = __atomic_load_n(&world, __ATOMIC_ACQUIRE);
+    struct sn_world *w = atomic_load(&world);
     pid_t tid = sn_thread_id();
     (void)signal;
     (void)info;
+    atomic_fetch_add(&inside, 1);
+    atomic_fetch_sub(&sent, 1);
     for (unsigned i = 0; w != NULL && i < w->n; i++)
         if (w->threads[i].tid == tid) {
-            struct sn_world_thread *t = &w->threads[i];
-            sn_unwind_registers(context, t->registers, &t->sp);
-            __atomic_store_n(&t->state, HELD, __ATOMIC_RELEASE);
-            while (__atomic_load_n(&w->stopped, __ATOMIC_ACQUIRE) == 1) {
-                wait_on(&w->stopped, 1);
-                if (errno == ETIMEDOUT)
-                    break;
-            }
-            __atomic_fetch_sub(&w->held, 1, __ATOMIC_RELEASE);
+            hold(w, &w->threads[i], context);
             break;
         }
+    atomic_fetch_sub(&inside, 1);
     errno = saved;
 }
 
@@ -93,9 +103,9 @@ static void look_at(struct sn_world_thread *t, int signal, bool leave_asleep)
         t->sp = sp;
     } else if (state == RUNNING) {
         t->state = SIGNALLED;
-        __atomic_fetch_add(&world->held, 1, __ATOMIC_RELAXED);
+        atomic_fetch_add(&sent, 1);
         if (syscall(SYS_tgkill, getpid(), t->tid, signal) != 0) {
-            __atomic_fetch_sub(&world->held, 1, __ATOMIC_RELAXED);
+            atomic_fetch_sub(&sent, 1);
             t->state = GONE;
         }
     }
@@ -121,9 +131,16 @@ static void add_thread(pid_t tid, void *argument)
         w->threads[w->n++] = (struct sn_world_thread){.tid = tid};
 }
 
-/* A real-time signal that the program does not handle. */
+/* A real-time signal that the program does not handle; ours of before if it still is. */
 static int free_signal(struct sigaction *old)
 {
+    int left = left_signal;
+    left_signal = 0;
+    if (left != 0 && sn_real_sigaction(left, NULL, old) == 0 &&
+        old->sa_sigaction == on_stop) {
+        *old = (struct sigaction){.sa_handler = SIG_DFL};
+        return left;
+    }
     for (int signal = SN_CLOCK_SIGNAL - 1; signal > SIGRTMIN; signal--)
         if (sn_real_sigaction(signal, NULL, old) == 0 && old->sa_handler == SIG_DFL)
             return signal;
@@ -145,14 +162,24 @@ static bool take_turn(void)
     return false;
 }
 
+static struct sn_world *the_world(void)
+{
+    struct sn_world *w = atomic_load(&world);
+    if (w == NULL)
+        atomic_store(&world, w = sn_pages_map(sizeof *w));
+    return w;
+}
+
 static struct sn_world *stop(bool dying)
 {
     struct sigaction action = {.sa_sigaction = on_stop,
                                .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
-    struct sn_world *w = sn_pages_map(sizeof *w);
+    struct sn_world *w = the_world();
     if (w == NULL)
         return NULL;
-    w->stopped = 1;
+    w->n = 0;
+    w->signal = 0;
+    __atomic_store_n(&w->stopped, 1, __ATOMIC_RELEASE);
     sn_thread_each(add_thread, w);
     if (w->n == 0)
         return w;
@@ -163,7 +190,6 @@ static struct sn_world *stop(bool dying)
         w->n = 0;
         return w;
     }
-    __atomic_store_n(&world, w, __ATOMIC_RELEASE);
     const struct timespec pause = {.tv_nsec = 1000000};
     for (int i = 0; i < TRIES; i++) {
         if (stands_still(w, w->signal, !dying || i >= PATIENCE))
@@ -185,8 +211,30 @@ struct sn_world *sn_world_stop(bool dying)
 
 void sn_world_reset(void)
 {
+    struct sn_world *w = atomic_load(&world);
+    if (w != NULL)
+        w->stopped = 0;
+    atomic_store(&sent, 0);
+    atomic_store(&inside, 0);
     atomic_store(&stopper, 0);
-    __atomic_store_n(&world, NULL, __ATOMIC_RELEASE);
+}
+
+static bool may_arrive(void)
+{
+    return atomic_load(&sent) > 0 || atomic_load(&inside) > 0;
+}
+
+/* Their signals went with them. */
+static void forget_the_dead(struct sn_world *w)
+{
+    for (unsigned i = 0; i < w->n; i++) {
+        struct sn_world_thread *t = &w->threads[i];
+        uint32_t was = SIGNALLED;
+        if (syscall(SYS_tgkill, getpid(), t->tid, 0) != 0 &&
+            __atomic_compare_exchange_n(&t->state, &was, GONE, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE))
+            atomic_fetch_sub(&sent, 1);
+    }
 }
 
 static void go_on(struct sn_world *w)
@@ -194,14 +242,14 @@ static void go_on(struct sn_world *w)
     const struct timespec pause = {.tv_nsec = 200000};
     __atomic_store_n(&w->stopped, 0, __ATOMIC_RELEASE);
     syscall(SYS_futex, &w->stopped, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
-    for (int i = 0; i < 500 && __atomic_load_n(&w->held, __ATOMIC_ACQUIRE) > 0; i++)
+    for (int i = 0; i < 500 && may_arrive(); i++)
         syscall(SYS_nanosleep, &pause, NULL);
-    if (__atomic_load_n(&w->held, __ATOMIC_ACQUIRE) > 0)
-        return; /* a signal that comes late must find all this */
-    __atomic_store_n(&world, NULL, __ATOMIC_RELEASE);
-    if (w->signal != 0)
+    if (may_arrive())
+        forget_the_dead(w);
+    if (may_arrive()) /* by default it would kill */
+        left_signal = w->signal;
+    else if (w->signal != 0)
         sn_real_sigaction(w->signal, &w->old, NULL);
-    sn_pages_unmap(w, sizeof *w);
 }
 
 void sn_world_go_on(struct sn_world *w)
