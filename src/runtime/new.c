@@ -15,6 +15,7 @@
 #include "runtime/runtime.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <stdlib.h>
 
 /* What has no use for all that it is given has its signature from C++. */
@@ -153,6 +154,26 @@ static bool is_in_place(uintptr_t pc)
     return false;
 }
 
+/* The functions themselves, as their file's symbols tell. */
+#define OPERATORS_MAX 32
+static struct {
+    _Atomic(uintptr_t) start, end; /* 0: not yet */
+} operators[OPERATORS_MAX];
+
+static void add_operator(void *function)
+{
+    static atomic_uint n_operators;
+    Dl_info where;
+    void *symbol = NULL;
+    unsigned i = atomic_fetch_add(&n_operators, 1);
+    if (i >= OPERATORS_MAX || dladdr1(function, &where, &symbol, RTLD_DL_SYMENT) == 0 ||
+        symbol == NULL)
+        return;
+    atomic_store(&operators[i].start, (uintptr_t)function);
+    atomic_store(&operators[i].end,
+                 (uintptr_t)function + ((const ElfW(Sym) *)symbol)->st_size);
+}
+
 /* By two threads at once: then it is there twice. */
 static void add_place(void *function)
 {
@@ -183,6 +204,7 @@ static void *find(const char *name, void *instead)
         return instead;
     sn_malloc_beside(found);
     add_place(found);
+    add_operator(found);
     return found;
 }
 
@@ -229,6 +251,15 @@ extern const char __start_sn_new[], __stop_sn_new[] __attribute__((visibility("h
 static bool is_ours(uintptr_t pc)
 {
     return pc >= (uintptr_t)__start_sn_new && pc < (uintptr_t)__stop_sn_new;
+}
+
+bool sn_new_is_operator(uintptr_t pc)
+{
+    bool is = is_ours(pc);
+    for (unsigned i = 0; i < OPERATORS_MAX && !is; i++)
+        is =
+            pc >= atomic_load(&operators[i].start) && pc < atomic_load(&operators[i].end);
+    return is;
 }
 
 /* From the one that asked for memory outwards, over nothing but operators: a handler of
@@ -293,7 +324,7 @@ NEWS(NEW_TOLD)
 NEWS(NEW)
 
 #define DELETE_TOLD(name, parameters, arguments)                                         \
-    static __attribute__((noinline)) void told##name parameters                          \
+    OURS static __attribute__((noinline)) void told##name parameters                     \
     {                                                                                    \
         void *before = sn_within_new.freed;                                              \
         if (!sn_heap_on()) {                                                             \
@@ -308,7 +339,7 @@ NEWS(NEW)
 DELETES(DELETE_TOLD)
 
 #define DELETE(name, parameters, arguments)                                              \
-    SN_PUBLIC void name parameters;                                                      \
+    SN_PUBLIC OURS void name parameters;                                                 \
     SN_PUBLIC void name parameters                                                       \
     {                                                                                    \
         if (__builtin_expect(!sn_heap_on() && real.name != NULL, 1))                     \

@@ -542,6 +542,9 @@ extern __thread struct sn_within_new { /* sn_heap_local.news of them */
 
 /* pcs[own] has called the allocator. If it did so for operator new: who called that. */
 size_t sn_new_frame_of(const uintptr_t *pcs, size_t n, size_t own);
+/* Is the code one of C++'s operators that allocate, ours or the real ones? Whether
+ * anything is recorded or not. */
+bool sn_new_is_operator(uintptr_t pc);
 
 /* The allocator's functions: the real ones, or what stands before them. */
 struct sn_allocator {

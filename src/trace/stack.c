@@ -11,8 +11,8 @@ size_t sn_trace_stack(uintptr_t *pcs, size_t max, enum sn_unwind_end *end)
     for (size_t i = 0; i < n && i < SN_OWN_FRAMES; i++)
         if (sn_malloc_is_entry(all[i]))
             own = i + 1;
-    if (own < n && sn_heap_local.news > 0)
-        own = sn_new_frame_of(all, n, own);
+    while (own < n && sn_new_is_operator(all[own]))
+        own++;
     size_t rest = n - own < max ? n - own : max;
     if (rest < n - own)
         *end = SN_END_DEPTH;

@@ -35,24 +35,28 @@ def traced(command, settings, **options):
     return run
 
 
-def function_of(offset):
-    """The function of bad_pointers that the offset lies in."""
-    if not SITES:
-        listed = subprocess.run(["nm", "-S", "--defined-only", *program("bad_pointers")],
-                                capture_output=True, text=True).stdout
+def function_of(file, offset):
+    """The function of the program that the offset lies in."""
+    if file not in SITES:
+        SITES[file] = {}
+        listed = subprocess.run(["nm", "-S", "--defined-only", file], capture_output=True,
+                                text=True).stdout
         for words in map(str.split, listed.splitlines()):
             if len(words) == 4 and words[2] in "tT":
-                SITES[words[3]] = range(int(words[0], 16), int(words[0], 16) + int(words[1], 16))
-    return next((name for name, span in SITES.items() if offset in span), "?")
+                first = int(words[0], 16)
+                SITES[file][words[3]] = range(first, first + int(words[1], 16))
+    return next((name for name, span in SITES[file].items() if offset in span), "?")
 
 
 def stacks(trace):
-    """Heading → the functions of bad_pointers below it, innermost first."""
+    """Heading → the functions of our programs below it, innermost first."""
     found, heading = {}, None
     for line in trace.splitlines():
         frame = re.match(r" +#\d+ 0x[0-9a-f]+.*\((\S+)\+0x([0-9a-f]+)\)$", line)
-        if frame and frame[1].endswith("/bad_pointers"):
-            found.setdefault(heading, []).append(function_of(int(frame[2], 16)))
+        if frame and "/bad_" in frame[1]:
+            found.setdefault(heading, []).append(function_of(frame[1], int(frame[2], 16)))
+        elif frame:  # another file's: only below ours
+            found.setdefault(heading, []).append(frame[1])
         elif not frame:
             heading = line.strip()
     return found
@@ -74,6 +78,15 @@ def test_wrong_pointers():
             equal(where.get("allocated at", ["?"])[0], "allocating_site", f"{way}: allocated")
         if freed:
             equal(where.get("freed at", ["?"])[0], "freeing_site", f"{way}: freed")
+
+
+def test_operators():
+    """What new allocates was allocated by who called it, whatever else is recorded."""
+    for settings in ("invalidptr=1", "invalidptr=1,mem=exact"):
+        run = traced(program("bad_new"), settings)
+        where = stacks(run.trace)
+        got = [where.get(what, ["?"])[0] for what in ("allocated at", "freed at")]
+        equal((run.status, got), (-signal.SIGABRT, ["makes", "deletes"]), f"operators, {settings}")
 
 
 def test_without():
