@@ -418,8 +418,12 @@ bool sn_trace_parse_sched(struct sn_trace *t, struct sn_scan s)
     if (ms >= 0)
         sn_trace_said(t, sn_clamp(ms * 1e6, 1e18), &r->sched_ns);
     t->head[0] = '\0';
-    while (sn_scan_pair(&s, &p))
+    bool named = false;
+    while (sn_scan_pair(&s, &p)) {
         take_head(t, &w, &p);
+        named |= sn_scan_is(p.key, "source");
+    }
+    t->n_heads += named && w.queue < 0 && w.idle_cpus < 0;
     if (w.cpus < 0 && w.threads < 0 && w.queue < 0)
         return true; /* a head that only names the source */
     r->sweep_ns = w.time_ns = sn_trace_when(t);

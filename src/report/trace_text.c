@@ -284,14 +284,14 @@ static void scheduler(const struct text *x)
     const struct sn_trace *t = x->t;
     int64_t *v = sn_arena_alloc(x->arena, ((size_t)t->n_sweeps + 1) * sizeof *v);
     int32_t cpus = -1;
+    uint64_t looks = t->lines[SN_TRACE_SCHED] - t->n_heads;
     if (t->n_sweeps == 0 || v == NULL)
         return;
     for (uint32_t i = 0; i < t->n_sweeps; i++)
         cpus = t->sweeps[i].cpus > cpus ? t->sweeps[i].cpus : cpus;
     head(x, "Scheduler: %d CPU%s, looked at %llu time%s%s%s%s%s", cpus > 0 ? cpus : 0,
-         plural((uint64_t)(cpus > 0 ? cpus : 0)),
-         (unsigned long long)t->lines[SN_TRACE_SCHED], plural(t->lines[SN_TRACE_SCHED]),
-         t->n_sweeps > 1 ? ", every " : "",
+         plural((uint64_t)(cpus > 0 ? cpus : 0)), (unsigned long long)looks,
+         plural(looks), t->n_sweeps > 1 ? ", every " : "",
          t->n_sweeps > 1 ? duration(x, sn_trace_interval_ns(t)) : "",
          t->source != 0 ? "; by " : "", sn_trace_str(t, t->source));
     columns(x, "", names, SN_COUNT(names));

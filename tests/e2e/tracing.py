@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""One parser reads Go's lines and ours: what our tracers print, `sonde trace` knows line by
+line, alone and all at once, and draws."""
+
+from harness import *
+import json
+import re
+
+PYTHON = ["/usr/bin/python3", "-c", """import json, threading, time
+def work():
+    for i in range(3): json.dumps(list(range(100000))); time.sleep(0.02)
+t = [threading.Thread(target=work) for _ in range(3)]
+[x.start() for x in t]; [x.join() for x in t]"""]
+GUILE = ["guile-3.0", "--no-auto-compile", "-c",
+         "(let loop ((i 0)) (if (< i 100000) (begin (make-vector 100 i) (loop (+ i 1)))))"]
+CASES = {
+    "gctrace, malloc": (PYTHON, ["--gctrace"]),
+    "gctrace, libgc": (GUILE, ["--gctrace"]),
+    "gctrace=2, libgc": (GUILE, ["--gctrace=2"]),
+    "scavenge": (["sh", "-c", "sleep 1.3"], ["--scavenge"]),
+    "schedtrace": (PYTHON, ["--schedtrace=10"]),
+    "schedtrace, tracepoints": (PYTHON, ["--schedtrace=10", "--scheddetail"]),
+    "schedtrace, switch": (PYTHON, ["--schedtrace=10", "--scheddetail"]),
+    "schedtrace, proc": (PYTHON, ["--schedtrace=10", "--scheddetail"]),
+    "allocfreetrace": (["sqlite3", ":memory:", "select 1"], ["--allocfreetrace"]),
+    "all at once": (PYTHON, ["--gctrace=2", "--scavenge", "--schedtrace=10", "--scheddetail",
+                             "--allocfreetrace", "--gcdead"]),
+}
+
+
+def traced(name, command, options):
+    """The lines that the tracers printed."""
+    path = f"{scratch()}/trace"
+    source = name.partition(", ")[2]
+    env = dict(os.environ)
+    if source in ("tracepoints", "switch", "proc"):
+        env["SONDE"] = f"schedsource={source}"
+    done = subprocess.run([SONDE, "run", *options, f"--trace={path}", "--", *command], env=env,
+                          capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    if not ok(done.returncode == 0 and os.path.exists(path), f"{name}: runs"):
+        note(done.stderr[:500])
+        return None
+    return path
+
+
+def test_each_line_is_known():
+    for name, (command, options) in CASES.items():
+        if missing(command[0]):
+            skip(name, f"{command[0]} is not installed")
+            continue
+        path = traced(name, command, options)
+        if path is None:
+            continue
+        with open(path) as file:
+            text = file.read()
+        lines = text.splitlines()
+        # From a pipe, what is no line of a trace goes on to standard error.
+        done = subprocess.run([SONDE, "trace", "-"], input=text, capture_output=True, text=True,
+                              timeout=60)
+        left = [line for line in done.stderr.splitlines() if line in lines]
+        equal((done.returncode, left[:3]), (0, []), f"{name}: {len(lines)} lines, each is known")
+        ok(len(lines) > 0, f"{name}: there are lines")
+        collections = sum(line.startswith("gc ") and " phases:" not in line for line in lines)
+        told = re.search(r"^Collections: (\d+)", done.stdout, re.M)
+        equal(int(told[1]) if told else 0, collections, f"{name}: all collections")
+        sweeps = sum(line.startswith("SCHED ") and "source=" not in line for line in lines)
+        told = re.search(r"^Scheduler: .* looked at (\d+) time", done.stdout, re.M)
+        equal(int(told[1]) if told else 0, sweeps, f"{name}: all looks at the scheduler")
+        allocations = sum(line.startswith("tracealloc(") for line in lines)
+        told = re.search(r"^Allocations: (\d+)", done.stdout, re.M)
+        equal(int(told[1]) if told else 0, allocations, f"{name}: all allocations")
+        svg = sonde("trace", "--svg", path) if not name.startswith("allocfree") else "<svg"
+        ok(svg.lstrip().startswith(("<?xml", "<svg")) and not re.search(r"[\s\",=-]nan\b", svg), f"{name}: is drawn")
+        if not name.startswith("allocfree"):
+            events = json.loads(sonde("trace", "--json", path))["traceEvents"]
+            ok(len(events) > 0, f"{name}: {len(events)} events for Perfetto")
+
+
+main(globals())
