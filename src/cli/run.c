@@ -4,6 +4,8 @@
 #include "object/object.h"
 #include "runtime/runtime.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -167,7 +169,7 @@ static const char *obstacle(const struct sn_object_probe *o, bool blocks)
                "sonde reads";
     if (fixed)
         return "is static: nothing can be preloaded into it; link it without -static, or "
-               "record it with perf";
+               "record it with perf, or watch its threads by 'sonde sched PID'";
     if (o->musl)
         return "runs on musl, libsonde on glibc; build it for glibc to profile it";
     if (o->link == SN_LINK_SHARED)
@@ -286,6 +288,18 @@ static void end_follow(struct follow *f, struct sn_record *dir)
     follow_free(f);
 }
 
+/* Is it known now that the tracers' lines could not be written? */
+static bool can_trace(const char *path, struct sn_error *e)
+{
+    if (path == NULL || strstr(path, "%p") != NULL)
+        return true;
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return sn_fail(e, path, -1, "cannot write the trace: %s", strerror(errno));
+    close(fd);
+    return true;
+}
+
 static int record_program(const struct run_request *r, char **argv)
 {
     struct sn_error e = {.offset = -1};
@@ -310,6 +324,7 @@ static int record_program(const struct run_request *r, char **argv)
     }
     if (!sn_record_find_program(argv[0], program, &e) ||
         !can_record(program, plan.blocks, &e) || !sn_record_find_library(library, &e) ||
+        !can_trace(r->tracers.trace_path, &e) ||
         ((r->cpu || r->mem) && !destination_choose(r, &h.to, &e)) ||
         (dir = sn_record_new(&e)) == NULL)
         return say_error(&e);

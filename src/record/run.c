@@ -154,11 +154,23 @@ static void give_signals_back(const struct saved_signals *saved)
     sigprocmask(SIG_SETMASK, &saved->mask, NULL);
 }
 
+/* In the child: what it starts is traced, too, and its lines say whose they are. */
+static void say_who_is_first(void)
+{
+    char *keys = NULL;
+    const char *old = getenv("SONDE");
+    if (old != NULL && asprintf(&keys, "%s,trace_first=%d", old, (int)getpid()) > 0)
+        setenv("SONDE", keys, 1);
+    free(keys);
+}
+
 /* In the child: execute, or tell the parent through the pipe why not. */
 static _Noreturn void become(const struct sn_record_plan *plan,
                              const struct saved_signals *saved, int tell)
 {
     give_signals_back(saved);
+    if (plan->tracers[0] != '\0')
+        say_who_is_first();
     execvp(plan->program, plan->argv);
     int error = errno;
     if (write(tell, &error, sizeof error) < 0)

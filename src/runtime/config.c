@@ -179,6 +179,11 @@ static bool set_scavenge(struct sn_settings *s, const char *value)
     return set_switch(&s->trace.scavenge, value);
 }
 
+static bool set_trace_first(struct sn_settings *s, const char *value)
+{
+    return read_level(value, 0, INT_MAX, &s->trace.first);
+}
+
 static bool set_trace_path(struct sn_settings *s, const char *value)
 {
     int n = snprintf(s->trace.path, sizeof s->trace.path, "%s", value);
@@ -220,6 +225,7 @@ static const struct {
     {"invalidptr", "0, 1 or 2", set_invalidptr},
     {"scavenge", "0 or 1", set_scavenge},
     {"trace_path", "a file's name", set_trace_path},
+    {"trace_first", "a process's number", set_trace_first},
 };
 
 static bool set_key(struct sn_settings *s, const char *key, const char *value,

@@ -66,6 +66,7 @@ struct sn_trace_settings {
         SN_INVALIDPTR_SCAN
     } invalidptr;
     bool scavenge;
+    unsigned first; /* the process whose lines need not say whose they are; 0: this one */
     char path[PATH_MAX]; /* of the lines, %p in it the process; "": stderr */
 };
 

@@ -139,7 +139,7 @@ bool sn_trace_out_open(const struct sn_settings *s, struct sn_error *e)
     pid_t here = getpid();
     if (out.begun_ns == 0) {
         out.begun_ns = sn_clock_ns(CLOCK_MONOTONIC);
-        out.first = here;
+        out.first = s->trace.first != 0 ? (pid_t)s->trace.first : here;
     }
     out.pid[0] = '\0';
     if (here != out.first)

@@ -76,4 +76,22 @@ def test_each_line_is_known():
             ok(len(events) > 0, f"{name}: {len(events)} events for Perfetto")
 
 
+def test_processes():
+    """Lines of what the program starts say whose they are."""
+    path = traced("processes", ["sh", "-c", "sleep 0.12 & sleep 0.12; wait"], ["--schedtrace=50"])
+    if path is None:
+        return
+    with open(path) as file:
+        of = [re.search(r" pid=(\d+)$", line) for line in file.read().splitlines()]
+    ok(any(pid is None for pid in of), "the program's own lines are plain")
+    equal(len({pid[1] for pid in of if pid}), 2, "each other process's have its number")
+
+
+def test_unwritable():
+    done = subprocess.run([SONDE, "run", "--gctrace", "--trace=/nonexistent/x", "echo", "ran"],
+                          capture_output=True, text=True)
+    equal((done.returncode, done.stdout), (1, ""), "no trace can be written: nothing is run")
+    ok("/nonexistent/x: cannot write the trace" in done.stderr, done.stderr.strip())
+
+
 main(globals())
