@@ -72,30 +72,44 @@ void sn_thread_learn_stack(void)
     }
 }
 
+/* "LO-HI ...\n", a character at a time: the thread may be one with a very small stack. */
+struct maps_line {
+    uintptr_t lo, hi;
+    enum { IN_LO, IN_HI, BEHIND } part;
+};
+
+/* Is the character the one behind a mapping that holds the address? */
+static bool meets(struct maps_line *l, char c, uintptr_t address)
+{
+    uintptr_t digit = (uintptr_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+    if (l->part == IN_LO && c == '-') {
+        l->part = IN_HI;
+        l->hi = 0;
+    } else if (l->part == IN_LO) {
+        l->lo = l->lo << 4 | digit;
+    } else if (l->part == IN_HI && c != ' ') {
+        l->hi = l->hi << 4 | digit;
+    } else if (l->part == IN_HI) {
+        l->part = BEHIND;
+        return address >= l->lo && address < l->hi;
+    } else if (c == '\n') {
+        *l = (struct maps_line){0};
+    }
+    return false;
+}
+
 /* The mapping that holds the address, by the kernel's list; {0} if none. */
 static struct sn_stack_range mapping_at(uintptr_t address)
 {
-    char text[4096];
-    size_t used = 0;
+    char text[512];
     ssize_t n;
-    int fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     struct sn_stack_range found = {0};
-    while (fd >= 0 && found.hi == 0 &&
-           (n = read(fd, text + used, sizeof text - 1 - used)) > 0) {
-        char *line = text, *end;
-        used += (size_t)n;
-        text[used] = '\0';
-        for (; (end = strchr(line, '\n')) != NULL; line = end + 1) {
-            char *dash;
-            uintptr_t lo = strtoul(line, &dash, 16), hi = strtoul(dash + 1, NULL, 16);
-            if (address >= lo && address < hi)
-                found = (struct sn_stack_range){lo, hi};
-        }
-        used -= (size_t)(line - text);
-        memmove(text, line, used);
-        if (used == sizeof text - 1)
-            break; /* a line longer than any there is */
-    }
+    struct maps_line line = {0};
+    while (fd >= 0 && found.hi == 0 && (n = read(fd, text, sizeof text)) > 0)
+        for (ssize_t i = 0; i < n && found.hi == 0; i++)
+            if (meets(&line, text[i], address))
+                found = (struct sn_stack_range){line.lo, line.hi};
     if (fd >= 0)
         close(fd);
     return found;
