@@ -1,8 +1,8 @@
 /*
  * out.c: where the tracers' lines go. A line is written whole, by one write, so that
  * those of several threads and processes do not mix. Nothing is buffered: what kills the
- * program loses no line. A reader of stderr that has gone away is no reason to be killed
- * by SIGPIPE: it is we who write. Signal-safe, no allocation.
+ * program loses no line. A reader that has gone away is no reason to be killed by
+ * SIGPIPE: it is not the program that writes. Signal-safe, no allocation.
  */
 #include "trace/trace.h"
 
@@ -33,54 +33,29 @@ const char *sn_trace_pid(void)
     return out.pid;
 }
 
-/* *piped: it may be one that nobody reads. */
-static int target(bool *piped)
+static int target(void)
 {
     struct stat now;
-    *piped = false;
     if (out.fd >= 0)
         return out.fd;
     bool same = fstat(STDERR_FILENO, &now) == 0 && now.st_dev == out.device &&
                 now.st_ino == out.inode;
-    *piped = same && (S_ISFIFO(now.st_mode) || S_ISSOCK(now.st_mode));
     return same ? STDERR_FILENO : -1;
-}
-
-/* False: there is nobody to tell. */
-static bool write_all(int fd, const char *text, size_t len)
-{
-    while (fd >= 0 && len > 0) {
-        ssize_t n = write(fd, text, len);
-        if (n < 0 && errno != EINTR)
-            return false;
-        text += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
-    return true;
-}
-
-/* The signal is the thread's own: what came by our write is taken back. */
-static void write_to_pipe(int fd, const char *text, size_t len)
-{
-    const struct timespec at_once = {0};
-    sigset_t pipe, before, pending;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    sn_real_sigmask(SIG_BLOCK, &pipe, &before);
-    bool was = sigpending(&pending) != 0 || sigismember(&pending, SIGPIPE) == 1;
-    if (!write_all(fd, text, len) && errno == EPIPE && !was)
-        syscall(SYS_rt_sigtimedwait, &pipe, NULL, &at_once, _NSIG / 8);
-    sn_real_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void sn_trace_write(const char *text, size_t len)
 {
-    bool piped;
-    int saved = errno, fd = target(&piped);
-    if (piped)
-        write_to_pipe(fd, text, len);
-    else
-        write_all(fd, text, len);
+    struct sn_guard guard;
+    int saved = errno, fd = target();
+    sn_guard_begin(&guard, false);
+    while (fd >= 0 && len > 0) {
+        ssize_t n = write(fd, text, len);
+        if (n < 0 && errno != EINTR)
+            break; /* there is nobody to tell */
+        text += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
+    }
+    sn_guard_end(&guard);
     errno = saved;
 }
 
