@@ -56,7 +56,7 @@ struct sonde_config {
     bool scheddetail;         /* with a line for each CPU and each thread */
     bool allocfreetrace;      /* every allocation and free, with its stack */
     enum sonde_efence efence; /* each block on pages of its own, beside one that faults */
-    unsigned gctrace;         /* 1: a line a collection; 2: in its phases */
+    unsigned gctrace;         /* 1: a line a collection; 2: each twice, its phases */
     bool gcdead;              /* what is dead is overwritten */
     /* What free and realloc are given is checked: 1; -1: it is not; 2: and nothing may
      * point to what was freed. 0: as 1 where the tracers know all blocks. */
@@ -95,7 +95,9 @@ int sonde_heap_write(const char *path);
 
 /* Write a dump of the heap: every block, what points to it, and the stack that allocated
  * it; `sonde heapdump FILE` reads it. The other threads stand still meanwhile. Needs a
- * recording with mem_exact. Returns 0, or -1 with sonde_error() set; whole or not at all.
+ * recording with mem_exact. Of a program that uses libgc it collects first, and has the
+ * collector's blocks, too: not from where libgc's lock is held. Returns 0, or -1 with
+ * sonde_error() set; whole or not at all.
  */
 int sonde_heapdump_write(const char *path);
 

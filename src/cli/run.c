@@ -131,7 +131,7 @@ static const struct flag flags[] = {
      set_tracer},
     {"scheddetail", FLAG_SWITCH, NULL, "... with a line for each CPU and thread",
      set_tracer},
-    {"gctrace", FLAG_MAYBE, "N", "a line for each collection; 2: for each of its phases",
+    {"gctrace", FLAG_MAYBE, "N", "a line for each collection; 2: each twice, its phases",
      set_tracer},
     {"scavenge", FLAG_SWITCH, NULL, "give memory back to the system, and tell how much",
      set_tracer},
