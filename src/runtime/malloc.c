@@ -160,6 +160,12 @@ static void strike(void *p)
     atomic_flag_clear(&early_lock);
 }
 
+void sn_malloc_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                     void *argument)
+{
+    visit(early, sizeof early, argument);
+}
+
 const char *sn_malloc_whose(void)
 {
     void *symbol = NULL, *called = dlsym(RTLD_DEFAULT, "malloc");

@@ -254,6 +254,7 @@ static void each_own(struct sn_reach *r,
     sn_maps_pages(visit, r);
     sn_stack_pages(visit, r);
     sn_custom_pages(visit, r);
+    sn_malloc_pages(visit, r);
     sn_trace_pages(visit, r);
 }
 

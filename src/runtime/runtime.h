@@ -573,6 +573,9 @@ const char *sn_malloc_whose(void);
 /* Each block that was allocated before it was settled whether there is a recording. True:
  * those are all. */
 bool sn_malloc_early(void (*visit)(void *p, size_t size));
+/* Where those are noted: no root of the program. */
+void sn_malloc_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                     void *argument);
 void sn_malloc_settle(void);
 /* A function was met that also hands out blocks. Is it of the same file as the real
  * malloc, it does not call ours, and may have done so early. */
