@@ -146,13 +146,15 @@ static void on_asking_thread(void)
     ok(result != NULL, "on a thread that first asks for its attributes");
 }
 
+static size_t more_stack; /* what another allocator and ticks on top of it need */
+
 static void on_small_thread(void)
 {
     pthread_attr_t attributes;
     pthread_t thread;
     void *result = NULL;
     pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN);
+    pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN + more_stack);
     if (pthread_create(&thread, &attributes, on_thread, NULL) == 0)
         pthread_join(thread, &result);
     ok(result != NULL, "on a thread of the smallest stack");
@@ -341,6 +343,8 @@ int main(int argc, char **argv)
 {
     if (argc > 1)
         directory = argv[1];
+    if (argc > 2)
+        more_stack = (size_t)strtoul(argv[2], NULL, 10);
     atexit(at_exit);
     before_main();
     in_handlers();
