@@ -1,6 +1,6 @@
-/* malloc_places.c [DIR]: the allocator where it is hard to be one, in TAP: before main
- * and after it, in handlers, on small stacks, in forks amid a storm, from the loader. DIR
- * has libplugin_alloc.so. */
+/* malloc_places.c [DIR [BYTES]]: the allocator where it is hard to be one, in TAP: before
+ * main and after it, in handlers, on small stacks, in forks amid a storm, from the
+ * loader. DIR has libplugin_alloc.so. */
 #include "../tap.h"
 
 #include <dlfcn.h>
