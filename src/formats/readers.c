@@ -9,6 +9,9 @@ const struct sn_reader sn_readers[] = {
     {"threads as text", sn_is_threads, sn_read_threads},
     {"Java's text", sn_is_java, sn_read_java},
     {"contention as text", sn_is_contention, sn_read_contention},
+    {"callgrind", sn_is_callgrind, sn_read_callgrind},
+    {"perf script", sn_is_perf_script, sn_read_perf_script},
+    {"collapsed stacks", sn_is_collapsed, sn_read_collapsed},
 };
 
 const size_t sn_readers_count = SN_COUNT(sn_readers);
