@@ -216,43 +216,106 @@ static void fix_first(struct sn_profile *p)
     }
 }
 
-static uint32_t mapping_of(struct sn_profile *p, uint64_t a)
+/* Which mapping an address is in. While they do not overlap, which is nearly always, by
+ * halving; else the first that has it, as pprof does, within a bound of steps. */
+struct finder {
+    struct sn_profile *p;
+    uint32_t *order; /* by start; NULL: they overlap */
+    uint64_t steps;
+    uint32_t fake; /* what holds all that is nowhere else */
+};
+
+#define MAX_STEPS (UINT64_C(1) << 32)
+
+static int by_start(const void *a, const void *b, void *mappings)
 {
+    const struct sn_mapping *m = mappings, *x = &m[*(const uint32_t *)a],
+                            *y = &m[*(const uint32_t *)b];
+    return (x->start > y->start) - (x->start < y->start);
+}
+
+static bool find_order(struct finder *f)
+{
+    struct sn_profile *p = f->p;
+    f->order = sn_arena_alloc(p->arena, ((size_t)p->n_mappings + 1) * sizeof *f->order);
+    if (f->order == NULL)
+        return false;
     for (uint32_t i = 0; i < p->n_mappings; i++)
+        f->order[i] = i;
+    qsort_r(f->order, p->n_mappings, sizeof *f->order, by_start, p->mappings);
+    for (uint32_t i = 1; f->order != NULL && i < p->n_mappings; i++)
+        if (p->mappings[f->order[i - 1]].limit > p->mappings[f->order[i]].start)
+            f->order = NULL;
+    return true;
+}
+
+static uint32_t ordered(const struct finder *f, uint32_t n, uint64_t a)
+{
+    uint32_t low = 0, high = n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (f->p->mappings[f->order[middle]].limit <= a)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && f->p->mappings[f->order[low]].start <= a ? f->order[low] : SN_NONE;
+}
+
+static uint32_t mapping_of(struct finder *f, uint32_t n, uint64_t a)
+{
+    struct sn_profile *p = f->p;
+    uint32_t found = f->order != NULL ? ordered(f, n, a) : SN_NONE;
+    if (found != SN_NONE)
+        return found;
+    f->steps += 2 * (uint64_t)n;
+    for (uint32_t i = 0; f->order == NULL && i < n; i++)
         if (p->mappings[i].start <= a && a < p->mappings[i].limit)
             return i;
-    for (uint32_t i = 0; i < p->n_mappings; i++) {
+    if (f->fake != SN_NONE)
+        return f->fake;
+    for (uint32_t i = 0; i < n; i++) {
         struct sn_mapping *m = &p->mappings[i];
         if (m->offset != 0 && m->start >= m->offset && m->start - m->offset <= a &&
-            a < m->start) {
+            a < m->start) { /* its first part was not told */
             m->start -= m->offset;
             m->offset = 0;
+            f->order = NULL;
             return i;
         }
     }
     return SN_NONE;
 }
 
+static bool add_fake(struct finder *f)
+{
+    struct sn_profile *p = f->p;
+    struct sn_mapping *m = SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings);
+    if (m == NULL)
+        return false;
+    m->limit = UINT64_MAX;
+    f->fake = p->n_mappings - 1;
+    return true;
+}
+
 bool sn_build_find_mappings(struct sn_build *b)
 {
     struct sn_profile *p = b->p;
-    uint32_t last = SN_NONE, fake = SN_NONE;
+    struct finder f = {.p = p, .fake = SN_NONE};
     fix_first(p);
+    uint32_t n = p->n_mappings;
+    if (!find_order(&f))
+        return false;
     for (uint32_t i = 0; i < p->n_locations; i++) {
         struct sn_location *l = &p->locations[i];
         if (l->address == 0)
             continue;
-        /* Overlapping mappings are rare; then the first one wins, as in pprof. */
-        last = mapping_of(p, l->address);
-        if (last == SN_NONE && fake == SN_NONE) {
-            struct sn_mapping *m =
-                SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings);
-            if (m == NULL)
-                return false;
-            m->limit = UINT64_MAX;
-            fake = p->n_mappings - 1;
-        }
-        l->mapping = last != SN_NONE ? last : fake;
+        uint32_t found = mapping_of(&f, n, l->address);
+        if (f.steps > MAX_STEPS)
+            return sn_fail(b->e, b->where, -1, "its mappings overlap too much");
+        if (found == SN_NONE && !add_fake(&f))
+            return false;
+        l->mapping = found != SN_NONE ? found : f.fake;
     }
     return true;
 }
