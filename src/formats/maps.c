@@ -118,7 +118,6 @@ static void brief(struct sn_build *b, struct sn_piece x, struct sn_mapping *m)
     struct sn_piece rest = x, w = sn_piece_word(&rest);
     if (w.n > 0 && !sn_begins(w.s, w.n, "(@")) {
         m->file = sn_build_str(b, w.s, w.n);
-        x = rest;
         w = sn_piece_word(&rest);
     }
     if (sn_piece_eat(&w, "(@")) {

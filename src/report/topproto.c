@@ -39,11 +39,11 @@ static bool add_node(struct sn_profile *q, struct sn_map *known, const struct sn
     struct sn_sample *s = SN_PUSH(q->arena, q->samples, q->n_samples, q->cap_samples);
     uint32_t *at =
         SN_PUSH(q->arena, q->sample_locs, q->n_sample_locs, q->cap_sample_locs);
-    int64_t *cum = SN_PUSH(q->arena, q->values, q->n_values, q->cap_values);
+    bool room = SN_PUSH(q->arena, q->values, q->n_values, q->cap_values) != NULL;
     int64_t *flat = SN_PUSH(q->arena, q->values, q->n_values, q->cap_values);
-    if (f == SN_NONE || sn_arena_failed(q->arena))
+    if (f == SN_NONE || !room || flat == NULL || sn_arena_failed(q->arena))
         return false;
-    cum = flat - 1; /* the array may have moved */
+    int64_t *cum = flat - 1; /* pushed before, but it may have moved */
     *x = (struct sn_line){f, n->info.line, n->info.column};
     *l = (struct sn_location){.mapping = SN_NONE,
                               .address = n->info.address,
