@@ -4,6 +4,7 @@
  *     file -> gzip? -> spool or profile.proto -> merge (minus the bases) -> symbols
  */
 #include "cli.h"
+#include "formats/readers.h"
 #include "symbolize/symbolize.h"
 #include "wire/wire.h"
 
@@ -34,11 +35,6 @@ static const struct {
     {"PERFILE2", 8, "is perf's data, which is not read yet"},
     {"SNHDUMP", 7, "is a heap dump; 'sonde heapdump' reads it"},
     {"SNSPOOL", 7, "is a spool of another version of sonde"},
-    {"\0\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0", 16,
-     "is a CPU profile of gperftools, which is not read yet"},
-    {"heap profile:", 13, "is a heap profile of gperftools, which is not read yet"},
-    {"--- ", 4, "is a text profile of gperftools, which is not read yet"},
-    {"goroutine profile:", 18, "is a text profile of Go; fetch it without debug=1"},
     {"%PDF", 4, "is a PDF, not a profile"},
     {"<svg", 4, "is a drawing, not a profile"},
     {"<?xml", 5, "is XML, not a profile"},
@@ -54,6 +50,15 @@ static bool is_stranger(const struct sn_file *f, const char *path, struct sn_err
     return false;
 }
 
+/* Uncompressed: one of the other formats, or profile.proto. */
+static struct sn_profile *decode_plain(const unsigned char *data, size_t len,
+                                       const char *path, struct sn_error *e)
+{
+    const struct sn_reader *other = sn_reader_find(data, len);
+    return other != NULL ? other->read(data, len, path, e)
+                         : sn_profile_decode(data, len, path, e);
+}
+
 static struct sn_profile *decode(const struct sn_file *f, const char *path,
                                  struct sn_error *e)
 {
@@ -62,7 +67,7 @@ static struct sn_profile *decode(const struct sn_file *f, const char *path,
     if (is_stranger(f, path, e))
         return NULL;
     if (!sn_gzip_is(f->data, f->len))
-        return sn_profile_decode(f->data, f->len, path, e);
+        return decode_plain(f->data, f->len, path, e);
     unsigned char *data;
     size_t len;
     struct sn_profile *p = NULL;
@@ -70,7 +75,7 @@ static struct sn_profile *decode(const struct sn_file *f, const char *path,
     if (a == NULL)
         sn_fail(e, path, -1, "out of memory");
     else if (sn_gzip_inflate(f->data, f->len, LIMIT, a, &data, &len, path, e))
-        p = sn_profile_decode(data, len, path, e);
+        p = decode_plain(data, len, path, e);
     sn_arena_free(a);
     return p;
 }

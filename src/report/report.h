@@ -76,6 +76,11 @@ bool sn_report_sites(struct sn_profile *p, const char *bytes_type,
                      const char *objects_type, uint32_t n, struct sn_buf *out,
                      struct sn_error *e);
 
+/* topproto.c: what top shows, as a profile of its own; the caller frees it. NULL on
+ * error. Filters p in place. */
+struct sn_profile *sn_report_topproto(struct sn_profile *p, const struct sn_options *o,
+                                      struct sn_error *e);
+
 extern const struct sn_report_format sn_report_formats[];
 extern const size_t sn_report_formats_count;
 const struct sn_report_format *sn_report_format_find(const char *name);

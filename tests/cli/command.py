@@ -275,7 +275,7 @@ def test_completion():
              "echo ${COMPREPLY[@]}; "
              f"COMP_WORDS=({SONDE} top --fo); COMP_CWORD=2; _sonde; echo ${{COMPREPLY[@]}}")
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True)
-    equal((done.stdout.split(), done.stderr), (["top", "--focus="], ""), "bash completes")
+    equal((done.stdout.split(), done.stderr), (["top", "topproto", "--focus="], ""), "bash completes")
     for verb in ["heap", "heapdump"]:
         asked = (f"source {script}; compopt() {{ :; }}; COMP_WORDS=({SONDE} {verb} $$); COMP_CWORD=2; _sonde; "
                  "[[ ' '${COMPREPLY[@]}' ' == *' '$$' '* ]] && echo found")
