@@ -132,7 +132,7 @@ struct sn_trace {
     struct sn_trace_limits limits;
     uint64_t lines[SN_TRACE_LINES];
     uint32_t source;  /* string: whence our scheduler's lines have it; "" not said */
-    uint64_t n_heads; /* SCHED lines that say that, and nothing that was observed */
+    uint64_t n_heads; /* SCHED lines of that kind: how it will be looked, no look */
     char head[160];   /* attributes of the last SCHED line, of no other use here */
     int64_t counters[SN_COUNTERS]; /* of all threads, those that ended too; or ABSENT */
     int64_t first_ns, last_ns;     /* of all events with a time; ABSENT: none has one */
