@@ -301,6 +301,20 @@ def test_hostile():
         ok(status == 0 and err == "" and time.monotonic() - begin < 30, f"hostile: {name}")
 
 
+def test_escapes():
+    """Nothing in a trace steers the terminal."""
+    odd = "\x1b]0;owned\x07\x1b[2J"
+    out = call("trace", file_of(f"runtime: invalid pointer {odd}\n"
+                                f"SCHED 1ms: gomaxprocs=2 idleprocs=1 odd={odd}\n"
+                                f"  M1: p=0 name={odd} state=blocked({odd})\n"
+                                f"tracealloc(0x10, 0x10, {odd})\n{odd}(...)\n\t/{odd}:1\n\n"))[1]
+    ok("Invalid pointers: 1" in out and "odd=?]0;owned" in out and "\x1b" not in out and
+       "\x07" not in out, "control characters of a trace are not printed")
+    cut = file_of("runtime: invalid pointer " + "\u00e9" * 200 + "\n")
+    done = subprocess.run([str(SONDE), "trace", cut], capture_output=True)
+    ok(done.returncode == 0 and "\u00e9" in done.stdout.decode(), "nor half a character")
+
+
 def test_refused():
     path = file_of(GO)
     for words, wrong in [([], "give a file"), ([path, path], "one file"),
