@@ -232,6 +232,8 @@ struct input {
     bool live;
     char *chunk; /* CHUNK */
     size_t n;    /* bytes in it */
+    char *own;   /* CHUNK: lines of the program's own, on their way to standard error */
+    size_t n_own;
     struct progress progress;
     struct timespec began;
 };
@@ -318,20 +320,34 @@ static bool open_input(struct input *in, const char *path, struct sn_error *e)
 /* ---- lines ----------------------------------------------------------------------------
  */
 
-static void pass_on(void *to, const char *bytes, size_t n)
+/* A chunk's at once, and before more is waited for. */
+static void flush_own(struct input *in)
 {
-    struct input *in = to;
     uint64_t began = in->progress.began_ns;
-    if (!in->live)
+    if (in->n_own == 0)
         return;
     progress_clear(&in->progress);
     in->progress.began_ns = began;
-    while (n > 0) {
-        ssize_t done = write(STDERR_FILENO, bytes, n);
-        if (done < 0 && errno != EINTR)
-            return;
-        bytes += done > 0 ? done : 0;
-        n -= done > 0 ? (size_t)done : 0;
+    for (size_t done = 0; done < in->n_own;) {
+        ssize_t n = write(STDERR_FILENO, in->own + done, in->n_own - done);
+        if (n < 0 && errno != EINTR)
+            break;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    in->n_own = 0;
+}
+
+static void pass_on(void *to, const char *bytes, size_t n)
+{
+    struct input *in = to;
+    while (in->live && n > 0) {
+        size_t room = CHUNK - in->n_own, part = n < room ? n : room;
+        memcpy(in->own + in->n_own, bytes, part);
+        in->n_own += part;
+        bytes += part;
+        n -= part;
+        if (in->n_own == CHUNK)
+            flush_own(in);
     }
 }
 
@@ -376,11 +392,13 @@ static bool read_text(struct input *in, const struct trace_request *r, struct sn
         good = good &&
                sn_trace_feed(t, in->chunk, in->n,
                              in->live ? passed_ns(in) : SN_TRACE_ABSENT, pass_on, in);
+        flush_own(in);
         if (good)
             show_progress(in, t);
         in->n = 0;
     } while (good && read_some(in, e));
     good = good && e->what[0] == '\0' && sn_trace_finish(t, pass_on, in);
+    flush_own(in);
     progress_clear(&in->progress);
     if (good && !any_line(t))
         good = sn_fail(e, in->name, -1,
@@ -426,10 +444,11 @@ static bool read_any(struct input *in, const struct trace_request *r, struct sn_
 
 static bool trace_file(const char *path, struct trace_request *r, struct sn_error *e)
 {
-    struct input in = {.chunk = sn_pages_map(CHUNK), .fd = -1};
+    struct input in = {.chunk = sn_pages_map(2 * CHUNK), .fd = -1};
     const char *slash = strrchr(path, '/');
     if (in.chunk == NULL)
         return sn_fail(e, NULL, -1, "out of memory");
+    in.own = in.chunk + CHUNK;
     if (r->options.title == NULL)
         r->options.title = strcmp(path, "-") == 0 ? "trace"
                            : slash != NULL        ? slash + 1
@@ -438,7 +457,7 @@ static bool trace_file(const char *path, struct trace_request *r, struct sn_erro
                 open_input(&in, path, e) && read_any(&in, r, e);
     if (in.fd > STDIN_FILENO)
         close(in.fd);
-    sn_pages_unmap(in.chunk, CHUNK);
+    sn_pages_unmap(in.chunk, 2 * CHUNK);
     return good;
 }
 

@@ -232,6 +232,18 @@ def test_pipe():
     writer.wait()
 
 
+def test_own_lines():
+    """They go on in one write a read, not each by itself."""
+    reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    text = "own\n" * 10000 + GO
+    done = subprocess.run([str(SONDE), "trace", "-"], input=text, stdout=subprocess.PIPE,
+                          stderr=writer, text=True, timeout=60)
+    writer.close()
+    packets = list(iter(lambda: reader.recv(1 << 20), b""))
+    equal((done.returncode, b"".join(packets)), (0, b"own\n" * 10000), "all lines go on")
+    ok(len(packets) < 100, f"10000 lines in {len(packets)} writes")
+
+
 def test_times():
     out = call("trace", "-", input="scvg1: 1 MB released\nscvg2: 1 MB released\n")[1]
     ok("Times are when the lines came" in out, "live lines without time have that of arrival")
