@@ -464,12 +464,37 @@ static bool trace_file(const char *path, struct trace_request *r, struct sn_erro
 /* ---- the command ----------------------------------------------------------------------
  */
 
+/* Lines and traces of allocations have options of their own. */
+static bool check_kind(bool allocations, int argc, char **argv, struct sn_error *e)
+{
+    const struct flag_table *own = allocations ? alloctrace_flags : text_flags,
+                            *others = allocations ? text_flags : alloctrace_flags;
+    char name[64];
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *word = argv[i] + 1 + (argv[i][0] == '-' && argv[i][1] == '-');
+        if (argv[i][0] != '-' || argv[i][1] == '\0')
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(word, "="), word);
+        if (args_find(own, name) != NULL || args_find(others, name) == NULL)
+            continue;
+        return sn_fail(e, NULL, -1, "option '--%s' is for %s", name,
+                       allocations ? "lines of a runtime, and this is a trace of "
+                                     "allocations: --count, --proto, or neither"
+                                   : "a trace of allocations, the file alloc.trace of "
+                                     "allocfreetrace; none is there by that name");
+    }
+    return true;
+}
+
 int trace_main(const struct command *self, int argc, char **argv)
 {
     struct sn_error e = {.offset = -1};
     struct trace_request r = {.options = {.top = ROWS}};
+    bool allocations = alloctrace_named(argc, argv);
     int n;
-    if (alloctrace_named(argc, argv))
+    if (!check_kind(allocations, argc, argv, &e))
+        return say_usage(self->name, &e);
+    if (allocations)
         return alloctrace_main(self, argc, argv);
     if (!args_parse(text_flags, &r, false, argv, argc, &n, &e))
         return say_usage(self->name, &e);
