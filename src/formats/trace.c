@@ -209,6 +209,7 @@ static void note_other(struct sn_trace *t, int64_t pid)
         if (t->others[i] == pid)
             return;
     }
+    t->more_others = true;
 }
 
 /* Read where it changes nothing, so that it is known for what it is. */

@@ -164,7 +164,8 @@ struct sn_trace {
     /* Lines that end with " pid=N" are of that process, those without of the first. */
     int64_t pid;              /* whose are read; 0: the first's */
     uint64_t lines_of_others; /* these are recognised, and no more */
-    int64_t others[8];        /* some of the processes; 0: none */
+    int64_t others[8];        /* the first of the processes; 0: none */
+    bool more_others;         /* there are more */
 
     struct sn_trace_reader *reader; /* trace_priv.h */
 };

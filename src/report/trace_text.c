@@ -568,7 +568,7 @@ static void others(const struct text *x)
     for (size_t i = 0; i < SN_COUNT(t->others) && t->others[i] > 0; i++)
         sn_buf_printf(x->out, "%s--pid=%lld", i == 0 ? "; " : ", ",
                       (long long)t->others[i]);
-    sn_buf_putc(x->out, '\n');
+    sn_buf_puts(x->out, t->more_others ? ", ...\n" : "\n");
 }
 
 static void notes(const struct text *x)

@@ -261,6 +261,10 @@ def test_processes():
        "lines of a forked process are left out")
     ok("Collections: 10," in call("trace", "--pid=77", path)[1], "--pid: or read alone")
     equal(call("trace", "-", input=GO + child)[2], "", "... and are not the program's own")
+    many = "".join(GO.replace("P\n", f"P pid={pid}\n") for pid in range(80, 89))
+    out = call("trace", file_of(GO + many))[1]
+    ok("--pid=87, ..." in out and "--pid=88" not in out, "of many some are said, and that it is some")
+    ok("--pid=87\n" in call("trace", file_of(GO + many.replace("pid=88", "pid=87")))[1], "or all")
 
 
 def test_interrupted():
