@@ -119,6 +119,11 @@ static bool write_png(const struct sn_trace *t, const struct trace_request *r,
 static bool write_json(const struct sn_trace *t, const struct trace_request *r,
                        struct sn_buf *out, struct sn_error *e)
 {
+    if (t->n_gcs + t->n_scavs + t->n_sweeps == 0)
+        return sn_fail(
+            e, NULL, -1,
+            "there is nothing to show in time: no collections, no lines of the "
+            "scheduler or the scavenger");
     sn_trace_json(t, r->options.title, out);
     return !out->failed || sn_fail(e, NULL, -1, "out of memory");
 }

@@ -350,6 +350,8 @@ def test_refused():
         ok((status, out) == (1, "") and wrong in err and bad in err, err.strip())
     status, out, err = call("trace", "--svg", file_of("pacer: x\n"))
     ok((status, out) == (1, "") and "nothing to draw" in err, err.strip())
+    status, out, err = call("trace", "--json", file_of("tracealloc(0x10, 0x20, T)\n"))
+    ok((status, out) == (1, "") and "nothing to show" in err, err.strip())
     to = f"{scratch()}/none/out.svg"
     status, out, err = call("trace", "--svg", "-o", to, path)
     ok(status == 1 and to in err, f"a file that cannot be written: {err.strip()}")
