@@ -98,6 +98,14 @@ def test_top():
     ok(" more" not in call("trace", "--top=0", path)[1], "--top=0: all")
 
 
+def test_large_numbers():
+    out = call("trace", file_of("gc 1 @9999999.0s 1%: 999999999+2+999999998 ms clock, 3->4->2 MB, 2 P\n"
+                                "SCHED 1ms: gomaxprocs=1000000000 idleprocs=1000000000\n"))[1]
+    ok(re.search(r"^  pause +\S+hrs +\S+hrs +\S+hrs ", out, re.M) and
+       re.search(r"^  idle CPUs +1000000000.00 1000000000 1000000000 ", out, re.M),
+       "columns stay apart")
+
+
 def test_allocations():
     text = "".join(f"tracealloc({0x1000 + 16 * i:#x}, 0x10, main.T)\n"
                    "goroutine 1 [running]:\nruntime.mallocgc(0x10)\n\t/go/malloc.go:1 +0x1\n"
