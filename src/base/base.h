@@ -186,6 +186,21 @@ bool sn_file_write(const char *path, const void *data, size_t len, struct sn_err
  * 0600); "-" is standard output. */
 bool sn_file_copy(int from, const char *to, struct sn_error *e);
 bool sn_file_is_special(const char *path); /* there, and no regular file */
+
+/* A file that comes piece by piece, and has its name only when it is closed as good:
+ * whole or not at all. What is no regular file is written straight. `path` is borrowed;
+ * NULL is standard output, which is not closed. Open as long as sn_output_open was good;
+ * then closed once, whose result is false also if it was not good. */
+struct sn_output {
+    const char *path;
+    char temporary[4096]; /* "": it is written straight */
+    int fd;
+};
+bool sn_output_open(struct sn_output *o, const char *path, unsigned mode,
+                    struct sn_error *e);
+bool sn_output_add(const struct sn_output *o, const char *p, size_t len,
+                   struct sn_error *e);
+bool sn_output_close(const struct sn_output *o, bool good, struct sn_error *e);
 bool sn_mkdirs(const char *path,
                struct sn_error *e); /* like mkdir -p, mode 0777 & ~umask */
 
