@@ -160,6 +160,11 @@ bool output_write(const char *path, const struct sn_buf *b, struct sn_error *e);
 void paint_table(const struct sn_buf *plain, struct sn_buf *out);
 /* A gzipped profile. */
 bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_error *e);
+/* report.c: the report of r's format, whole, to r's output or where it is shown. p is
+ * changed. */
+bool report_write(const struct request *r, struct sn_profile *p, struct sn_error *e);
+/* shell.c: commands from standard input until its end; takes p. */
+int shell_start(const struct request *r, struct sn_profile *p, bool pprof);
 /* Give names to its addresses, and write it. */
 bool output_named(struct sn_profile *p, const char *path, struct sn_error *e);
 
@@ -195,6 +200,7 @@ int trace_main(const struct command *self, int argc, char **argv);
 int alloctrace_main(const struct command *self, int argc, char **argv);
 int sched_main(const struct command *self, int argc, char **argv);
 int report_main(const struct command *self, int argc, char **argv);
+int shell_main(const struct command *self, int argc, char **argv);
 int pprof_main(const struct command *self, int argc, char **argv);
 int help_main(const struct command *self, int argc, char **argv);
 int version_main(const struct command *self, int argc, char **argv);
