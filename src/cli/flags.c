@@ -168,6 +168,15 @@ static bool refuse(void *to, const char *name, const char *value, struct sn_erro
     return sn_fail(e, NULL, -1, "option '--%s' is not built yet", name);
 }
 
+static bool refuse_page(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    (void)to, (void)value;
+    return sn_fail(e, NULL, -1,
+                   "option '--%s' is not built yet: the page is to come; --web shows the "
+                   "call graph in a browser",
+                   name);
+}
+
 static bool set_format(void *to, const char *name, const char *value, struct sn_error *e)
 {
     struct request *r = to;
@@ -223,8 +232,8 @@ static const struct flag legacy[] = {
     {"buildid", FLAG_VALUE, "ID", NULL, refuse},
     {"seconds", FLAG_VALUE, "N", NULL, refuse},
     {"timeout", FLAG_VALUE, "N", NULL, refuse},
-    {"http", FLAG_VALUE, "HOST:PORT", NULL, refuse},
-    {"no_browser", FLAG_SWITCH, NULL, NULL, refuse},
+    {"http", FLAG_VALUE, "HOST:PORT", NULL, refuse_page},
+    {"no_browser", FLAG_SWITCH, NULL, NULL, set_nothing},
 };
 
 static const struct flag shaping[] = {
