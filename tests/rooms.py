@@ -12,6 +12,7 @@ ALLOWED = {
     "runtime": "unwind profile wire base",
     "sched": "base",
     "trace": "runtime sched unwind profile base",
+    "fetch": "base",
     "formats": "profile wire base",
     "object": "base",
     "symbolize": "object profile base",

@@ -9,6 +9,7 @@
 #define SN_CLI_H
 
 #include "base/base.h"
+#include "fetch/fetch.h"
 #include "report/report.h"
 #include "symbolize/symbolize.h"
 
@@ -92,6 +93,7 @@ const struct sn_report_format *format_find(const char *name); /* or its alias */
  */
 
 #define MAX_BASES 64
+#define MAX_SIZE  ((size_t)8 << 30) /* of a profile, inflated */
 
 /* What a command line asks for. Strings are borrowed from argv. */
 struct request {
@@ -105,8 +107,11 @@ struct request {
     unsigned old_types;    /* bits: rows of flags.c */
     const char *bases[MAX_BASES];
     unsigned n_bases;
-    bool diff_base; /* percentages against the base, not only subtracted */
-    bool verbose;   /* what was tried for symbols */
+    bool diff_base;                /* percentages against the base, not only subtracted */
+    struct sn_fetch_options fetch; /* of those that are URLs */
+    size_t max_size;               /* of one profile, inflated */
+    const char *build_id;          /* of the first mapping, if it has none */
+    bool verbose;                  /* what was tried for symbols */
     bool help;
 };
 
@@ -132,6 +137,19 @@ bool request_choose_type(struct request *r, struct sn_error *e);
 
 /* One file; NULL on error. */
 struct sn_profile *load_file(const char *path, struct sn_error *e);
+/* What was read or fetched, of any format that is known; `limit` bytes inflated. */
+struct sn_profile *load_bytes(const struct sn_file *f, const char *name, size_t limit,
+                              struct sn_error *e);
+struct sn_profile *load_path(const char *path, size_t limit, struct sn_error *e);
+/* fetch.c: profiles by file or URL, merged. As pprof: those that fail are told, and left
+ * out unless all do. *remote: one came from a server. */
+struct sn_profile *load_sources(const struct request *r, const char *const *words,
+                                size_t n, const char *what, bool *remote,
+                                struct sn_error *e);
+/* All of them as one; consumes them. */
+struct sn_profile *load_merge(struct sn_profile **v, size_t n, struct sn_error *e);
+/* A copy of what came from servers, in $PPROF_TMPDIR or $HOME/pprof; told. */
+void keep_copy(struct sn_profile *p);
 /* Read, merge and symbolise; the first of several may be the binary. NULL on error. */
 struct sn_profile *load_profiles(const struct request *r, char *const *paths, int n,
                                  struct sn_error *e);
@@ -160,6 +178,11 @@ bool output_write(const char *path, const struct sn_buf *b, struct sn_error *e);
 void paint_table(const struct sn_buf *plain, struct sn_buf *out);
 /* A gzipped profile. */
 bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_error *e);
+/* report.c: the report of r's format, whole, to r's output or where it is shown. p is
+ * changed. */
+bool report_write(const struct request *r, struct sn_profile *p, struct sn_error *e);
+/* shell.c: commands from standard input until its end; takes p. */
+int shell_start(const struct request *r, struct sn_profile *p, bool pprof);
 /* Give names to its addresses, and write it. */
 bool output_named(struct sn_profile *p, const char *path, struct sn_error *e);
 
@@ -195,6 +218,7 @@ int trace_main(const struct command *self, int argc, char **argv);
 int alloctrace_main(const struct command *self, int argc, char **argv);
 int sched_main(const struct command *self, int argc, char **argv);
 int report_main(const struct command *self, int argc, char **argv);
+int shell_main(const struct command *self, int argc, char **argv);
 int pprof_main(const struct command *self, int argc, char **argv);
 int help_main(const struct command *self, int argc, char **argv);
 int version_main(const struct command *self, int argc, char **argv);

@@ -132,12 +132,29 @@ static const struct command commands[] = {
          "sonde sched --interval=100 --count=50 $(pgrep -o server)\n",
      .run = sched_main,
      .flags = sched_flags},
+    {.name = "shell",
+     .synopsis = "[OPTION...] [BINARY] PROFILE...",
+     .help = "many reports of one profile: commands from the terminal, or a script",
+     .details =
+         "The profile is read, and its names found, once. Each report is a command "
+         "(top,\n"
+         "list, svg, ...), each option a setting (focus=parse, nodecount=20), and "
+         "'help'\n"
+         "lists them. Tab completes commands, settings, their values and the names of\n"
+         "functions; lines are kept from one session to the next. Ctrl-C ends what a\n"
+         "command does, Ctrl-D the shell. Where standard input is no terminal, its "
+         "lines\n"
+         "are run without a word more than the reports.\n",
+     .examples = "sonde shell cpu.pprof\n"
+                 "sonde shell --focus=parse ./program cpu.pprof\n"
+                 "echo 'peek ^read | head -20' | sonde shell cpu.pprof\n",
+     .run = shell_main},
     {.name = "pprof",
-     .synopsis = "-REPORT [OPTION...] [BINARY] PROFILE...",
+     .synopsis = "[-REPORT] [OPTION...] [BINARY] PROFILE...",
      .help = "the command line of 'go tool pprof'",
      .details =
          "Takes what pprof takes, with one dash or two. The word 'pprof' can be left\n"
-         "out: sonde -top cpu.pprof.\n",
+         "out: sonde -top cpu.pprof. Without a report it is pprof's shell.\n",
      .examples = "sonde pprof -top -cum ./program cpu.pprof\n"
                  "sonde --pdf ./program cpu.pprof > callgraph.pdf\n"
                  "sonde -peek='^read' -nodecount=20 cpu.pprof\n",

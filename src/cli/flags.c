@@ -4,6 +4,9 @@
  */
 #include "cli.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 static void warn(void *arg, const char *text)
 {
     (void)arg;
@@ -12,7 +15,7 @@ static void warn(void *arg, const char *text)
 
 void request_init(struct request *r)
 {
-    *r = (struct request){.options = sn_options_default()};
+    *r = (struct request){.options = sn_options_default(), .max_size = MAX_SIZE};
     r->options.warn = warn;
 }
 
@@ -128,6 +131,8 @@ static bool set_old_type(void *to, const char *name, const char *value,
 
 bool request_choose_type(struct request *r, struct sn_error *e)
 {
+    if ((r->fetch.tls_cert != NULL) != (r->fetch.tls_key != NULL))
+        return sn_fail(e, NULL, -1, "--tls_cert and --tls_key go together");
     static const char *const types[][2] = {{"inuse_space", "inuse_objects"},
                                            {"alloc_space", "alloc_objects"},
                                            {"peak_space", "peak_objects"},
@@ -162,10 +167,62 @@ static bool set_nothing(void *to, const char *name, const char *value, struct sn
     return true; /* names a tool that is not needed here */
 }
 
-static bool refuse(void *to, const char *name, const char *value, struct sn_error *e)
+/* Seconds; pprof's -1 says nothing. */
+static bool set_seconds(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    struct request *r = to;
+    char *end;
+    long v = strtol(value, &end, 10);
+    if (*value == '\0' || *end != '\0' || v < -1 || v > 1000000)
+        return sn_fail(e, NULL, -1, "option '--%s' wants seconds, not '%s'", name, value);
+    *(*name == 's' ? &r->fetch.seconds : &r->fetch.timeout) = v > 0 ? (unsigned)v : 0;
+    return true;
+}
+
+static bool set_tls(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    struct sn_fetch_options *o = &((struct request *)to)->fetch;
+    const char **at = strcmp(name, "tls_cert") == 0  ? &o->tls_cert
+                      : strcmp(name, "tls_key") == 0 ? &o->tls_key
+                                                     : &o->tls_ca;
+    *at = *value != '\0' ? value : NULL;
+    return *value == '\0' || access(value, R_OK) == 0 ||
+           sn_fail(e, value, -1, "cannot read it (--%s): %s", name, strerror(errno));
+}
+
+static bool set_build_id(void *to, const char *name, const char *value,
+                         struct sn_error *e)
+{
+    (void)name, (void)e;
+    ((struct request *)to)->build_id = value;
+    return true;
+}
+
+/* "8gib", "500mb", "1000". */
+static bool set_max_size(void *to, const char *name, const char *value,
+                         struct sn_error *e)
+{
+    static const char letters[] = "kmgt";
+    char *end;
+    unsigned long long v = strtoull(value, &end, 10);
+    const char *letter = *end != '\0' ? strchr(letters, *end | 32) : NULL;
+    unsigned shift = letter != NULL ? 10 * (unsigned)(letter - letters + 1) : 0;
+    end += letter != NULL;
+    bool unit = *end == '\0' || strcasecmp(end, "b") == 0 || strcasecmp(end, "ib") == 0;
+    if (end == value || !unit || v == 0 || v > SIZE_MAX >> shift)
+        return sn_fail(e, NULL, -1, "option '--%s' wants a size such as 8GiB, not '%s'",
+                       name, value);
+    ((struct request *)to)->max_size = (size_t)v << shift;
+    return true;
+}
+
+static bool refuse_page(void *to, const char *name, const char *value, struct sn_error *e)
 {
     (void)to, (void)value;
-    return sn_fail(e, NULL, -1, "option '--%s' is not built yet", name);
+    return sn_fail(e, NULL, -1,
+                   "option '--%s' is not built yet: the page is to come; --web shows the "
+                   "call graph in a browser",
+                   name);
 }
 
 static bool set_format(void *to, const char *name, const char *value, struct sn_error *e)
@@ -204,6 +261,16 @@ static const struct flag common[] = {
     {"base", FLAG_VALUE, "PROFILE", "subtract that profile; may be repeated", set_base},
     {"diff_base", FLAG_VALUE, "PROFILE", "the same, with percentages of the base",
      set_base},
+    {"seconds", FLAG_VALUE, "N", "how long a server is to record, of a URL", set_seconds},
+    {"timeout", FLAG_VALUE, "N", "how long it may take (1.5 times that; 60)",
+     set_seconds},
+    {"tls_cert", FLAG_VALUE, "FILE", "the client's certificate (PEM)", set_tls},
+    {"tls_key", FLAG_VALUE, "FILE", "its key (PEM)", set_tls},
+    {"tls_ca", FLAG_VALUE, "FILE", "who signs the server's certificate (PEM)", set_tls},
+    {"buildid", FLAG_VALUE, "ID", "build id of the program, if its profile has none",
+     set_build_id},
+    {"max_size", FLAG_VALUE, "SIZE", "refuse a profile that is larger, inflated (8GiB)",
+     set_max_size},
     {"verbose", FLAG_SWITCH, NULL,
      "tell what was tried where names are missing (also -v)", set_verbose},
     {"v", FLAG_SWITCH, NULL, NULL, set_verbose},
@@ -220,11 +287,8 @@ static const struct flag legacy[] = {
     {"contentions", FLAG_SWITCH, NULL, "--sample_index=contentions", set_old_type},
     {"mean_delay", FLAG_SWITCH, NULL, "--mean --sample_index=delay", set_old_type},
     {"tools", FLAG_VALUE, "PATH", NULL, set_nothing},
-    {"buildid", FLAG_VALUE, "ID", NULL, refuse},
-    {"seconds", FLAG_VALUE, "N", NULL, refuse},
-    {"timeout", FLAG_VALUE, "N", NULL, refuse},
-    {"http", FLAG_VALUE, "HOST:PORT", NULL, refuse},
-    {"no_browser", FLAG_SWITCH, NULL, NULL, refuse},
+    {"http", FLAG_VALUE, "HOST:PORT", NULL, refuse_page},
+    {"no_browser", FLAG_SWITCH, NULL, NULL, set_nothing},
 };
 
 static const struct flag shaping[] = {

@@ -35,6 +35,26 @@ static bool write_png(struct sn_profile *p, const struct sn_options *o,
     return draw(p, o, SN_PICTURE_PNG, out, e);
 }
 
+static bool write_ps(struct sn_profile *p, const struct sn_options *o,
+                     const char *argument, struct sn_buf *out, struct sn_error *e)
+{
+    (void)argument;
+    return draw(p, o, SN_PICTURE_PS, out, e);
+}
+
+static bool write_gif(struct sn_profile *p, const struct sn_options *o,
+                      const char *argument, struct sn_buf *out, struct sn_error *e)
+{
+    (void)p, (void)o, (void)argument, (void)out;
+    return sn_fail(e, NULL, -1, "GIF is not drawn; png is the same picture, sharper");
+}
+
+static bool write_callgrind(struct sn_profile *p, const struct sn_options *o,
+                            const char *argument, struct sn_buf *out, struct sn_error *e)
+{
+    return sn_report_format_find("callgrind")->write(p, o, argument, out, e);
+}
+
 /* What the filters leave, as a profile again. */
 static bool write_proto(struct sn_profile *p, const struct sn_options *o,
                         const char *argument, struct sn_buf *out, struct sn_error *e)
@@ -76,6 +96,23 @@ static const struct sn_report_format more[] = {
      .write = write_svg},
     {.name = "pdf", DRAWN, .help = "the call graph as PDF", .write = write_pdf},
     {.name = "png", DRAWN, .help = "the call graph as PNG", .write = write_png},
+    {.name = "ps", DRAWN, .help = "the call graph as PostScript", .write = write_ps},
+    {.name = "gif", DRAWN, .help = "refused: png is the same", .write = write_gif},
+    /* Shown by a program (viewers.c), unless a file is named. */
+    {.name = "web",
+     DRAWN,
+     .help = "the call graph, shown by a browser",
+     .write = write_svg},
+    {.name = "eog", DRAWN, .help = "the call graph, shown by eog", .write = write_svg},
+    {.name = "evince",
+     DRAWN,
+     .help = "the call graph, shown by evince",
+     .write = write_pdf},
+    {.name = "gv", DRAWN, .help = "the call graph, shown by gv", .write = write_ps},
+    {.name = "kcachegrind",
+     .binary = true,
+     .help = "the profile, shown by KCachegrind",
+     .write = write_callgrind},
 };
 
 const struct sn_report_format *format_at(size_t i)

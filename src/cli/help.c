@@ -41,7 +41,7 @@ void help_command(const struct command *c, FILE *to)
     if (c->examples != NULL)
         indented(c->examples, to);
     flags_fill(&flags, c->run == pprof_main);
-    if (f != NULL || c->run == pprof_main)
+    if (f != NULL || c->run == pprof_main || c->run == shell_main)
         args_help(flags.tables, to);
     if (c->flags != NULL)
         args_help(c->flags, to);

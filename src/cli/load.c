@@ -10,8 +10,6 @@
 
 #include <math.h>
 
-#define LIMIT ((size_t)4 << 30) /* of a profile, inflated */
-
 /* ---- one file -------------------------------------------------------------------------
  */
 
@@ -59,8 +57,8 @@ static struct sn_profile *decode_plain(const unsigned char *data, size_t len,
                          : sn_profile_decode(data, len, path, e);
 }
 
-static struct sn_profile *decode(const struct sn_file *f, const char *path,
-                                 struct sn_error *e)
+struct sn_profile *load_bytes(const struct sn_file *f, const char *path, size_t limit,
+                              struct sn_error *e)
 {
     if (sn_spool_is(f->data, f->len))
         return sn_spool_read(f->data, f->len, path, e);
@@ -74,27 +72,28 @@ static struct sn_profile *decode(const struct sn_file *f, const char *path,
     struct sn_arena *a = sn_arena_new();
     if (a == NULL)
         sn_fail(e, path, -1, "out of memory");
-    else if (sn_gzip_inflate(f->data, f->len, LIMIT, a, &data, &len, path, e))
+    else if (sn_gzip_inflate(f->data, f->len, limit, a, &data, &len, path, e))
         p = decode_plain(data, len, path, e);
     sn_arena_free(a);
     return p;
 }
 
-struct sn_profile *load_file(const char *path, struct sn_error *e)
+struct sn_profile *load_path(const char *path, size_t limit, struct sn_error *e)
 {
     struct sn_file f;
     struct sn_profile *p = NULL;
-    if (strstr(path, "://") != NULL) {
-        sn_fail(e, path, -1, "fetching from a URL is not built yet; save it to a file");
-        return NULL;
-    }
     struct busy *busy = busy_begin("reading");
-    if (sn_file_open(path, LIMIT, &f, e)) {
-        p = decode(&f, strcmp(path, "-") == 0 ? "standard input" : path, e);
+    if (sn_file_open(path, limit, &f, e)) {
+        p = load_bytes(&f, strcmp(path, "-") == 0 ? "standard input" : path, limit, e);
         sn_file_close(&f);
     }
     busy_end(busy);
     return p;
+}
+
+struct sn_profile *load_file(const char *path, struct sn_error *e)
+{
+    return load_path(path, MAX_SIZE, e);
 }
 
 /* ---- several --------------------------------------------------------------------------
@@ -107,7 +106,7 @@ static void free_all(struct sn_profile **v, size_t n)
 }
 
 /* All of them as one; consumes them. */
-static struct sn_profile *merge(struct sn_profile **v, size_t n, struct sn_error *e)
+struct sn_profile *load_merge(struct sn_profile **v, size_t n, struct sn_error *e)
 {
     if (n == 1)
         return v[0];
@@ -115,25 +114,6 @@ static struct sn_profile *merge(struct sn_profile **v, size_t n, struct sn_error
         sn_profile_common_types(v, n, e) ? sn_profile_merge(v, n, e) : NULL;
     free_all(v, n);
     return merged;
-}
-
-static struct sn_profile *load_all(const char *const *paths, size_t n, struct sn_error *e)
-{
-    struct sn_profile **v = calloc(n, sizeof(struct sn_profile *));
-    struct sn_profile *p = NULL;
-    struct progress progress = {0};
-    size_t done = 0;
-    while (v != NULL && done < n && (v[done] = load_file(paths[done], e)) != NULL)
-        progress_show(&progress, "reading %zu of %zu", ++done, n);
-    progress_clear(&progress);
-    if (v == NULL)
-        sn_fail(e, NULL, -1, "out of memory");
-    else if (done == n)
-        p = merge(v, n, e);
-    else
-        free_all(v, done);
-    free(v);
-    return p;
 }
 
 /* pprof's mark of a base's samples, for reports whose percentages are of the base. */
@@ -191,16 +171,16 @@ struct sn_profile *load_difference(const struct request *r, struct sn_profile *p
     for (uint32_t i = 0; i < base->n_values; i++)
         base->values[i] = (int64_t)(0 - (uint64_t)base->values[i]);
     if (!sn_arena_failed(base->arena))
-        return merge(both, 2, e);
+        return load_merge(both, 2, e);
     free_all(both, 2);
     sn_fail(e, NULL, -1, "out of memory");
     return NULL;
 }
 
 static struct sn_profile *subtract_bases(const struct request *r, struct sn_profile *p,
-                                         struct sn_error *e)
+                                         bool *remote, struct sn_error *e)
 {
-    struct sn_profile *base = load_all(r->bases, r->n_bases, e);
+    struct sn_profile *base = load_sources(r, r->bases, r->n_bases, "base", remote, e);
     if (base != NULL)
         return load_difference(r, p, base, e);
     sn_profile_free(p);
@@ -229,14 +209,21 @@ struct sn_profile *load_profiles(const struct request *r, char *const *paths, in
     const char *binary = n > 1 && load_is_binary(paths[0]) ? paths[0] : NULL;
     if (binary != NULL)
         paths++, n--;
-    struct sn_profile *p = load_all((const char *const *)paths, (size_t)n, e);
+    bool remote = false;
+    struct sn_profile *p =
+        load_sources(r, (const char *const *)paths, (size_t)n, "source", &remote, e);
     if (p != NULL && r->n_bases > 0)
-        p = subtract_bases(r, p, e);
+        p = subtract_bases(r, p, &remote, e);
+    if (p != NULL && r->build_id != NULL && p->n_mappings > 0 &&
+        p->mappings[0].build_id == 0)
+        p->mappings[0].build_id = sn_strtab_add(p->strings, r->build_id);
     enum telling telling = r->verbose ? TELL_ATTEMPTS : TELL_MODULES;
     if (p != NULL && !load_symbols(p, binary, r->symbolize, telling, e)) {
         sn_profile_free(p);
         return NULL;
     }
+    if (p != NULL && remote)
+        keep_copy(p);
     return p;
 }
 

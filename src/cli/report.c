@@ -1,8 +1,11 @@
-/* report.c: a report of some profiles: `sonde top ...`, and `sonde pprof -top ...`. */
-#include "cli.h"
+/* report.c: a report of some profiles: `sonde top ...`, and `sonde pprof -top ...`; or
+ * the shell, for many of them. */
+#include "viewers.h"
 
-static bool write_report(const struct request *r, struct sn_profile *p,
-                         struct sn_error *e)
+#include <limits.h>
+#include <unistd.h>
+
+bool report_write(const struct request *r, struct sn_profile *p, struct sn_error *e)
 {
     struct sn_options options = r->options;
     struct sn_buf out = {.arena = p->arena}, painted = {.arena = p->arena};
@@ -18,15 +21,59 @@ static bool write_report(const struct request *r, struct sn_profile *p,
     return good && output_write(r->output, paint ? &painted : &out, e);
 }
 
-static int make_report(const struct request *r, char **paths, int n)
+/* In a file of its own, to the viewer, and away. */
+static bool view_report(const struct request *r, const struct viewer *v,
+                        struct sn_profile *p, struct sn_error *e)
+{
+    struct request into = *r;
+    char path[PATH_MAX];
+    if (!viewer_file(v, path, sizeof path, e))
+        return false;
+    into.output = path;
+    bool good = report_write(&into, p, e) && viewer_show(v, path, true, e);
+    unlink(path);
+    return good;
+}
+
+/* What is no text goes to profile001.pdf, by pprof's grammar on a terminal. */
+static bool number_output(struct request *r, char *path, size_t size, struct sn_error *e)
+{
+    const char *suffix = away_suffix(r->format);
+    if (r->output != NULL || suffix == NULL || !isatty(STDOUT_FILENO))
+        return true;
+    if (!output_number("profile", suffix, path, size, e))
+        return false;
+    fprintf(stderr, "Generating report in %s\n", path);
+    r->output = path;
+    return true;
+}
+
+static int make_report(const struct request *asked, bool pprof, char **paths, int n)
 {
     struct sn_error e = {.offset = -1};
+    struct request r = *asked;
     struct sn_profile *p = NULL;
-    if (output_check(r->output, r->format->binary, &e))
-        p = load_profiles(r, paths, n, &e);
-    bool good = p != NULL && write_report(r, p, &e);
+    char path[PATH_MAX] = "";
+    const struct viewer *v = r.output == NULL ? viewer_find(r.format) : NULL;
+    if (v != NULL || pprof || output_check(r.output, r.format->binary, &e))
+        p = load_profiles(&r, paths, n, &e);
+    bool good = p != NULL;
+    if (good && v != NULL)
+        good = view_report(&r, v, p, &e);
+    else if (good)
+        good = (!pprof || number_output(&r, path, sizeof path, &e)) &&
+               report_write(&r, p, &e);
+    if (!good && path[0] != '\0')
+        unlink(path);
     sn_profile_free(p);
     return good ? EXIT_GOOD : say_error(&e);
+}
+
+static int start_shell(const struct request *r, bool pprof, char **paths, int n)
+{
+    struct sn_error e = {.offset = -1};
+    struct sn_profile *p = load_profiles(r, paths, n, &e);
+    return p != NULL ? shell_start(r, p, pprof) : say_error(&e);
 }
 
 /* `self` is the format's verb. */
@@ -52,7 +99,7 @@ int report_main(const struct command *self, int argc, char **argv)
         n--;
     }
     if (n > 0)
-        return make_report(&r, argv, n);
+        return make_report(&r, false, argv, n);
     sn_fail(&e, NULL, -1,
             r.format->takes_regexp ? "%s: give a regular expression and a profile"
                                    : "%s: give a profile",
@@ -75,12 +122,31 @@ int pprof_main(const struct command *self, int argc, char **argv)
         help_command(self, stdout);
         return EXIT_GOOD;
     }
-    if (n == 0)
-        sn_fail(&e, NULL, -1, "give a profile");
-    else if (r.format == NULL)
-        sn_fail(&e, NULL, -1,
-                "give a report, such as --top; the interactive shell is not built yet");
-    else
-        return make_report(&r, argv, n);
+    if (n > 0)
+        return r.format != NULL ? make_report(&r, true, argv, n)
+                                : start_shell(&r, true, argv, n);
+    sn_fail(&e, NULL, -1, "give a profile");
+    return say_usage(self->name, &e);
+}
+
+int shell_main(const struct command *self, int argc, char **argv)
+{
+    struct sn_error e = {.offset = -1};
+    struct request r;
+    struct flags flags;
+    int n;
+    request_init(&r);
+    r.options.histogram = true;
+    flags_fill(&flags, false);
+    if (!args_parse(flags.tables, &r, false, argv, argc, &n, &e) ||
+        !request_choose_type(&r, &e))
+        return say_usage(self->name, &e);
+    if (r.help) {
+        help_command(self, stdout);
+        return EXIT_GOOD;
+    }
+    if (n > 0)
+        return start_shell(&r, false, argv, n);
+    sn_fail(&e, NULL, -1, "%s: give a profile", self->name);
     return say_usage(self->name, &e);
 }

@@ -3,6 +3,7 @@
 #include "draw_priv.h"
 
 #include <cairo-pdf.h>
+#include <cairo-ps.h>
 #include <math.h>
 #include <pango/pangocairo.h>
 
@@ -169,7 +170,7 @@ static void paint(const struct sn_sheet *p, cairo_t *cr)
 static double scale_for(const struct sn_sheet *p, enum sn_picture kind)
 {
     double side = fmax(p->width, p->height);
-    if (kind == SN_PICTURE_PDF)
+    if (kind != SN_PICTURE_PNG)
         return fmin(1, PAGE_MAX / side);
     return fmin(fmin(2, SIDE_MAX / side), sqrt(PIXELS_MAX / (p->width * p->height)));
 }
@@ -178,10 +179,13 @@ bool sn_draw_cairo(const struct sn_sheet *p, enum sn_picture kind, struct sn_buf
                    struct sn_error *e)
 {
     double k = scale_for(p, kind), w = ceil(p->width * k), h = ceil(p->height * k);
-    cairo_surface_t *s =
-        kind == SN_PICTURE_PDF
-            ? cairo_pdf_surface_create_for_stream(append, out, w, h)
-            : cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)w, (int)h);
+    cairo_surface_t *s;
+    if (kind == SN_PICTURE_PDF)
+        s = cairo_pdf_surface_create_for_stream(append, out, w, h);
+    else if (kind == SN_PICTURE_PS)
+        s = cairo_ps_surface_create_for_stream(append, out, w, h);
+    else
+        s = cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)w, (int)h);
     if (kind == SN_PICTURE_PDF) {
         cairo_pdf_surface_set_metadata(s, CAIRO_PDF_METADATA_TITLE, p->title);
         cairo_pdf_surface_set_metadata(s, CAIRO_PDF_METADATA_CREATOR, "sonde");

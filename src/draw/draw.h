@@ -1,7 +1,7 @@
 /*
- * draw: a scene or a chart as SVG, PDF or PNG. layout.h is the one small interface behind
- * which Graphviz stands for now: sized nodes and weighted edges in, positions and curves
- * out.
+ * draw: a scene or a chart as SVG, PDF, PostScript or PNG. layout.h is the one small
+ * interface behind which Graphviz stands for now: sized nodes and weighted edges in,
+ * positions and curves out.
  */
 #ifndef SN_DRAW_H
 #define SN_DRAW_H
@@ -40,7 +40,7 @@ bool sn_layout_run(struct sn_layout *l, struct sn_error *e);
 /* ---- pictures
  * --------------------------------------------------------------------------- */
 
-enum sn_picture { SN_PICTURE_SVG, SN_PICTURE_PDF, SN_PICTURE_PNG };
+enum sn_picture { SN_PICTURE_SVG, SN_PICTURE_PDF, SN_PICTURE_PNG, SN_PICTURE_PS };
 
 /* Draw the scene whole into *out. */
 bool sn_draw_scene(const struct sn_scene *s, enum sn_picture kind, struct sn_buf *out,

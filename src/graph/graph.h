@@ -50,6 +50,9 @@ struct sn_options sn_options_default(void);
 bool sn_options_set(struct sn_options *o, const char *name, const char *value,
                     struct sn_error *e);
 
+/* The value that it has, as sn_options_set takes it, cut to `size`. False: not known. */
+bool sn_options_get(const struct sn_options *o, const char *name, char *buf, size_t size);
+
 /* ---- regex.c: PCRE2, compiled; matching is bounded
  * ------------------------------------- */
 
@@ -99,6 +102,9 @@ struct sn_view {
 /* Filters p in place. Not to be closed: what it allocates is in p's arena. */
 bool sn_view_open(struct sn_view *v, struct sn_profile *p, const struct sn_options *o,
                   struct sn_view_kind kind, struct sn_error *e);
+/* Which sample type the options ask for: its index. */
+bool sn_view_type(struct sn_profile *p, const struct sn_options *o, uint32_t *type,
+                  struct sn_error *e);
 /* A sample's value and, for means, its divisor. */
 int64_t sn_view_weight(const struct sn_view *v, uint32_t sample, int64_t *divisor);
 /* "12.34ms". Returns buf. */

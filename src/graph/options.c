@@ -137,6 +137,62 @@ bool sn_options_set(struct sn_options *o, const char *name, const char *value,
     return sn_fail(e, NULL, -1, "option '%s' is not known", name);
 }
 
+/* The fewest digits that are this number: 0.005, 1, 1e+06, as Go prints it. */
+static void real_text(double x, char *buf, size_t size)
+{
+    char text[40];
+    int digits = 0;
+    do
+        snprintf(text, sizeof text, "%.*e", digits, x);
+    while (strtod(text, NULL) != x && ++digits < 17);
+    const char *mark = strchr(text, 'e');
+    long exponent = mark != NULL ? strtol(mark + 1, NULL, 10) : 0;
+    if (mark == NULL || exponent < -4 || exponent >= 6)
+        snprintf(buf, size, "%s", text);
+    else
+        snprintf(buf, size, "%.*f", digits > exponent ? digits - (int)exponent : 0, x);
+}
+
+static void get(const struct sn_options *o, const struct option *row, char *buf,
+                size_t size)
+{
+    const void *at = (const char *)o + row->at;
+    bool yes = false;
+    switch (row->kind) {
+    case INT:
+        snprintf(buf, size, "%d", *(const int *)at);
+        return;
+    case REAL:
+        real_text(*(const double *)at, buf, size);
+        return;
+    case TEXT: {
+        const char *text = *(const char *const *)at;
+        snprintf(buf, size, "%s", text != NULL ? text : "");
+        return;
+    }
+    case BOOL:
+        yes = *(const bool *)at;
+        break;
+    case GRANULARITY:
+        yes = o->granularity == (enum sn_granularity)row->choice;
+        break;
+    case SORT:
+        yes = o->cum == row->choice;
+        break;
+    }
+    snprintf(buf, size, "%s", yes ? "true" : "false");
+}
+
+bool sn_options_get(const struct sn_options *o, const char *name, char *buf, size_t size)
+{
+    for (size_t i = 0; i < SN_COUNT(table); i++)
+        if (strcmp(table[i].name, name) == 0) {
+            get(o, &table[i], buf, size);
+            return true;
+        }
+    return false;
+}
+
 void sn_warn(const struct sn_options *o, const char *text)
 {
     if (o->warn != NULL)

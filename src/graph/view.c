@@ -39,31 +39,31 @@ static const char *how_recorded(const char *type)
     return "";
 }
 
-static bool choose_value(struct sn_view *v, struct sn_error *e)
+bool sn_view_type(struct sn_profile *p, const struct sn_options *o, uint32_t *type,
+                  struct sn_error *e)
 {
-    struct sn_profile *p = v->p;
-    const char *want = v->o.sample_index, *plain = want;
+    const char *want = o->sample_index, *plain = want;
     char *end;
-    v->value = p->n_types - 1;
+    *type = p->n_types - 1;
     if (want == NULL || *want == '\0') {
         for (uint32_t i = p->n_types; p->default_sample_type != 0 && i-- > 0;)
             if (p->types[i].type == p->default_sample_type)
-                v->value = i;
+                *type = i;
         return true;
     }
     errno = 0;
     long number = strtol(want, &end, 10);
     if (*end == '\0') {
-        v->value = (uint32_t)number;
+        *type = (uint32_t)number;
         return (errno == 0 && number >= 0 && number < (long)p->n_types) ||
                sn_fail(e, NULL, -1, "sample_index %s is outside the range [0..%u]", want,
                        p->n_types - 1);
     }
     if (strncmp(want, "inuse_", 6) == 0)
         plain += 6; /* as profiles were written before there was alloc_space */
-    for (v->value = 0; v->value < p->n_types; v->value++)
-        if (strcmp(type_name(p, v->value), want) == 0 ||
-            strcmp(type_name(p, v->value), plain) == 0)
+    for (*type = 0; *type < p->n_types; ++*type)
+        if (strcmp(type_name(p, *type), want) == 0 ||
+            strcmp(type_name(p, *type), plain) == 0)
             return true;
     return sn_fail(e, NULL, -1, "sample_index \"%s\" must be one of: [%s]%s", want,
                    all_types(p), how_recorded(want));
@@ -250,7 +250,7 @@ static bool add_comment(struct sn_view *v)
 static bool describe(struct sn_view *v, struct sn_error *e)
 {
     struct sn_profile *p = v->p;
-    if (!choose_value(v, e))
+    if (!sn_view_type(p, &v->o, &v->value, e))
         return false;
     if (v->o.divide_by == 0)
         return sn_fail(e, NULL, -1, "option 'divide_by' must not be 0");

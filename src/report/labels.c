@@ -109,3 +109,14 @@ void sn_report_head(const struct sn_report *r, bool full, struct sn_buf *out)
                           g->n_before);
     }
 }
+
+bool sn_report_greeting(struct sn_profile *p, const struct sn_options *o,
+                        struct sn_buf *out, bool *empty, struct sn_error *e)
+{
+    struct sn_view v;
+    if (!sn_view_open(&v, p, o, (struct sn_view_kind){.no_trim = true}, e))
+        return false;
+    sn_report_profile_head(&v, out);
+    *empty = v.total == 0 && p->n_types > 1;
+    return sn_report_done(out, e);
+}

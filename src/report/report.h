@@ -81,6 +81,11 @@ bool sn_report_sites(struct sn_profile *p, const char *bytes_type,
 struct sn_profile *sn_report_topproto(struct sn_profile *p, const struct sn_options *o,
                                       struct sn_error *e);
 
+/* labels.c: what was profiled, when, for how long: the lines above a shell. *empty: the
+ * sample type shown adds up to nothing, though there are others. */
+bool sn_report_greeting(struct sn_profile *p, const struct sn_options *o,
+                        struct sn_buf *out, bool *empty, struct sn_error *e);
+
 extern const struct sn_report_format sn_report_formats[];
 extern const size_t sn_report_formats_count;
 const struct sn_report_format *sn_report_format_find(const char *name);

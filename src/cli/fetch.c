@@ -1,0 +1,182 @@
+/*
+ * fetch.c: the profiles that a command line names, from files and servers, as one. Those
+ * of servers are fetched all at once, and a copy of the outcome is kept.
+ */
+#include "viewers.h"
+
+#include <limits.h>
+#include <unistd.h>
+
+struct sources {
+    const struct request *r;
+    struct sn_arena *arena;
+    struct sn_fetched *fetched; /* the URLs, in their order */
+    size_t n_fetched;
+    struct sn_profile **v;
+    size_t n;
+};
+
+static void show(void *arg, uint64_t bytes, unsigned left)
+{
+    char size[64];
+    sn_unit_label((int64_t)bytes, "bytes", "auto", size, sizeof size);
+    if (left > 0)
+        progress_show(arg, "fetching: %s, %u s left", bytes > 0 ? size : "0", left);
+    else
+        progress_show(arg, "fetching: %s", bytes > 0 ? size : "0");
+}
+
+/* A word that names a file is that file, whatever it looks like. */
+static const char *url_of(const struct sources *s, const char *word)
+{
+    return access(word, F_OK) == 0 ? NULL : sn_fetch_url(word, &s->r->fetch, s->arena);
+}
+
+static void fetch_all(struct sources *s)
+{
+    struct progress progress = {0};
+    struct sn_fetch_options o = s->r->fetch;
+    o.limit = s->r->max_size;
+    o.progress = show;
+    o.progress_arg = &progress;
+    sn_fetch(s->fetched, s->n_fetched, &o, s->arena);
+    progress_clear(&progress);
+}
+
+static void tell(const struct sn_fetched *f)
+{
+    unsigned seconds = sn_fetch_seconds(f->url);
+    if (strchr(f->url, '@') == NULL) /* it may hold a password */
+        fprintf(stderr, "Fetching profile over HTTP from %s\n", f->url);
+    if (seconds > 0)
+        fprintf(stderr, "Please wait... (%us)\n", seconds);
+}
+
+/* Find the URLs among the words, and fetch them. */
+static bool gather(struct sources *s, const char *const *words, size_t n)
+{
+    s->fetched = sn_arena_alloc(s->arena, (n + 1) * sizeof *s->fetched);
+    s->v = calloc(n + 1, sizeof(struct sn_profile *));
+    for (size_t i = 0; s->fetched != NULL && i < n; i++) {
+        const char *url = url_of(s, words[i]);
+        if (url == NULL)
+            continue;
+        s->fetched[s->n_fetched++].url = url;
+        if (strncmp(url, "file:", 5) != 0)
+            tell(&s->fetched[s->n_fetched - 1]);
+    }
+    if (s->fetched == NULL || s->v == NULL || sn_arena_failed(s->arena))
+        return false;
+    if (s->n_fetched > 0)
+        fetch_all(s);
+    return true;
+}
+
+static struct sn_profile *decode(const struct sources *s, const struct sn_fetched *f,
+                                 const char *word, struct sn_error *e)
+{
+    const struct sn_file file = {(const unsigned char *)f->body.data, f->body.len};
+    if (f->error.what[0] != '\0') {
+        *e = f->error;
+        return NULL;
+    }
+    return load_bytes(&file, strchr(word, '@') != NULL ? "URL" : word, s->r->max_size, e);
+}
+
+/* Each word's profile; with several, one that fails is told and left out. */
+static void read_all(struct sources *s, const char *const *words, size_t n, bool *remote,
+                     struct sn_error *e)
+{
+    struct progress progress = {0};
+    size_t next = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct sn_error bad = {.offset = -1};
+        bool fetched = url_of(s, words[i]) != NULL && next < s->n_fetched;
+        const struct sn_fetched *f = fetched ? &s->fetched[next++] : NULL;
+        struct sn_profile *p = fetched ? decode(s, f, words[i], &bad)
+                                       : load_path(words[i], s->r->max_size, &bad);
+        progress_show(&progress, "reading %zu of %zu", i + 1, n);
+        if (p != NULL)
+            s->v[s->n++] = p;
+        else if (n == 1)
+            *e = bad;
+        else {
+            progress_clear(&progress);
+            say_error(&bad);
+        }
+        *remote |= p != NULL && fetched && strncmp(f->url, "file:", 5) != 0;
+    }
+    progress_clear(&progress);
+}
+
+struct sn_profile *load_sources(const struct request *r, const char *const *words,
+                                size_t n, const char *what, bool *remote,
+                                struct sn_error *e)
+{
+    struct sources s = {.r = r, .arena = sn_arena_new()};
+    struct sn_profile *p = NULL;
+    if (s.arena == NULL || !gather(&s, words, n))
+        sn_fail(e, NULL, -1, "out of memory");
+    else
+        read_all(&s, words, n, remote, e);
+    if (s.n > 0 && s.n < n)
+        fprintf(stderr, "Fetched %zu %s profiles out of %zu\n", s.n, what, n);
+    if (s.n > 0)
+        p = load_merge(s.v, s.n, e);
+    else
+        sn_fail(e, NULL, -1, "failed to fetch any %s profiles", what);
+    free(s.v);
+    sn_arena_free(s.arena);
+    return p;
+}
+
+/* ---- copies ---------------------------------------------------------------------------
+ */
+
+/* The first folder that is there or can be made. */
+static bool copy_folder(char *folder, size_t size)
+{
+    const char *own = getenv("PPROF_TMPDIR"), *home = getenv("HOME");
+    struct sn_error e = {.offset = -1};
+    if (own != NULL && *own != '\0' && sn_mkdirs(own, &e))
+        return snprintf(folder, size, "%s", own) < (int)size;
+    if (e.what[0] != '\0')
+        say_error(&e);
+    if (home != NULL && *home != '\0' &&
+        snprintf(folder, size, "%s/pprof", home) < (int)size && sn_mkdirs(folder, NULL))
+        return true;
+    snprintf(folder, size, "/tmp");
+    return true;
+}
+
+/* "pprof.PROGRAM.samples.cpu." */
+static void copy_stem(const struct sn_profile *p, struct sn_buf *b)
+{
+    const char *file = p->n_mappings > 0 ? sn_profile_str(p, p->mappings[0].file) : "";
+    sn_buf_puts(b, "/pprof.");
+    if (*file != '\0')
+        sn_buf_printf(b, "%s.", sn_base_name(file));
+    for (uint32_t i = 0; i < p->n_types; i++)
+        sn_buf_printf(b, "%s.", sn_profile_str(p, p->types[i].type));
+}
+
+void keep_copy(struct sn_profile *p)
+{
+    struct sn_error e = {.offset = -1};
+    struct sn_buf stem = {.arena = p->arena}, out = {.arena = p->arena};
+    char folder[PATH_MAX], path[PATH_MAX] = "";
+    bool good = copy_folder(folder, sizeof folder);
+    sn_buf_puts(&stem, folder);
+    copy_stem(p, &stem);
+    good = good && !stem.failed && output_profile(p, &out, &e) &&
+           output_number(stem.data, "pb.gz", path, sizeof path, &e) &&
+           output_write(path, &out, &e);
+    if (good)
+        fprintf(stderr, "Saved profile in %s\n", path);
+    else {
+        sn_fail(&e, NULL, -1, "out of memory");
+        fprintf(stderr, "Could not save profile: %s: %s\n", e.where, e.what);
+    }
+    if (!good && path[0] != '\0')
+        unlink(path);
+}
