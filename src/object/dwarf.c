@@ -101,7 +101,7 @@ static void open_unit(struct unit *u)
 
 struct unit *dwarf_unit(struct sn_object *o, uint64_t vaddr)
 {
-    if (o->dwarf == NULL)
+    if (dwarf_of(o) == NULL)
         return NULL;
     if (!o->units_read)
         read_units(o);
@@ -179,8 +179,7 @@ struct function *dwarf_function(struct sn_object *o, struct unit *u, uint64_t va
  * -----------------------------------------------------------------------------
  */
 
-/* "/b/../src/./a.c" is "/src/a.c". */
-static char *clean(struct sn_arena *a, const char *raw)
+char *path_clean(struct sn_arena *a, const char *raw)
 {
     char *path = sn_arena_strdup(a, raw);
     if (path == NULL)
@@ -218,7 +217,7 @@ static const char *path_of(struct sn_object *o, const char *raw)
         return "";
     if (*id == SN_NONE) {
         const char **path = SN_PUSH(o->arena, o->paths, o->n_paths, o->cap_paths);
-        if (path == NULL || (*path = clean(o->arena, raw)) == NULL)
+        if (path == NULL || (*path = path_clean(o->arena, raw)) == NULL)
             return "";
         *id = o->n_paths - 1;
     }

@@ -10,17 +10,19 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define MAX_FRAMES  64
-#define REPORT_EACH 256 /* addresses between two calls of progress */
+#define MAX_FRAMES 64
 
 struct symbolizer {
     struct sn_profile *p;
     const struct sn_symbolize_options *o;
     struct sn_buf *log;
     struct sn_map *functions; /* hash of a function to the newest of that hash */
+    const char *module;       /* at hand, and how many addresses it has */
+    uint32_t module_total;
     uint32_t *next;
     uint32_t n_next, cap_next;
     struct sn_map *demangled; /* linkage name's id to the plain name's */
+    struct sn_map *strings;   /* where a string of the object at hand is, to its id */
 };
 
 /* ---- functions
@@ -82,6 +84,17 @@ static uint32_t plain_name(struct symbolizer *s, uint32_t mangled)
     return *known;
 }
 
+/* Objects hand out the same strings again and again. */
+static uint32_t string_id(struct symbolizer *s, const char *text)
+{
+    uint32_t *id = sn_map_put(s->strings, (uintptr_t)text);
+    if (id == NULL)
+        return 0;
+    if (*id == SN_NONE)
+        *id = sn_strtab_add(s->p->strings, text);
+    return *id;
+}
+
 /* ---- locations
  * ---------------------------------------------------------------------------------- */
 
@@ -92,8 +105,8 @@ static bool put_frames(struct symbolizer *s, struct sn_location *l,
     l->line0 = p->n_lines;
     l->n_lines = 0;
     for (size_t i = 0; i < n; i++) {
-        struct sn_function f = {.system_name = sn_strtab_add(p->strings, v[i].name),
-                                .file = sn_strtab_add(p->strings, v[i].file),
+        struct sn_function f = {.system_name = string_id(s, v[i].name),
+                                .file = string_id(s, v[i].file),
                                 .start_line = v[i].start_line};
         f.name = plain_name(s, f.system_name);
         uint32_t function = intern(s, &f);
@@ -128,17 +141,40 @@ static uint32_t *wanting(struct symbolizer *s, uint32_t m, uint32_t *n)
     return v;
 }
 
+static void tell_resolved(void *arg, size_t done)
+{
+    struct symbolizer *s = arg;
+    if (s->o->progress != NULL)
+        s->o->progress(s->o->progress_arg, s->module, done, s->module_total);
+}
+
+/* Let the object find all of them ahead; they ascend. */
+static void resolve_all(struct symbolizer *s, const struct sn_mapping *m,
+                        struct sn_object *o, const uint32_t *v, uint32_t n)
+{
+    uint32_t kept = 0;
+    uint64_t vaddr, *vaddrs = sn_arena_alloc(s->p->arena, n * sizeof *vaddrs);
+    for (uint32_t i = 0; vaddrs != NULL && i < n; i++)
+        if (sn_object_vaddr(o, s->p->locations[v[i]].address, m->start, m->limit,
+                            m->offset, &vaddr) &&
+            (kept == 0 || vaddr > vaddrs[kept - 1]))
+            vaddrs[kept++] = vaddr;
+    sn_object_resolve(o, vaddrs, kept, !s->o->no_inlines, tell_resolved, s);
+}
+
 /* Name what can be named; how many were. SN_NONE: out of memory. */
 static uint32_t name_all(struct symbolizer *s, struct sn_mapping *m, struct sn_object *o,
                          const uint32_t *v, uint32_t n)
 {
     struct sn_object_frame frames[MAX_FRAMES];
     uint32_t named = 0;
+    s->module = sn_profile_str(s->p, m->file);
+    s->module_total = n;
+    tell_resolved(s, 0);
+    resolve_all(s, m, o, v, n);
     for (uint32_t i = 0; i < n; i++) {
         struct sn_location *l = &s->p->locations[v[i]];
         uint64_t vaddr;
-        if (s->o->progress != NULL && i % REPORT_EACH == 0)
-            s->o->progress(s->o->progress_arg, sn_profile_str(s->p, m->file), i, n);
         if (!sn_object_vaddr(o, l->address, m->start, m->limit, m->offset, &vaddr))
             continue;
         size_t count = sn_object_frames(o, vaddr, !s->o->no_inlines, frames, MAX_FRAMES);
@@ -236,7 +272,10 @@ static bool symbolize_mapping(struct symbolizer *s, uint32_t m)
         tell(s, name, n, sn_error_text(&why, text, sizeof text), &tried);
         return true;
     }
-    uint32_t named = name_all(s, mapping, o, v, n);
+    struct sn_arena *scratch = sn_arena_new();
+    s->strings = scratch != NULL ? sn_map_new(scratch) : NULL;
+    uint32_t named = s->strings != NULL ? name_all(s, mapping, o, v, n) : SN_NONE;
+    sn_arena_free(scratch);
     if (named < n)
         tell(s, name, n - named, NULL, &tried);
     sn_object_close(o);
