@@ -10,7 +10,7 @@ static size_t operator_length(const char *s)
 {
     static const char word[] = "operator";
     size_t n = sizeof word - 1;
-    if (strncmp(s, word, n) != 0)
+    if (*s != *word || strncmp(s, word, n) != 0)
         return 0;
     if (strncmp(s + n, "()", 2) == 0)
         return n + 2;
