@@ -31,9 +31,16 @@ bool sn_object_probe(const char *path, struct sn_object_probe *out, struct sn_er
 
 struct sn_object; /* one ELF file with its debug information, opened */
 
+struct sn_object_fetch { /* from debuginfod servers, by the caller's thread */
+    void (*progress)(void *arg, size_t done, size_t total); /* bytes; 0: not known yet */
+    void *arg;
+    bool gave_up; /* set when they do not answer: none is asked again */
+};
+
 struct sn_object_search {
     const char *const
         *dirs; /* extra places for debug files; NULL-terminated; may be NULL */
+    struct sn_object_fetch *fetch; /* may be NULL */
 };
 
 /*

@@ -102,6 +102,11 @@ Elf_Data *elf_section(Elf *elf, const char *name, GElf_Shdr *header);
 bool debug_file_find(struct sn_object *o, const struct sn_object_search *search,
                      struct sn_buf *tried);
 
+/* debuginfod.c: the path, to be freed, of the debug file with that build id; NULL, and if
+ * one could have been hoped for, why not. `fetch` may be NULL. */
+char *debuginfod_fetch(const char *build_id, struct sn_object_fetch *fetch,
+                       const char **why);
+
 /* ---- symbols
  * ---------------------------------------------------------------------------
  */

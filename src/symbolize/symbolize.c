@@ -17,7 +17,8 @@ struct symbolizer {
     const struct sn_symbolize_options *o;
     struct sn_buf *log;
     struct sn_map *functions; /* hash of a function to the newest of that hash */
-    const char *module;       /* at hand, and how many addresses it has */
+    struct sn_object_fetch fetch;
+    const char *module; /* at hand, and how many addresses it has */
     uint32_t module_total;
     uint32_t *next;
     uint32_t n_next, cap_next;
@@ -141,6 +142,19 @@ static uint32_t *wanting(struct symbolizer *s, uint32_t m, uint32_t *n)
     return v;
 }
 
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+static void tell_fetched(void *arg, size_t done, size_t total)
+{
+    struct symbolizer *s = arg;
+    if (s->o->fetching != NULL)
+        s->o->fetching(s->o->progress_arg, s->module, done, total);
+}
+
 static void tell_resolved(void *arg, size_t done)
 {
     struct symbolizer *s = arg;
@@ -168,7 +182,7 @@ static uint32_t name_all(struct symbolizer *s, struct sn_mapping *m, struct sn_o
 {
     struct sn_object_frame frames[MAX_FRAMES];
     uint32_t named = 0;
-    s->module = sn_profile_str(s->p, m->file);
+    s->module = base_name(sn_profile_str(s->p, m->file));
     s->module_total = n;
     tell_resolved(s, 0);
     resolve_all(s, m, o, v, n);
@@ -212,12 +226,6 @@ static void tell(struct symbolizer *s, const char *name, uint32_t unnamed,
         sn_buf_printf(s->log, "    tried %.*s\n", (int)n, line);
         line += n + (line[n] == '\n');
     }
-}
-
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
 }
 
 /* Where the mapping's file is now: where it was, or in one of the folders to look in, as
@@ -264,7 +272,8 @@ static bool symbolize_mapping(struct symbolizer *s, uint32_t m)
         tell(s, *path != '\0' ? path : "[anonymous]", n, "it is no file", &tried);
         return true;
     }
-    struct sn_object_search search = {s->o->dirs};
+    struct sn_object_search search = {s->o->dirs, &s->fetch};
+    s->module = name;
     const char *id = sn_profile_str(p, mapping->build_id);
     struct sn_object *o =
         sn_object_open(path, *id != '\0' ? id : NULL, &search, &tried, &why);
@@ -288,8 +297,10 @@ bool sn_symbolize(struct sn_profile *p, const struct sn_symbolize_options *o,
     struct symbolizer s = {.p = p,
                            .o = o,
                            .log = log,
+                           .fetch = {.progress = tell_fetched},
                            .functions = sn_map_new(p->arena),
                            .demangled = sn_map_new(p->arena)};
+    s.fetch.arg = &s;
     bool good = s.functions != NULL && s.demangled != NULL && intern_existing(&s);
     for (uint32_t m = 0; good && m < p->n_mappings; m++)
         good = symbolize_mapping(&s, m);

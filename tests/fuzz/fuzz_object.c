@@ -8,8 +8,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    static const uint64_t addresses[] = {0,        0x1000,   0x1010,    0x1139,
-                                         0x401000, 0x401136, UINT64_MAX};
+    static const uint64_t addresses[] = {0,      0x1000,   0x1028,   0x1060,
+                                         0x1139, 0x401000, 0x401136, UINT64_MAX};
     struct sn_object_probe probe;
     struct sn_object_frame frames[16];
     char path[64];
