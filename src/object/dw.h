@@ -36,6 +36,8 @@ struct dw_bytes {
     const uint8_t *p;
     uint64_t n;
     bool terminated; /* the last byte is 0: a string that begins inside ends inside */
+    bool missing;    /* there, but not to be had */
+    void *unpacked;  /* pages of our own; NULL: as it is in the file */
     bool mapped;     /* of the file, so that its pages can be given back */
 };
 
@@ -57,6 +59,7 @@ struct dw {
     struct dw_bytes section[DW_SECTIONS];
     void *map;
     size_t map_size;
+    bool is64;
     struct dw_unit *units; /* all, ascending */
     uint32_t n_units, cap_units;
     struct spans code; /* from addresses to units */
@@ -160,6 +163,9 @@ struct dw_abbrev {
 struct dw_abbrevs { /* a table; of a unit, since sizes depend on it */
     struct sn_arena *arena;
     uint64_t offset; /* whose it is */
+    uint64_t next;   /* read so far */
+    uint32_t count;
+    enum { DW_TABLE_OPEN, DW_TABLE_WHOLE, DW_TABLE_BROKEN } state;
     uint8_t version, offset_size, address_size;
     struct dw_abbrev *v; /* by code */
     uint32_t n, cap;
@@ -167,10 +173,14 @@ struct dw_abbrevs { /* a table; of a unit, since sizes depend on it */
     uint32_t n_specs, cap_specs;
 };
 
-/* Read the table of the unit, in t's arena; `only` != 0: up to that code. False: broken,
- * or not for us. Bytes read are taken from *fuel. */
-bool dw_abbrevs_read(const struct dw *d, const struct dw_unit *u, struct dw_abbrevs *t,
-                     uint64_t only, uint64_t *fuel);
+/* Is it the unit's? */
+bool dw_abbrevs_fit(const struct dw_abbrevs *t, const struct dw_unit *u);
+/* Make it the unit's, with nothing read yet; it needs an arena. */
+void dw_abbrevs_begin(struct dw_abbrevs *t, const struct dw_unit *u);
+/* Read on to the code, or 0: to the end. False: broken, or not for us. Bytes read are
+ * taken from *fuel. */
+bool dw_abbrevs_read(const struct dw *d, struct dw_abbrevs *t, uint64_t until,
+                     uint64_t *fuel);
 
 static inline const struct dw_abbrev *dw_abbrev(const struct dw_abbrevs *t, uint64_t code)
 {
@@ -181,27 +191,28 @@ static inline const struct dw_abbrev *dw_abbrev(const struct dw_abbrevs *t, uint
  * ---------------------------------------------------------------------------------
  */
 
-enum dw_attribute { /* those that are asked for; entry.c says which they are */
-                    DW_LOW,
-                    DW_HIGH,
-                    DW_RANGES_LIST,
-                    DW_NAME,
-                    DW_LINKAGE_NAME,
-                    DW_ORIGIN,
-                    DW_SPECIFICATION,
-                    DW_DECLARED_LINE,
-                    DW_CALL_FILE,
-                    DW_CALL_LINE,
-                    DW_CALL_COLUMN,
-                    DW_SIBLING,
-                    DW_LINES,
-                    DW_DIRECTORY,
-                    DW_LANGUAGE,
-                    DW_STR_OFFSETS_BASE,
-                    DW_ADDRESSES_BASE,
-                    DW_RNGLISTS_BASE,
-                    DW_DWO,
-                    DW_ATTRIBUTES
+/* those that are asked for; entry.c says which they are */
+enum dw_attribute {
+    DW_LOW,
+    DW_HIGH,
+    DW_RANGES_LIST,
+    DW_NAME,
+    DW_LINKAGE_NAME,
+    DW_ORIGIN,
+    DW_SPECIFICATION,
+    DW_DECLARED_LINE,
+    DW_CALL_FILE,
+    DW_CALL_LINE,
+    DW_CALL_COLUMN,
+    DW_SIBLING,
+    DW_LINES,
+    DW_DIRECTORY,
+    DW_LANGUAGE,
+    DW_STR_OFFSETS_BASE,
+    DW_ADDRESSES_BASE,
+    DW_RNGLISTS_BASE,
+    DW_DWO,
+    DW_ATTRIBUTES
 };
 
 struct dw_value {

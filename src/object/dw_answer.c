@@ -80,12 +80,13 @@ static const struct dw_abbrevs *table_of(struct work *k, const struct dw_unit *u
 {
     uint64_t other = 1 + sn_hash_mix(u->abbrevs) % (DW_TABLES - 1);
     struct dw_abbrevs *t = &k->w->tables[u == k->u ? 0 : other];
-    if (t->arena != NULL && t->offset == u->abbrevs && t->version == u->version &&
-        t->offset_size == u->offset_size && t->address_size == u->address_size)
+    if (t->arena != NULL && dw_abbrevs_fit(t, u))
         return t;
     sn_arena_free(t->arena);
     *t = (struct dw_abbrevs){.arena = sn_arena_new()};
-    if (t->arena != NULL && dw_abbrevs_read(k->d, u, t, 0, &k->fuel) &&
+    if (t->arena != NULL)
+        dw_abbrevs_begin(t, u);
+    if (t->arena != NULL && dw_abbrevs_read(k->d, t, 0, &k->fuel) &&
         !sn_arena_failed(t->arena))
         return t;
     sn_arena_free(t->arena);

@@ -176,33 +176,58 @@ static bool read_specs(struct dw_abbrevs *t, struct dw_abbrev *a, struct dw_curs
     return !c->bad;
 }
 
-bool dw_abbrevs_read(const struct dw *d, const struct dw_unit *u, struct dw_abbrevs *t,
-                     uint64_t only, uint64_t *fuel)
+bool dw_abbrevs_fit(const struct dw_abbrevs *t, const struct dw_unit *u)
 {
-    struct dw_cursor c =
-        dw_at(&d->section[DW_ABBREV], u->abbrevs, d->section[DW_ABBREV].n);
-    const uint8_t *start = c.p;
-    bool good = !c.bad;
-    t->offset = u->abbrevs;
+    return t->offset == u->abbrevs && t->version == u->version &&
+           t->offset_size == u->offset_size && t->address_size == u->address_size;
+}
+
+void dw_abbrevs_begin(struct dw_abbrevs *t, const struct dw_unit *u)
+{
+    if (t->n > 0)
+        memset(t->v, 0, t->n * sizeof *t->v);
+    t->n = t->n_specs = t->count = 0;
+    t->offset = t->next = u->abbrevs;
     t->version = u->version;
     t->offset_size = u->offset_size;
     t->address_size = u->address_size;
-    for (uint64_t i = 0; good; i++) {
-        uint64_t code = dw_uleb(&c), tag = code != 0 ? dw_uleb(&c) : 0;
-        if (c.bad || code == 0)
-            break;
-        struct dw_abbrev *a = add_abbrev(t, code, i);
-        if (a == NULL || a->tag != 0 || tag == 0 || tag > UINT16_MAX)
-            return false;
-        a->children = dw_fixed(&c, 1) == DW_CHILDREN_yes;
-        good = read_specs(t, a, &c);
-        a->tag = (uint16_t)tag;
-        if (code == only)
-            break;
+    t->state = DW_TABLE_OPEN;
+}
+
+/* False: it was the last. */
+static bool read_one(struct dw_abbrevs *t, struct dw_cursor *c, uint64_t *code)
+{
+    *code = dw_uleb(c);
+    uint64_t tag = *code != 0 ? dw_uleb(c) : 0;
+    if (*code == 0 && !c->bad) {
+        t->state = DW_TABLE_WHOLE;
+        return false;
     }
-    uint64_t read = good ? (uint64_t)(c.p - start) : 0;
+    struct dw_abbrev *a = tag != 0 ? add_abbrev(t, *code, t->count++) : NULL;
+    c->bad |= a == NULL || a->tag != 0 || tag > UINT16_MAX;
+    if (c->bad)
+        return false;
+    a->children = dw_fixed(c, 1) == DW_CHILDREN_yes;
+    c->bad |= !read_specs(t, a, c);
+    a->tag = (uint16_t)tag;
+    return !c->bad;
+}
+
+bool dw_abbrevs_read(const struct dw *d, struct dw_abbrevs *t, uint64_t until,
+                     uint64_t *fuel)
+{
+    const struct dw_bytes *b = &d->section[DW_ABBREV];
+    struct dw_cursor c = dw_at(b, t->next, b->n);
+    uint64_t code = 0;
+    while (t->state == DW_TABLE_OPEN && (until == 0 || code != until) &&
+           read_one(t, &c, &code))
+        ;
+    uint64_t next = c.bad ? t->next : (uint64_t)(c.p - b->p), read = next - t->next;
     *fuel -= read < *fuel ? read : *fuel;
-    return good && !c.bad && *fuel > 0;
+    t->next = next;
+    if (c.bad || *fuel == 0)
+        t->state = DW_TABLE_BROKEN;
+    return t->state != DW_TABLE_BROKEN;
 }
 
 /* ---- attributes

@@ -6,6 +6,7 @@
 #include "object/dw.h"
 
 #include <dwarf.h>
+#include <libdeflate.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -26,35 +27,60 @@ static const char *const names[DW_SECTIONS] = {
     [DW_STR_OFFSETS] = "str_offsets",
 };
 
-/* zlib's best is about 1 to 1032, and zstd is left to those who know it. */
+/* zlib's best is about 1 to 1032. */
 #define MAX_PACKED UINT64_C(1100)
 
-static bool unpack(Elf_Scn *s, GElf_Shdr *h, bool old)
+/* How the section's bytes are packed: what is before them, and how many they become.
+ * False: in a way not known here. */
+static bool read_packing(Elf_Scn *s, const uint8_t *p, uint64_t n, bool old,
+                         uint64_t *head, uint64_t *size)
 {
-    GElf_Chdr packed;
-    if (old)
-        return elf_compress_gnu(s, 0, 0) >= 0;
-    return gelf_getchdr(s, &packed) != NULL &&
-           packed.ch_size / MAX_PACKED <= h->sh_size && elf_compress(s, 0, 0) >= 0;
+    GElf_Chdr h;
+    if (old) { /* "ZLIB", 8 bytes, big endian */
+        *head = 12;
+        *size = 0;
+        for (unsigned i = 4; n >= 12 && i < 12; i++)
+            *size = *size << 8 | p[i];
+        return n >= 12 && memcmp(p, "ZLIB", 4) == 0;
+    }
+    if (gelf_getchdr(s, &h) == NULL || h.ch_type != ELFCOMPRESS_ZLIB)
+        return false;
+    *size = h.ch_size;
+    return *head <= n;
 }
 
-static void take(struct dw *d, enum dw_section i, Elf_Scn *s, GElf_Shdr *h, bool old)
+/* Of what is packed in a way not known here nothing is taken. */
+static void unpack(struct dw_bytes *b, Elf_Scn *s, const uint8_t *p, uint64_t n, bool old,
+                   uint64_t head)
+{
+    uint64_t size;
+    struct libdeflate_decompressor *z = libdeflate_alloc_decompressor();
+    if (z != NULL && read_packing(s, p, n, old, &head, &size) && size > 0 &&
+        size / MAX_PACKED <= n && (b->unpacked = sn_pages_map(size)) != NULL) {
+        b->n = size;
+        if (libdeflate_zlib_decompress(z, p + head, n - head, b->unpacked, size, NULL) ==
+            LIBDEFLATE_SUCCESS)
+            b->p = b->unpacked;
+    }
+    libdeflate_free_decompressor(z);
+}
+
+static void take(struct dw *d, enum dw_section i, Elf_Scn *s, const GElf_Shdr *h,
+                 bool old)
 {
     struct dw_bytes *b = &d->section[i];
-    Elf_Data *data;
-    if (b->p != NULL || h->sh_type == SHT_NOBITS || h->sh_size == 0)
+    if (b->p != NULL || h->sh_type == SHT_NOBITS || h->sh_size == 0 ||
+        h->sh_offset > d->map_size || h->sh_size > d->map_size - h->sh_offset)
         return;
-    b->mapped = !old && (h->sh_flags & SHF_COMPRESSED) == 0;
-    if (b->mapped && h->sh_offset <= d->map_size &&
-        h->sh_size <= d->map_size - h->sh_offset) {
-        b->p = (const uint8_t *)d->map + h->sh_offset;
-        b->n = h->sh_size;
-    } else if (!b->mapped && unpack(s, h, old) && (data = elf_getdata(s, NULL)) != NULL &&
-               data->d_size > 0) {
-        b->p = data->d_buf;
-        b->n = data->d_size;
+    const uint8_t *p = (const uint8_t *)d->map + h->sh_offset;
+    if (old || (h->sh_flags & SHF_COMPRESSED) != 0)
+        unpack(b, s, p, h->sh_size, old,
+               d->is64 ? sizeof(Elf64_Chdr) : sizeof(Elf32_Chdr));
+    else {
+        *b = (struct dw_bytes){.p = p, .n = h->sh_size, .mapped = true};
     }
-    b->terminated = b->n > 0 && b->p[b->n - 1] == 0;
+    b->missing = b->p == NULL;
+    b->terminated = b->p != NULL && b->p[b->n - 1] == 0;
 }
 
 static void find_sections(struct dw *d, Elf *elf)
@@ -143,16 +169,17 @@ static void index_code(struct sn_object *o, struct dw *d, const struct dw_entry 
             spans_add(&d->code, o->arena, r.lo, r.hi, d->n_units - 1);
 }
 
-/* The first entry of a unit, by its one abbreviation. */
+/* The first entry of a unit; of its abbreviations no more is read than that takes. */
 static bool first_entry(struct dw *d, struct dw_unit *u, struct dw_abbrevs *t,
                         uint64_t *fuel, uint16_t *tag, struct dw_entry *e)
 {
     struct dw_cursor c = dw_at(&d->section[DW_INFO], u->entry, u->end);
     uint64_t code = dw_uleb(&c);
     const struct dw_abbrev *a = NULL;
-    memset(t->v, 0, t->n * sizeof *t->v);
-    t->n = t->n_specs = 0;
-    if (!c.bad && code != 0 && dw_abbrevs_read(d, u, t, code, fuel))
+    if (!dw_abbrevs_fit(t, u))
+        dw_abbrevs_begin(t, u);
+    if (!c.bad && code != 0 && (a = dw_abbrev(t, code)) == NULL &&
+        dw_abbrevs_read(d, t, code, fuel))
         a = dw_abbrev(t, code);
     *tag = a != NULL ? a->tag : 0;
     return a != NULL && dw_entry_read(d, t, a, &c, e);
@@ -209,6 +236,15 @@ const struct dw_unit *dw_unit_at(const struct dw *d, uint64_t offset)
  * ---------------------------------------------------------------------------------
  */
 
+/* Is one there that could not be unpacked? */
+static bool lacks_section(const struct dw *d)
+{
+    for (unsigned i = 0; i < DW_SECTIONS; i++)
+        if (d->section[i].missing)
+            return true;
+    return false;
+}
+
 bool dw_open(struct sn_object *o, struct dw *d, struct elf_file *f)
 {
     struct stat st;
@@ -223,10 +259,11 @@ bool dw_open(struct sn_object *o, struct dw *d, struct elf_file *f)
         return false;
     d->map = map;
     d->map_size = (size_t)st.st_size;
+    d->is64 = h.e_ident[EI_CLASS] == ELFCLASS64;
     find_sections(d, f->elf);
     uint64_t fuel = o->fuel; /* elfutils' walk has its own */
     bool good = d->section[DW_INFO].p != NULL && d->section[DW_ABBREV].p != NULL &&
-                read_units(o, d);
+                !lacks_section(d) && read_units(o, d);
     o->fuel = fuel;
     if (!good)
         dw_close(d);
@@ -245,6 +282,9 @@ void dw_give_back(const struct dw *d, const struct dw_unit *u)
 
 void dw_close(struct dw *d)
 {
+    for (unsigned i = 0; i < DW_SECTIONS; i++)
+        if (d->section[i].unpacked != NULL)
+            sn_pages_unmap(d->section[i].unpacked, d->section[i].n);
     if (d->map != NULL)
         munmap(d->map, d->map_size);
     *d = (struct dw){0};
