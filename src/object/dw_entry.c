@@ -102,39 +102,35 @@ static uint8_t size_of(const struct dw_abbrevs *t, unsigned kind)
  * ---------------------------------------------------------------------------------
  */
 
-static const struct {
-    uint16_t name;
-    uint8_t attribute;
-} wanted[] = {
-    {DW_AT_sibling, DW_SIBLING},
-    {DW_AT_name, DW_NAME},
-    {DW_AT_stmt_list, DW_LINES},
-    {DW_AT_low_pc, DW_LOW},
-    {DW_AT_high_pc, DW_HIGH},
-    {DW_AT_language, DW_LANGUAGE},
-    {DW_AT_comp_dir, DW_DIRECTORY},
-    {DW_AT_abstract_origin, DW_ORIGIN},
-    {DW_AT_decl_line, DW_DECLARED_LINE},
-    {DW_AT_specification, DW_SPECIFICATION},
-    {DW_AT_ranges, DW_RANGES_LIST},
-    {DW_AT_call_column, DW_CALL_COLUMN},
-    {DW_AT_call_file, DW_CALL_FILE},
-    {DW_AT_call_line, DW_CALL_LINE},
-    {DW_AT_linkage_name, DW_LINKAGE_NAME},
-    {DW_AT_MIPS_linkage_name, DW_LINKAGE_NAME},
-    {DW_AT_str_offsets_base, DW_STR_OFFSETS_BASE},
-    {DW_AT_addr_base, DW_ADDRESSES_BASE},
-    {DW_AT_rnglists_base, DW_RNGLISTS_BASE},
-    {DW_AT_dwo_name, DW_DWO},
-    {DW_AT_GNU_dwo_name, DW_DWO},
+/* One more than what they are wanted as; 0: nobody here asks for them. */
+static const uint8_t wanted[] = {
+    [DW_AT_sibling] = DW_SIBLING + 1,
+    [DW_AT_name] = DW_NAME + 1,
+    [DW_AT_stmt_list] = DW_LINES + 1,
+    [DW_AT_low_pc] = DW_LOW + 1,
+    [DW_AT_high_pc] = DW_HIGH + 1,
+    [DW_AT_language] = DW_LANGUAGE + 1,
+    [DW_AT_comp_dir] = DW_DIRECTORY + 1,
+    [DW_AT_abstract_origin] = DW_ORIGIN + 1,
+    [DW_AT_decl_line] = DW_DECLARED_LINE + 1,
+    [DW_AT_specification] = DW_SPECIFICATION + 1,
+    [DW_AT_ranges] = DW_RANGES_LIST + 1,
+    [DW_AT_call_column] = DW_CALL_COLUMN + 1,
+    [DW_AT_call_file] = DW_CALL_FILE + 1,
+    [DW_AT_call_line] = DW_CALL_LINE + 1,
+    [DW_AT_linkage_name] = DW_LINKAGE_NAME + 1,
+    [DW_AT_str_offsets_base] = DW_STR_OFFSETS_BASE + 1,
+    [DW_AT_addr_base] = DW_ADDRESSES_BASE + 1,
+    [DW_AT_rnglists_base] = DW_RNGLISTS_BASE + 1,
+    [DW_AT_dwo_name] = DW_DWO + 1,
 };
 
 static uint8_t wanted_as(uint64_t name)
 {
-    for (size_t i = 0; i < SN_COUNT(wanted); i++)
-        if (wanted[i].name == name)
-            return (uint8_t)(wanted[i].attribute + 1);
-    return 0;
+    return name < SN_COUNT(wanted)           ? wanted[name]
+           : name == DW_AT_MIPS_linkage_name ? DW_LINKAGE_NAME + 1
+           : name == DW_AT_GNU_dwo_name      ? DW_DWO + 1
+                                             : 0;
 }
 
 /* Codes count from 1 without great gaps, so that a table of them is small. */
