@@ -41,7 +41,10 @@ struct dw_bytes {
     bool mapped;     /* of the file, so that its pages can be given back */
 };
 
+struct dw;
+
 struct dw_unit { /* §7.5.1, and of its first entry what is needed, §3.1 */
+    const struct dw *d;
     uint64_t offset, end, entry; /* in .debug_info */
     uint64_t abbrevs;            /* offset of its table */
     uint8_t version, offset_size, address_size;
@@ -62,7 +65,9 @@ struct dw {
     bool is64;
     struct dw_unit *units; /* all, ascending */
     uint32_t n_units, cap_units;
-    struct spans code; /* from addresses to units */
+    struct spans code;     /* from addresses to units */
+    struct dw *alternate;  /* what dwz took out of several files (§3.1.3); NULL */
+    struct elf_file image; /* of an alternate */
 };
 
 /* ---- reading in bounds
@@ -162,6 +167,7 @@ struct dw_abbrev {
 
 struct dw_abbrevs { /* a table; of a unit, since sizes depend on it */
     struct sn_arena *arena;
+    const struct dw *d;
     uint64_t offset; /* whose it is */
     uint64_t next;   /* read so far */
     uint32_t count;
@@ -179,8 +185,7 @@ bool dw_abbrevs_fit(const struct dw_abbrevs *t, const struct dw_unit *u);
 void dw_abbrevs_begin(struct dw_abbrevs *t, const struct dw_unit *u);
 /* Read on to the code, or 0: to the end. False: broken, or not for us. Bytes read are
  * taken from *fuel. */
-bool dw_abbrevs_read(const struct dw *d, struct dw_abbrevs *t, uint64_t until,
-                     uint64_t *fuel);
+bool dw_abbrevs_read(struct dw_abbrevs *t, uint64_t until, uint64_t *fuel);
 
 static inline const struct dw_abbrev *dw_abbrev(const struct dw_abbrevs *t, uint64_t code)
 {
@@ -246,11 +251,8 @@ bool dw_address(const struct dw *d, const struct dw_unit *u, struct dw_value v,
 uint32_t dw_number(struct dw_value v);
 /* What a reference refers to, as an offset in .debug_info; 0: nothing, or elsewhere. */
 uint64_t dw_reference(const struct dw_unit *u, struct dw_value v);
-static inline bool
-dw_is_foreign(struct dw_value v) /* DW_FORM_GNU_ref_alt, ref_sup, sig8 */
-{
-    return v.form == 0x1f20 || v.form == 0x1c || v.form == 0x24 || v.form == 0x20;
-}
+/* Is it one into the alternate file? Then *offset is there. */
+bool dw_is_alternate(struct dw_value v, uint64_t *offset);
 
 /* ---- ranges: of an entry, §2.17
  * ---------------------------------------------------------------
@@ -276,7 +278,12 @@ bool dw_ranges_next(struct dw_ranges *r);
 
 /* Map the sections and index the units; false: nothing here can be used. */
 bool dw_open(struct sn_object *o, struct dw *d, struct elf_file *f);
+bool dw_open_alone(struct sn_object *o, struct dw *d,
+                   struct elf_file *f); /* no alternate */
 void dw_close(struct dw *d);
+/* dw_alternate.c: find and open the file that f's .gnu_debugaltlink names, if it has one,
+ * as d->alternate. */
+void dw_alternate_open(struct sn_object *o, struct dw *d, struct elf_file *f);
 /* The unit's pages of .debug_info are not needed any longer. */
 void dw_give_back(const struct dw *d, const struct dw_unit *u);
 /* The unit that the offset is in; NULL. */

@@ -86,8 +86,7 @@ static const struct dw_abbrevs *table_of(struct work *k, const struct dw_unit *u
     *t = (struct dw_abbrevs){.arena = sn_arena_new()};
     if (t->arena != NULL)
         dw_abbrevs_begin(t, u);
-    if (t->arena != NULL && dw_abbrevs_read(k->d, t, 0, &k->fuel) &&
-        !sn_arena_failed(t->arena))
+    if (t->arena != NULL && dw_abbrevs_read(t, 0, &k->fuel) && !sn_arena_failed(t->arena))
         return t;
     sn_arena_free(t->arena);
     *t = (struct dw_abbrevs){0};
@@ -319,61 +318,69 @@ static void read_calls(struct work *k, const struct body *b)
  * -------------------------------------------------------------------------------------
  */
 
-static void add_name(const struct work *k, const struct dw_unit *u,
-                     const struct dw_entry *e, struct name *n)
+static void add_name(const struct dw_unit *u, const struct dw_entry *e, struct name *n)
 {
-    n->linkage = dw_string(k->d, u, e->v[DW_LINKAGE_NAME]);
+    n->linkage = dw_string(u->d, u, e->v[DW_LINKAGE_NAME]);
     if (n->plain == NULL)
-        n->plain = dw_string(k->d, u, e->v[DW_NAME]);
+        n->plain = dw_string(u->d, u, e->v[DW_NAME]);
     if (n->line == 0)
         n->line = dw_number(e->v[DW_DECLARED_LINE]);
 }
 
-static uint64_t origin_of(struct work *k, const struct dw_unit *u,
-                          const struct dw_entry *e)
+struct origin {         /* an entry that another stands for */
+    const struct dw *d; /* NULL: there is none */
+    uint64_t offset;
+};
+
+static struct origin origin_of(struct work *k, const struct dw_unit *u,
+                               const struct dw_entry *e)
 {
     static const enum dw_attribute links[] = {DW_ORIGIN, DW_SPECIFICATION};
     for (size_t i = 0; i < SN_COUNT(links); i++) {
-        k->failed |= dw_is_foreign(e->v[links[i]]);
-        uint64_t offset = dw_reference(u, e->v[links[i]]);
+        const struct dw_value *v = &e->v[links[i]];
+        uint64_t offset = dw_reference(u, *v);
         if (offset != 0)
-            return offset;
+            return (struct origin){u->d, offset};
+        if (dw_is_alternate(*v, &offset) && u->d->alternate != NULL)
+            return (struct origin){u->d->alternate, offset};
+        k->failed |= v->form != 0; /* somewhere that only elfutils knows */
     }
-    return 0;
+    return (struct origin){NULL, 0};
 }
 
-/* The entry at an offset, which may be in another unit. */
+/* The entry, and the unit that it is in; NULL: there is none. */
 static const struct dw_unit *entry_at(struct work *k, const struct dw_unit *near,
-                                      uint64_t offset, struct dw_entry *e)
+                                      struct origin o, struct dw_entry *e)
 {
-    const struct dw_unit *u =
-        offset >= near->entry && offset < near->end ? near : dw_unit_at(k->d, offset);
-    const struct dw_abbrevs *t = u == k->u               ? k->table
-                                 : u == NULL || u->unfit ? NULL
-                                                         : table_of(k, u);
-    struct dw_cursor c = dw_at(&k->d->section[DW_INFO], offset, u != NULL ? u->end : 0);
+    bool is_near = o.d == near->d && o.offset >= near->entry && o.offset < near->end;
+    const struct dw_unit *u = is_near ? near : dw_unit_at(o.d, o.offset);
+    if (u == NULL || u->unfit)
+        return NULL;
+    const struct dw_abbrevs *t = u == k->u ? k->table : table_of(k, u);
+    struct dw_cursor c = dw_at(&o.d->section[DW_INFO], o.offset, u->end);
     const struct dw_abbrev *a = t != NULL ? dw_abbrev(t, dw_uleb(&c)) : NULL;
-    return a != NULL && dw_entry_read(k->d, t, a, &c, e) ? u : NULL;
+    return a != NULL && dw_entry_read(o.d, t, a, &c, e) ? u : NULL;
 }
 
-/* What the origin at the offset and those that it stands for say; each once. */
+/* What the origin and those that it stands for say; each once. */
 static const struct name *origin_name(struct work *k, const struct dw_unit *u,
-                                      uint64_t offset)
+                                      struct origin o)
 {
     static const struct name none;
-    uint32_t *id = sn_map_put(k->name_ids, offset);
+    uint64_t elsewhere = o.d != k->d ? UINT64_C(1) << 63 : 0;
+    uint32_t *id = sn_map_put(k->name_ids, o.offset ^ elsewhere);
     struct dw_entry e;
     if (id == NULL || *id != SN_NONE)
         return id != NULL ? &k->names[*id] : &none;
     struct name n = {0};
-    for (unsigned i = 1; offset != 0 && n.linkage == NULL && i < MAX_ORIGINS; i++) {
-        u = entry_at(k, u, offset, &e);
+    for (unsigned i = 1; o.d != NULL && n.linkage == NULL && i < MAX_ORIGINS; i++) {
+        u = entry_at(k, u, o, &e);
         if (u == NULL) {
             k->failed = true;
             break;
         }
-        add_name(k, u, &e, &n);
-        offset = origin_of(k, u, &e);
+        add_name(u, &e, &n);
+        o = origin_of(k, u, &e);
     }
     struct name *kept = SN_PUSH(k->arena, k->names, k->n_names, k->cap_names);
     if (kept == NULL)
@@ -386,9 +393,11 @@ static const struct name *origin_name(struct work *k, const struct dw_unit *u,
 static void name_call(struct work *k, struct inlined *c)
 {
     c->named = true;
-    add_name(k, k->u, &c->entry, &c->name);
-    uint64_t origin = c->name.linkage == NULL ? origin_of(k, k->u, &c->entry) : 0;
-    if (origin == 0)
+    add_name(k->u, &c->entry, &c->name);
+    struct origin origin = {NULL, 0};
+    if (c->name.linkage == NULL)
+        origin = origin_of(k, k->u, &c->entry);
+    if (origin.d == NULL)
         return;
     const struct name *n = origin_name(k, k->u, origin);
     c->name.linkage = n->linkage;

@@ -174,7 +174,7 @@ static bool read_specs(struct dw_abbrevs *t, struct dw_abbrev *a, struct dw_curs
 
 bool dw_abbrevs_fit(const struct dw_abbrevs *t, const struct dw_unit *u)
 {
-    return t->offset == u->abbrevs && t->version == u->version &&
+    return t->d == u->d && t->offset == u->abbrevs && t->version == u->version &&
            t->offset_size == u->offset_size && t->address_size == u->address_size;
 }
 
@@ -184,6 +184,7 @@ void dw_abbrevs_begin(struct dw_abbrevs *t, const struct dw_unit *u)
         memset(t->v, 0, t->n * sizeof *t->v);
     t->n = t->n_specs = t->count = 0;
     t->offset = t->next = u->abbrevs;
+    t->d = u->d;
     t->version = u->version;
     t->offset_size = u->offset_size;
     t->address_size = u->address_size;
@@ -209,10 +210,9 @@ static bool read_one(struct dw_abbrevs *t, struct dw_cursor *c, uint64_t *code)
     return !c->bad;
 }
 
-bool dw_abbrevs_read(const struct dw *d, struct dw_abbrevs *t, uint64_t until,
-                     uint64_t *fuel)
+bool dw_abbrevs_read(struct dw_abbrevs *t, uint64_t until, uint64_t *fuel)
 {
-    const struct dw_bytes *b = &d->section[DW_ABBREV];
+    const struct dw_bytes *b = &t->d->section[DW_ABBREV];
     struct dw_cursor c = dw_at(b, t->next, b->n);
     uint64_t code = 0;
     while (t->state == DW_TABLE_OPEN && (until == 0 || code != until) &&
@@ -390,6 +390,10 @@ const char *dw_string(const struct dw *d, const struct dw_unit *u, struct dw_val
         return dw_string_at(&d->section[DW_INFO], v.v);
     case DW_FORM_strp:
         return dw_string_at(&d->section[DW_STR], v.v);
+    case DW_FORM_GNU_strp_alt:
+    case DW_FORM_strp_sup:
+        return d->alternate != NULL ? dw_string_at(&d->alternate->section[DW_STR], v.v)
+                                    : NULL;
     case DW_FORM_line_strp:
         return dw_string_at(&d->section[DW_LINE_STR], v.v);
     case DW_FORM_strx:
@@ -445,4 +449,11 @@ uint64_t dw_reference(const struct dw_unit *u, struct dw_value v)
     default:
         return 0;
     }
+}
+
+bool dw_is_alternate(struct dw_value v, uint64_t *offset)
+{
+    *offset = v.v;
+    return v.form == DW_FORM_GNU_ref_alt || v.form == DW_FORM_ref_sup4 ||
+           v.form == DW_FORM_ref_sup8;
 }

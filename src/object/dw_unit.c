@@ -111,7 +111,7 @@ static bool read_header(const struct dw *d, uint64_t offset, struct dw_unit *u)
     const struct dw_bytes *info = &d->section[DW_INFO];
     struct dw_cursor c = dw_at(info, offset, info->n);
     uint64_t length = dw_fixed(&c, 4), type = DW_UT_compile;
-    *u = (struct dw_unit){.offset = offset, .offset_size = 4};
+    *u = (struct dw_unit){.d = d, .offset = offset, .offset_size = 4};
     if (length == UINT32_MAX) {
         u->offset_size = 8;
         length = dw_fixed(&c, 8);
@@ -179,7 +179,7 @@ static bool first_entry(struct dw *d, struct dw_unit *u, struct dw_abbrevs *t,
     if (!dw_abbrevs_fit(t, u))
         dw_abbrevs_begin(t, u);
     if (!c.bad && code != 0 && (a = dw_abbrev(t, code)) == NULL &&
-        dw_abbrevs_read(d, t, code, fuel))
+        dw_abbrevs_read(t, code, fuel))
         a = dw_abbrev(t, code);
     *tag = a != NULL ? a->tag : 0;
     return a != NULL && dw_entry_read(d, t, a, &c, e);
@@ -245,14 +245,13 @@ static bool lacks_section(const struct dw *d)
     return false;
 }
 
-bool dw_open(struct sn_object *o, struct dw *d, struct elf_file *f)
+bool dw_open_alone(struct sn_object *o, struct dw *d, struct elf_file *f)
 {
     struct stat st;
     GElf_Ehdr h;
     *d = (struct dw){.o = o};
     if (f->fd < 0 || fstat(f->fd, &st) != 0 || st.st_size <= 0 ||
-        gelf_getehdr(f->elf, &h) == NULL || h.e_ident[EI_DATA] != ELFDATA2LSB ||
-        h.e_type == ET_REL)
+        gelf_getehdr(f->elf, &h) == NULL || h.e_ident[EI_DATA] != ELFDATA2LSB)
         return false;
     void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, f->fd, 0);
     if (map == MAP_FAILED)
@@ -268,6 +267,15 @@ bool dw_open(struct sn_object *o, struct dw *d, struct elf_file *f)
     if (!good)
         dw_close(d);
     return good;
+}
+
+bool dw_open(struct sn_object *o, struct dw *d, struct elf_file *f)
+{
+    GElf_Ehdr h; /* of what is still to be linked nothing is where it says */
+    if (gelf_getehdr(f->elf, &h) == NULL || h.e_type == ET_REL || !dw_open_alone(o, d, f))
+        return false;
+    dw_alternate_open(o, d, f);
+    return true;
 }
 
 void dw_give_back(const struct dw *d, const struct dw_unit *u)
@@ -287,6 +295,11 @@ void dw_close(struct dw *d)
             sn_pages_unmap(d->section[i].unpacked, d->section[i].n);
     if (d->map != NULL)
         munmap(d->map, d->map_size);
+    if (d->alternate != NULL) {
+        struct elf_file image = d->alternate->image;
+        dw_close(d->alternate);
+        elf_file_close(&image);
+    }
     *d = (struct dw){0};
 }
 
