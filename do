@@ -15,7 +15,7 @@ usage="usage: ./do build              build/sonde, build/libsonde.so
 # What a clean Debian machine needs for each.
 to_build=(meson ninja-build gcc g++ libc6-dev pkg-config python3 libdw-dev libelf-dev
  libgraphviz-dev libcairo2-dev libpango1.0-dev libdeflate-dev libiberty-dev libpcre2-dev)
-to_test=(binutils dwz libdebuginfod1 xz-utils sqlite3 redis-server redis-tools golang-go poppler-utils valgrind
+to_test=(binutils dwz llvm libdebuginfod1 xz-utils sqlite3 redis-server redis-tools golang-go poppler-utils valgrind
  libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libpython3.11-testsuite guile-3.0 libgc-dev)
 to_lint=(clang-format clang-tidy shellcheck)
 to_fuzz=(clang libclang-rt-dev)

@@ -11,7 +11,7 @@ import struct
 import tempfile
 
 import symbolize_gen
-from common import BUILD, OUT, Chapter, compile_c, run_for_peak, show
+from common import BUILD, OUT, Chapter, compile_c, run, run_for_peak, show
 from pprof import message, numbers
 
 MEGABYTES = 150
@@ -183,11 +183,10 @@ def agreement(program, segment, addresses):
         write_proto(given, program, segment, addresses)
         write_plain(plain, program, segment, addresses)
         out = f"{directory}/out"
-        run_for_peak([BUILD / "sonde", "proto", "--symbolize=demangle=none", f"--output={out}",
-                      given])
+        run([BUILD / "sonde", "proto", "--symbolize=demangle=none", f"--output={out}", given])
         ours = frames_of_proto(out)
-        run_for_peak(["sh", "-c", f"exec llvm-symbolizer --no-demangle --inlines -e {program} "
-                                  f"< {plain} > {out}"])
+        run(["sh", "-c", f"exec llvm-symbolizer --no-demangle --inlines -e {program} "
+                         f"< {plain} > {out}"])
         theirs = frames_of_llvm(out, addresses)
     tally, frames, example = collections.Counter(), 0, None
     for address in addresses:

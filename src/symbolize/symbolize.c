@@ -281,9 +281,12 @@ static bool symbolize_mapping(struct symbolizer *s, uint32_t m)
         tell(s, name, n, sn_error_text(&why, text, sizeof text), &tried);
         return true;
     }
+    bool had_lines = sn_object_has_lines(o);
     struct sn_arena *scratch = sn_arena_new();
     s->strings = scratch != NULL ? sn_map_new(scratch) : NULL;
     uint32_t named = s->strings != NULL ? name_all(s, mapping, o, v, n) : SN_NONE;
+    if (had_lines && !sn_object_has_lines(o))
+        sn_buf_printf(&tried, "%s: broken debug information\n", path);
     sn_arena_free(scratch);
     if (named < n)
         tell(s, name, n - named, NULL, &tried);
