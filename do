@@ -19,7 +19,8 @@ to_test=(binutils dwz llvm libdebuginfod1 xz-utils sqlite3 redis-server redis-to
  libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libpython3.11-testsuite guile-3.0 libgc-dev)
 to_lint=(clang-format clang-tidy shellcheck)
 to_fuzz=(clang libclang-rt-dev)
-to_bench=(llvm binutils elfutils libgoogle-perftools-dev google-perftools linux-perf libunwind-dev heaptrack valgrind ltrace
+to_bench=(llvm binutils elfutils graphviz libgoogle-perftools-dev google-perftools linux-perf libunwind-dev
+ heaptrack valgrind ltrace
  libjemalloc2 libgoogle-perftools4 sqlite3 redis-server redis-tools electric-fence guile-3.0)
 
 need() { # need PACKAGE...: install those that are missing

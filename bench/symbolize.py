@@ -98,8 +98,7 @@ TOOLS = [
     Tool("eu-addr2line -i", "eu-addr2line", write_plain,
          "eu-addr2line -i -f -C -e {program} < {input} > {output}"),
     Tool("go tool pprof", "go", write_proto,
-         "timeout {limit} go tool pprof -symbolize=force -proto -output={output} {input}"
-         " || test $? = 124"),
+         "go tool pprof -symbolize=force -proto -output={output} {input}"),
     Tool("google-pprof", "google-pprof", write_legacy,
          "google-pprof --text --lines {program} {input} > {output}"),
 ]
@@ -118,8 +117,8 @@ def field_of():
 
 def command_of(tool, program, given, output):
     """Through a shell, for its input and output."""
-    words = {"sonde": BUILD / "sonde", "limit": LIMIT, "program": program, "input": given, "output": output}
-    return ["sh", "-c", tool.command.format(**words)]
+    words = {"sonde": BUILD / "sonde", "program": program, "input": given, "output": output}
+    return ["sh", "-c", f"timeout {LIMIT} {tool.command.format(**words)} || test $? = 124"]
 
 
 # ---- whether they agree -------------------------------------------------------------------------

@@ -76,6 +76,14 @@ size_t sn_arena_bytes(const struct sn_arena *a); /* pages held */
 void *sn_array_push(struct sn_arena *a, void **v, uint32_t *n, uint32_t *cap,
                     size_t size);
 
+/* ---- parallel.c: work on all cores --------------------------------------------------
+ */
+
+unsigned sn_cores(void); /* that this process may use, 16 at most */
+/* run(arg, part) of each part below n, in any order, on several threads of which the
+ * caller's is one. Returns when all are done. */
+void sn_parallel(unsigned n, void (*run)(void *arg, unsigned part), void *arg);
+
 /* ---- buffers: bytes that grow -------------------------------------------------------
  */
 
@@ -162,6 +170,7 @@ bool sn_unit_compatible(const char *a, const char *b, double *ratio);
 struct sn_file { /* a file read whole (mapped when it can be, else read) */
     const unsigned char *data;
     size_t len;
+    size_t pages; /* bytes mapped */
 };
 
 /* "-" is standard input. `limit` bytes at most (0: none). */

@@ -9,19 +9,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Read to the end; the pages double. */
+/* As much as there seems to be, and one page to find out that there is no more. */
+static size_t first_size(int fd, size_t limit)
+{
+    struct stat st;
+    size_t least = (size_t)64 << 10;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size < (off_t)least)
+        return least;
+    return limit > 0 && (size_t)st.st_size > limit ? least : (size_t)st.st_size + 4096;
+}
+
+/* Read to the end; the pages double where the size is not known. */
 static bool read_all(int fd, const char *path, size_t limit, struct sn_file *f,
                      struct sn_error *e)
 {
-    size_t cap = (size_t)64 << 10, len = 0;
+    size_t cap = first_size(fd, limit), len = 0;
     unsigned char *p = sn_pages_map(cap);
     while (p != NULL) {
         ssize_t n = read(fd, p + len, cap - len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            f->data = p;
-            f->len = len;
+            *f = (struct sn_file){p, len, cap};
             return n == 0 || sn_fail(e, path, -1, "cannot read: %s", strerror(errno));
         }
         len += (size_t)n;
@@ -57,10 +66,7 @@ bool sn_file_open(const char *path, size_t limit, struct sn_file *f, struct sn_e
 
 void sn_file_close(struct sn_file *f)
 {
-    size_t cap = (size_t)64 << 10; /* as read_all doubled it */
-    while (cap <= f->len)
-        cap *= 2;
-    sn_pages_unmap((void *)(uintptr_t)f->data, cap);
+    sn_pages_unmap((void *)(uintptr_t)f->data, f->pages);
     *f = (struct sn_file){0};
 }
 

@@ -187,8 +187,8 @@ static enum sn_trace_line parse(struct sn_trace *t, struct sn_scan s)
 /* Lines that say something by themselves, unlike those that belong to one before. */
 static bool is_head(struct sn_scan s)
 {
-    static const char *const begins[] = {"SCHED ", "gc",    "scvg",     "forced scvg",
-                                         "scav ",  "trace", "runtime: "};
+    static const char *const begins[] = {"SCHED ", "gc",    "scvg",      "forced scvg",
+                                         "scav ",  "trace", "runtime: ", "efence: "};
     for (size_t i = 0; i < SN_COUNT(begins); i++) {
         struct sn_scan at = s;
         if (sn_scan_literal(&at, begins[i]))

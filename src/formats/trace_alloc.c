@@ -284,7 +284,13 @@ bool sn_trace_parse_pointer(struct sn_trace *t, struct sn_scan s)
         "runtime: invalid pointer",
         "runtime: and more invalid heap pointers",
         "fatal error: found bad pointer in Go heap",
-        "runtime: bad pointer in frame"};
+        "runtime: bad pointer in frame",
+        "efence: overrun",
+        "efence: underrun",
+        "efence: use after free",
+        "efence: double free",
+        "efence: bad free",
+        "efence: wild access"};
     for (size_t i = 0; i < SN_COUNT(begins); i++) {
         struct sn_scan at = s;
         if (!sn_scan_literal(&at, begins[i]))
@@ -301,15 +307,15 @@ bool sn_trace_parse_pointer(struct sn_trace *t, struct sn_scan s)
 
 bool sn_trace_parse_note(struct sn_trace *t, struct sn_scan s)
 {
-    static const char *const begins[] = {"pacer: ", "GC forced", "tracegc()",
+    static const char *const begins[] = {"pacer: ", "GC forced", "efence: ", "tracegc()",
                                          "end tracegc"};
     for (size_t i = 0; i < SN_COUNT(begins); i++) {
         struct sn_scan at = s;
         if (!sn_scan_literal(&at, begins[i]))
             continue;
-        if (i >= 2) { /* an empty line follows its end, too */
+        if (i >= 3) { /* an empty line follows its end, too */
             t->reader->in_stack = true;
-            t->reader->in_stacks = i == 2;
+            t->reader->in_stacks = i == 3;
         }
         return true;
     }

@@ -427,6 +427,51 @@ def test_go():
         equal(call("trace", "--svg", file_of(text))[0], 0, f"{version}: drawn")
 
 
+# ---- what our own knobs print ---------------------------------------------------------------
+
+PYTHON_HEAP = ["/usr/bin/python3", "-c", "import time; x = [bytes(5000) for _ in range(20000)]; "
+               "x = 0; time.sleep(1.3)"]
+WORK = "(let loop ((i 0) (l '())) (if (< i 300000) (loop (+ i 1) (cons i l))))"
+
+
+def own(name, settings, argv, want):
+    """Each line that SONDE=`settings` writes to a file, none passed over."""
+    path = f"{scratch()}/own.trace"
+    if os.path.exists(path):
+        os.unlink(path)
+    env = dict(os.environ, SONDE=f"{settings},trace_path={path},quiet",
+               LD_PRELOAD=str(BUILD / "libsonde.so"))
+    subprocess.run([str(a) for a in argv], env=env, capture_output=True, timeout=60)
+    text = open(path).read() if os.path.exists(path) else ""
+    status, out, err = call("trace", path)
+    ok(status == 0 and err == "" and re.search(want, text, re.M),
+       f"ours: {name}: {len(text.splitlines())} lines are read")
+    if status != 0 or err != "":
+        note(f"{status}: {err} of {text[:400]}")
+    ok(out != "" and "passed over" not in out, f"ours: {name}: none is passed over")
+
+
+def test_ours():
+    own("gctrace of malloc", "gctrace=2", PYTHON_HEAP, "^gc 1 .* malloc")
+    own("scavenge", "scavenge", PYTHON_HEAP, r"^scvg\d+: \d+ MB released$")
+    for source in ("tracepoints", "switch", "proc"):
+        if source == "proc" or os.geteuid() == 0:
+            own(f"scheduler, {source}", f"schedtrace=20,scheddetail,schedsource={source}",
+                PYTHON_HEAP, rf"^SCHED \d+ms: source={source} ")
+    own("invalidptr", "invalidptr=1", program("bad_pointers", "twice"),
+        "^runtime: invalid pointer")
+    own("dangling pointers", "invalidptr=2", program("bad_pointers", "dangling"),
+        "^runtime: garbage collector found invalid heap pointer")
+    for line, way in (("overrun", ["write", 40, 60]), ("underrun", ["write", 40, -20]),
+                      ("use after free", ["freed_read", 40, 0]), ("double free", ["twice", 40]),
+                      ("bad free", ["interior", 40, 8])):
+        side = "left" if line == "underrun" else "1"
+        own(f"efence, {line}", f"efence={side}", program("fence", *way), f"^efence: {line}")
+    if shutil.which("guile-3.0"):
+        own("gctrace of libgc", "gctrace=2", ["guile-3.0", "--no-auto-compile", "-c", WORK],
+            "^gc 1 phases")
+
+
 def test_go_live():
     for version, program in go_programs():
         trace = subprocess.run(["sh", "-c", 'GODEBUG=gctrace=1 "$1" "own line" 2>&1 | "$2" trace -',
