@@ -12,12 +12,9 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <unistd.h>
 
-#define MAX_THREADS 16
-#define FOR_THREADS                                                                      \
-    ((uint64_t)256 << 10) /* bytes of units for which one more is worth it */
+#define MAX_WORKERS 16
+#define FOR_WORKER  ((uint64_t)256 << 10) /* bytes of units that one more is worth */
 
 struct job { /* the addresses of a unit */
     const struct dw_unit *unit;
@@ -36,10 +33,11 @@ struct resolved {
     struct dw_answer *answers;
     struct job *jobs;
     uint32_t n_jobs;
-    struct dw_worker workers[MAX_THREADS];
+    struct dw_worker workers[MAX_WORKERS];
     unsigned n_workers;
 
     atomic_uint next_job, done; /* done: addresses */
+    pthread_t caller;
     void (*progress)(void *arg, size_t done);
     void *progress_arg;
 };
@@ -88,65 +86,49 @@ static bool group(struct resolved *r)
  * ---------------------------------------------------------------------------------
  */
 
-static void work(struct resolved *r, struct dw_worker *w, bool tells)
+/* One of the threads; the caller's own tells of progress. */
+static void work(void *arg, unsigned part)
 {
+    struct resolved *r = arg;
+    bool tells = r->progress != NULL && pthread_equal(pthread_self(), r->caller);
     uint32_t i;
     while ((i = atomic_fetch_add(&r->next_job, 1)) < r->n_jobs) {
         const struct job *j = &r->jobs[i];
-        dw_answer(w, j->unit, r->grouped + j->first, r->answers + j->first, j->n);
+        dw_answer(&r->workers[part], j->unit, r->grouped + j->first,
+                  r->answers + j->first, j->n);
         dw_give_back(&r->dw, j->unit);
         uint32_t done = atomic_fetch_add(&r->done, j->n) + j->n;
-        if (tells && r->progress != NULL)
+        if (tells)
             r->progress(r->progress_arg, done);
     }
 }
 
-struct task {
-    struct resolved *r;
-    struct dw_worker *w;
-};
-
-static void *run_task(void *arg)
+/* As many as there are cores for us, and as the work is worth. */
+static unsigned workers_wanted(const struct resolved *r)
 {
-    struct task *t = arg;
-    work(t->r, t->w, false);
-    return NULL;
-}
-
-/* As many as there are processors for us, and as the work is worth. */
-static unsigned threads_wanted(const struct resolved *r)
-{
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    uint64_t bytes = 0, most = cpus > 1 ? (uint64_t)cpus : 1;
+    uint64_t bytes = 0, most = sn_cores();
     for (uint32_t i = 0; i < r->n_jobs; i++)
         bytes += r->jobs[i].unit->end - r->jobs[i].unit->offset;
-    most = most < MAX_THREADS ? most : MAX_THREADS;
+    most = most < MAX_WORKERS ? most : MAX_WORKERS;
     most = most < r->n_jobs ? most : r->n_jobs;
-    uint64_t worth = 1 + bytes / FOR_THREADS;
+    uint64_t worth = 1 + bytes / FOR_WORKER;
     return (unsigned)(most < worth ? most : worth);
 }
 
 static void run_jobs(struct resolved *r)
 {
-    struct task tasks[MAX_THREADS];
-    pthread_t threads[MAX_THREADS];
-    unsigned wanted = threads_wanted(r), started = 0;
-    for (unsigned i = 0; i < wanted; i++) {
+    unsigned wanted = workers_wanted(r);
+    while (r->n_workers < wanted) {
         struct dw_worker *w = &r->workers[r->n_workers];
         *w = (struct dw_worker){.d = &r->dw, .inlines = r->inlines};
         if (!dw_worker_start(w)) {
             dw_worker_stop(w);
             break;
         }
-        tasks[r->n_workers++] = (struct task){r, w};
+        r->n_workers++;
     }
-    for (unsigned i = 1; i < r->n_workers; i++)
-        if (pthread_create(&threads[started], NULL, run_task, &tasks[i]) == 0)
-            started++;
     if (r->n_workers > 0)
-        work(r, &r->workers[0], true);
-    for (unsigned i = 0; i < started; i++)
-        pthread_join(threads[i], NULL);
+        sn_parallel(r->n_workers, work, r);
 }
 
 /* ---- asking
@@ -192,6 +174,7 @@ void sn_object_resolve(struct sn_object *o, const uint64_t *vaddrs, uint32_t n,
     r->vaddrs = copy;
     r->n = n;
     r->inlines = inlines;
+    r->caller = pthread_self();
     r->progress = progress;
     r->progress_arg = arg;
     atomic_store(&r->next_job, 0);
