@@ -99,10 +99,12 @@ static inline void dw_skip(struct dw_cursor *c, uint64_t n)
 static inline uint64_t dw_fixed(struct dw_cursor *c, unsigned n)
 {
     uint64_t v = 0;
-    const uint8_t *p = c->p;
-    dw_skip(c, n);
-    if (!c->bad)
-        memcpy(&v, p, n);
+    if (c->p == NULL || n > (uint64_t)(c->end - c->p)) {
+        *c = (struct dw_cursor){c->end, c->end, true};
+        return 0;
+    }
+    memcpy(&v, c->p, n);
+    c->p += n;
     return v;
 }
 

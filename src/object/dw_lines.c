@@ -156,8 +156,8 @@ static bool read_header(struct program *p)
     p->least = (uint8_t)dw_fixed(c, 1);
     if (p->version >= 4 && dw_fixed(c, 1) > 1) /* several operations an instruction */
         return false;
-    dw_skip(c, 1); /* default_is_stmt */
-    int line_base = (int8_t)dw_fixed(c, 1);
+    dw_skip(c, 1);                                       /* default_is_stmt */
+    int line_base = (int)(dw_fixed(c, 1) ^ 0x80) - 0x80; /* a signed byte */
     unsigned line_range = (unsigned)dw_fixed(c, 1);
     p->opcode_base = (uint8_t)dw_fixed(c, 1);
     if (c->bad || line_range == 0 || p->opcode_base == 0)
