@@ -230,9 +230,11 @@ def rows_of(tallies):
     seconds, peak = middle[SONDE]
     rows = [["", "seconds", "÷ Sonde", "peak memory", "÷ Sonde"]]
     for name, (s, p) in middle.items():
-        over = "over " if s > LIMIT else ""
-        rows.append([name, f"{over}{s:.2f}", f"{over}{s / seconds:.1f}", f"{p / 1e6:.0f} MB",
-                     f"{p / peak:.1f}"])
+        if s > LIMIT:
+            rows.append([name, f"over {LIMIT}", f"over {LIMIT / seconds:.0f}", "", ""])
+        else:
+            rows.append([name, f"{s:.2f}", f"{s / seconds:.1f}", f"{p / 1e6:.0f} MB",
+                         f"{p / peak:.1f}"])
     return rows
 
 

@@ -188,7 +188,9 @@ void sn_object_resolve(struct sn_object *o, const uint64_t *vaddrs, uint32_t n,
 static const struct dw_answer *find(struct resolved *r, uint64_t vaddr)
 {
     uint32_t lo = 0, hi = r->n;
-    if (r->last < r->n && r->vaddrs[r->last] < vaddr) { /* mostly the next one is asked */
+    if (r->last < r->n && r->vaddrs[r->last] == vaddr)
+        hi = (lo = r->last) + 1;
+    else if (r->last < r->n && r->vaddrs[r->last] < vaddr) { /* mostly it is the next */
         lo = r->last + 1;
         hi = lo < r->n && r->vaddrs[lo] >= vaddr ? lo : hi;
     }

@@ -4,8 +4,8 @@
  *
  * A mapping whose file cannot be used keeps its addresses; why is said in the log.
  */
-#include "symbolize/symbolize.h"
 #include "object/object.h"
+#include "symbolize/symbolize_priv.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -176,6 +176,62 @@ static void resolve_all(struct symbolizer *s, const struct sn_mapping *m,
     sn_object_resolve(o, vaddrs, kept, !s->o->no_inlines, tell_resolved, s);
 }
 
+struct wanted { /* names, by ids, that are not demangled yet */
+    struct sn_arena *arena;
+    uint32_t *ids;
+    const char **names;
+    uint32_t n, cap, n_names, cap_names;
+};
+
+static void want_plain(struct symbolizer *s, struct wanted *w, const char *name)
+{
+    uint32_t id = string_id(s, name), *known = sn_map_put(s->demangled, id);
+    uint32_t *new = NULL;
+    const char **text = NULL;
+    if (known == NULL || *known != SN_NONE)
+        return;
+    new = SN_PUSH(w->arena, w->ids, w->n, w->cap);
+    text = SN_PUSH(w->arena, w->names, w->n_names, w->cap_names);
+    if (new == NULL || text == NULL)
+        return;
+    *new = *known = id; /* until it is demangled */
+    *text = sn_profile_str(s->p, id);
+}
+
+/* The names of what was found ahead are demangled together; others as they come. */
+static void demangle_found(struct symbolizer *s, struct wanted *w)
+{
+    struct demangled d;
+    uint32_t n = w->n < w->n_names ? w->n : w->n_names;
+    bool good = n > 0 && demangle_all(w->names, n, s->o->demangle, &d);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t *known = sn_map_put(s->demangled, w->ids[i]);
+        if (known != NULL)
+            *known = good ? sn_strtab_add(s->p->strings, d.plain[i]) : SN_NONE;
+    }
+    if (good)
+        demangled_free(&d);
+}
+
+static void demangle_ahead(struct symbolizer *s, const struct sn_mapping *m,
+                           struct sn_object *o, const uint32_t *v, uint32_t n)
+{
+    struct sn_object_frame frames[MAX_FRAMES];
+    struct wanted w = {.arena = sn_arena_new()};
+    uint64_t vaddr;
+    for (uint32_t i = 0; w.arena != NULL && i < n; i++) {
+        if (!sn_object_vaddr(o, s->p->locations[v[i]].address, m->start, m->limit,
+                             m->offset, &vaddr) ||
+            !sn_object_is_resolved(o, vaddr))
+            continue;
+        size_t count = sn_object_frames(o, vaddr, !s->o->no_inlines, frames, MAX_FRAMES);
+        for (size_t j = 0; j < count; j++)
+            want_plain(s, &w, frames[j].name);
+    }
+    demangle_found(s, &w);
+    sn_arena_free(w.arena);
+}
+
 /* Name what can be named; how many were. SN_NONE: out of memory. */
 static uint32_t name_all(struct symbolizer *s, struct sn_mapping *m, struct sn_object *o,
                          const uint32_t *v, uint32_t n)
@@ -186,6 +242,7 @@ static uint32_t name_all(struct symbolizer *s, struct sn_mapping *m, struct sn_o
     s->module_total = n;
     tell_resolved(s, 0);
     resolve_all(s, m, o, v, n);
+    demangle_ahead(s, m, o, v, n);
     for (uint32_t i = 0; i < n; i++) {
         struct sn_location *l = &s->p->locations[v[i]];
         uint64_t vaddr;
