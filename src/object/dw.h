@@ -5,8 +5,8 @@
  * it is asked of. To name some addresses most of it can be stepped over: entries with
  * their DW_AT_sibling, attributes with sizes known from the abbreviation, rows without
  * keeping them. What is here reads the sections in place, copies nothing, and allocates
- * only what it found. What it does not know (split units, big endian, forms of tomorrow) it
- * leaves to dwarf.c and inline.c, which answer by elfutils.
+ * only what it found. What it does not know (split units, big endian, forms of tomorrow)
+ * it leaves to dwarf.c and inline.c, which answer by elfutils.
  *
  * Input is hostile: every read is bounded by its section, every walk goes forward, and
  * what may be referred to many times costs fuel. After opening, struct dw and its units
