@@ -237,6 +237,15 @@ static void show(void *arg, const char *module, size_t done, size_t total)
     progress_show(arg, "symbols of %s: %zu of %zu", module, done, total);
 }
 
+static void show_fetched(void *arg, const char *module, size_t done, size_t total)
+{
+    if (total == 0)
+        progress_show(arg, "debug file of %s: asking the servers", module);
+    else
+        progress_show(arg, "debug file of %s: %zu of %zu KB", module, done >> 10,
+                      total >> 10);
+}
+
 bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
                struct sn_error *e)
 {
@@ -326,6 +335,7 @@ bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
     struct sn_symbolize_options o = {.binary = binary,
                                      .dirs = search_path(p->arena, dirs),
                                      .progress = show,
+                                     .fetching = show_fetched,
                                      .progress_arg = &progress};
     bool skip = false;
     if (!load_mode(mode != NULL ? mode : "", &o, &skip, e))
