@@ -17,8 +17,10 @@
 struct edges {
     struct sn_arena *arena;
     uint32_t n_nodes;
-    uint32_t *matrix;   /* index + 1 of src * n_nodes + dst; NULL: too many nodes */
-    struct sn_map *map; /* of src << 32 | dst */
+    /* Their indices + 1; 0: none. Where there are few nodes, of src * n_nodes + dst, else
+     * by the hash of both, at most half full. */
+    uint32_t *matrix, *slots;
+    uint32_t size; /* of the slots: a power of two */
     struct sn_edge *v;
     uint32_t n, cap;
 };
@@ -36,29 +38,63 @@ struct building {
 /* ---- edges ----------------------------------------------------------------------------
  */
 
-static bool open_edges(struct edges *x, uint32_t n_nodes)
+/* Room for as many edges as there can be, up to a million: what is not used costs none.
+ */
+static bool open_edges(struct edges *x, uint32_t n_nodes, uint32_t most)
 {
     x->arena = sn_arena_new();
     x->n_nodes = n_nodes;
+    x->size = 1024;
     if (x->arena == NULL)
         return false;
     if (n_nodes <= MATRIX)
         x->matrix =
             sn_arena_alloc(x->arena, ((size_t)n_nodes * n_nodes + 1) * sizeof *x->matrix);
     else
-        x->map = sn_map_new(x->arena);
-    return x->matrix != NULL || x->map != NULL;
+        x->slots = sn_arena_alloc(x->arena, x->size * sizeof *x->slots);
+    x->cap = most < 1u << 20 ? most + 1 : 1u << 20;
+    x->v = sn_arena_alloc(x->arena, x->cap * sizeof *x->v);
+    return !sn_arena_failed(x->arena);
+}
+
+/* The slot of the edge, or where it goes. */
+static uint32_t *probe(const struct edges *x, uint32_t src, uint32_t dst)
+{
+    uint64_t hash = ((uint64_t)src << 32 | dst) * UINT64_C(0x9e3779b97f4a7c15);
+    uint32_t i = (uint32_t)(hash >> 32) & (x->size - 1);
+    while (x->slots[i] != 0 &&
+           (x->v[x->slots[i] - 1].dst != dst || x->v[x->slots[i] - 1].src != src))
+        i = (i + 1) & (x->size - 1);
+    return &x->slots[i];
+}
+
+static bool grow(struct edges *x)
+{
+    struct edges bigger = *x;
+    if (x->size > UINT32_MAX / 4)
+        return false;
+    bigger.size = x->size * 4;
+    bigger.slots = sn_arena_alloc(x->arena, bigger.size * sizeof *bigger.slots);
+    if (bigger.slots == NULL)
+        return false;
+    for (uint32_t i = 0; i < x->n; i++)
+        *probe(&bigger, x->v[i].src, x->v[i].dst) = i + 1;
+    *x = bigger;
+    return true;
 }
 
 /* NULL: no memory, which the arena says. */
 static struct sn_edge *edge_of(struct edges *x, uint32_t src, uint32_t dst)
 {
     uint32_t *known = x->matrix != NULL ? &x->matrix[(size_t)src * x->n_nodes + dst]
-                                        : sn_map_put(x->map, (uint64_t)src << 32 | dst);
-    if (known == NULL)
-        return NULL;
-    if (*known != 0 && *known != SN_NONE)
+                                        : probe(x, src, dst);
+    if (*known != 0)
         return &x->v[*known - 1];
+    if (x->matrix == NULL && x->n >= x->size / 2) {
+        if (!grow(x))
+            return NULL;
+        known = probe(x, src, dst);
+    }
     struct sn_edge *e = SN_PUSH(x->arena, x->v, x->n, x->cap);
     if (e == NULL)
         return NULL;
@@ -172,7 +208,7 @@ static bool connect(struct building *x)
     x->parts = sn_parts(x->b);
     x->edges = sn_arena_alloc(x->g->arena, x->parts * sizeof *x->edges);
     for (unsigned i = 0; x->edges != NULL && i < x->parts; i++)
-        good &= open_edges(&x->edges[i], x->g->n_nodes);
+        good &= open_edges(&x->edges[i], x->g->n_nodes, x->b->v->p->n_sample_locs);
     if (good && x->edges != NULL) {
         sn_parallel(x->parts, connect_part, x);
         for (unsigned i = 1; i < x->parts; i++) {
@@ -265,16 +301,24 @@ struct sn_graph *sn_builder_nodes(struct sn_builder *b, const bool *kept)
 /* ---- the whole ------------------------------------------------------------------------
  */
 
-/* What each info and each location is in the graph. */
+/* Room for what each info is in the graph: nothing, so far. */
+static bool open_places(struct building *x)
+{
+    size_t bytes = (x->b->n_infos + (size_t)1) * sizeof *x->node_of;
+    x->node_of = sn_arena_alloc(x->g->arena, bytes);
+    if (x->node_of != NULL)
+        memset(x->node_of, 0xff, bytes);
+    return x->node_of != NULL;
+}
+
+/* What each info and each location is. */
 static bool place(struct building *x)
 {
     const struct sn_builder *b = x->b;
     uint32_t n_locations = b->v->p->n_locations;
-    x->node_of = sn_arena_alloc(x->g->arena, (b->n_infos + 1) * sizeof *x->node_of);
     x->at = sn_arena_alloc(x->g->arena, (n_locations + 1) * sizeof *x->at);
-    if (sn_arena_failed(x->g->arena))
+    if (x->at == NULL || !open_places(x))
         return false;
-    memset(x->node_of, 0xff, b->n_infos * sizeof *x->node_of);
     for (uint32_t i = 0; i < x->g->n_nodes; i++)
         x->node_of[x->g->nodes[i].id] = i;
     for (uint32_t i = 0; i < n_locations; i++) {
@@ -295,39 +339,41 @@ static const bool *find_wanted(struct building *x)
     return wanted;
 }
 
-static bool tag(struct building *x)
-{
-    const struct sn_builder *b = x->b;
-    const struct sn_profile *p = b->v->p;
-    struct sn_tagger *t = sn_tagger_new(x->b, x->g);
-    uint32_t *path = NULL, n, cap = 0;
-    for (uint32_t i = 0; t != NULL && i < p->n_samples; i++) {
-        const struct sn_sample *s = &p->samples[i];
-        if (!sn_tagger_wants(t, i))
-            continue;
-        n = 0;
-        for (uint32_t j = 0; j < s->n_locs; j++) {
-            uint32_t loc = p->sample_locs[s->loc0 + j];
-            for (uint32_t k = b->location_first[loc]; k < b->location_first[loc + 1];
-                 k++) {
-                uint32_t *at = SN_PUSH(x->g->arena, path, n, cap);
-                if (at == NULL)
-                    return false;
-                *at = x->node_of[b->location_infos[k]];
-            }
-        }
-        sn_tagger_add(t, path, n);
-    }
-    return t != NULL && !sn_arena_failed(x->g->arena);
-}
-
 bool sn_builder_connect(struct sn_builder *b, struct sn_graph *g)
 {
     struct building x = {.b = b, .g = g};
     const struct sn_view_kind *kind = &b->v->kind;
-    if (!place(&x) || (kind->edges_of != NULL && (x.wanted = find_wanted(&x)) == NULL))
-        return false;
-    if ((kind->edges || b->has_inlined) && !connect(&x))
-        return false;
-    return !kind->drawn || tag(&x);
+    if (!kind->edges && !b->has_inlined)
+        return true;
+    return place(&x) &&
+           (kind->edges_of == NULL || (x.wanted = find_wanted(&x)) != NULL) &&
+           connect(&x);
+}
+
+bool sn_builder_tag(struct sn_builder *b, struct sn_graph *g, uint32_t n)
+{
+    struct building x = {.b = b, .g = g};
+    const struct sn_profile *p = b->v->p;
+    struct sn_tagger *t = open_places(&x) ? sn_tagger_new(b, g) : NULL;
+    uint32_t *path = NULL, length, cap = 0;
+    for (uint32_t i = 0; t != NULL && i < n; i++)
+        x.node_of[g->nodes[g->order[i]].id] = g->order[i];
+    for (uint32_t i = 0; t != NULL && i < p->n_samples; i++) {
+        const struct sn_sample *s = &p->samples[i];
+        if (!sn_tagger_wants(t, i))
+            continue;
+        length = 0;
+        for (uint32_t j = 0; j < s->n_locs; j++) {
+            uint32_t loc = p->sample_locs[s->loc0 + j];
+            for (uint32_t k = b->location_first[loc]; k < b->location_first[loc + 1];
+                 k++) {
+                uint32_t *at = SN_PUSH(g->arena, path, length, cap);
+                if (at == NULL)
+                    return false;
+                *at = x.node_of[b->location_infos[k]];
+            }
+        }
+        sn_tagger_add(t, path, length);
+    }
+    return t != NULL && !sn_arena_failed(g->arena);
 }

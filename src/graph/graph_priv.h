@@ -63,8 +63,9 @@ struct sn_node *sn_graph_add(struct sn_graph *g, struct sn_builder *b, uint32_t 
                              const struct sn_values *v);
 /* A graph of all infos, or of those that are kept, without edges. */
 struct sn_graph *sn_builder_nodes(struct sn_builder *b, const bool *kept);
-/* Its edges and, if it will be drawn, its tags. */
+/* Its edges, if they are shown; and the tags of the first n nodes in its order. */
 bool sn_builder_connect(struct sn_builder *b, struct sn_graph *g);
+bool sn_builder_tag(struct sn_builder *b, struct sn_graph *g, uint32_t n);
 /* The call tree without nodes below a fraction of *total, the flat values of all; how
  * many those were is in dropped_nodes. */
 struct sn_graph *sn_builder_tree(struct sn_builder *b, double fraction, int64_t *total);

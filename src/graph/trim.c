@@ -313,6 +313,7 @@ struct trimming {
     struct sn_view *v;
     struct sn_graph *g;
     bool tree, connected; /* edges are there */
+    uint32_t tagged;      /* so many nodes, in their order, have their tags */
     bool *kept;           /* of each info, as the last cut left them; NULL: all are */
     int64_t total;        /* the flat values of all that is shown */
     int64_t node_cut, edge_cut;
@@ -331,6 +332,19 @@ static bool connect(struct trimming *t)
     return t->connected = true;
 }
 
+/* The tags of those that may be shown. */
+static bool tag(struct trimming *t)
+{
+    const struct sn_view *v = t->v;
+    uint32_t n = t->g->n_order, max = (uint32_t)v->o.node_count;
+    if (v->o.node_count > 0 && max < n)
+        n = max;
+    if (v->kind.drawn && t->tagged < n && !sn_builder_tag(&t->b, t->g, n))
+        return false;
+    t->tagged = n;
+    return true;
+}
+
 /* A graph of what is kept, for the one that there is. */
 static bool rebuild(struct trimming *t)
 {
@@ -340,6 +354,7 @@ static bool rebuild(struct trimming *t)
     }
     sn_graph_free(t->g);
     t->connected = false;
+    t->tagged = 0;
     t->g = sn_builder_nodes(&t->b, t->kept);
     return t->g != NULL;
 }
@@ -372,6 +387,7 @@ static bool first_tree(struct trimming *t)
     t->g = sn_builder_tree(&t->b, t->v->o.node_fraction, &t->total);
     t->node_cut = sn_fraction_of(t->total, t->v->o.node_fraction);
     t->connected = true;
+    t->tagged = SN_NONE;
     if (t->g != NULL && t->g->dropped_nodes > 0)
         drop_redundant_edges(t->g);
     return t->g != NULL;
@@ -417,7 +433,8 @@ static bool trim(struct trimming *t)
     t->edge_cut = sn_fraction_of(t->total, v->o.edge_fraction);
     if (v->kind.drawn && !connect(t))
         return false;
-    if (!sort_nodes(t->g, v) || (v->o.node_count > 0 && !cut_to_count(t)) || !connect(t))
+    if (!sort_nodes(t->g, v) || !tag(t) || (v->o.node_count > 0 && !cut_to_count(t)) ||
+        !connect(t) || !tag(t))
         return false;
     drop_light_tags(t->g, t->node_cut);
     t->g->dropped_edges = drop_light_edges(t->g, t->edge_cut);
