@@ -87,12 +87,19 @@ void sn_parallel(unsigned n, void (*run)(void *arg, unsigned part), void *arg);
 /* ---- buffers: bytes that grow -------------------------------------------------------
  */
 
+/* Where a buffer that is only appended to goes when it has grown large, and begins anew.
+ * False: it cannot, and says itself why; what follows is dropped. */
+struct sn_drain {
+    bool (*write)(struct sn_drain *d, const char *data, size_t len);
+};
+
 /* Zero-initialise with an arena: struct sn_buf b = {.arena = a}. `failed` is sticky. */
 struct sn_buf {
     struct sn_arena *arena; /* borrowed */
     char *data; /* always NUL-terminated once non-NULL; the NUL is not counted */
     size_t len, cap;
-    bool failed; /* out of memory: what follows is dropped */
+    bool failed;            /* out of memory: what follows is dropped */
+    struct sn_drain *drain; /* borrowed; NULL: it is kept whole */
 };
 
 void sn_buf_add(struct sn_buf *b, const void *data, size_t len);

@@ -20,8 +20,23 @@ static bool reserve(struct sn_buf *b, size_t more)
     return true;
 }
 
+#define DRAINED ((size_t)1 << 20)
+
+static void drain(struct sn_buf *b, const char *data, size_t len)
+{
+    b->failed |= !b->failed && !b->drain->write(b->drain, data, len);
+}
+
 void sn_buf_add(struct sn_buf *b, const void *data, size_t len)
 {
+    if (b->drain != NULL && b->len + len > DRAINED) {
+        drain(b, b->data, b->len);
+        b->len = 0;
+        if (len > DRAINED) {
+            drain(b, data, len);
+            return;
+        }
+    }
     if (!reserve(b, len))
         return;
     if (len > 0)

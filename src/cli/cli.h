@@ -174,6 +174,20 @@ bool output_hold(const char *stem, char *path, size_t size, struct sn_error *e);
 bool output_check(const char *path, bool binary, struct sn_error *e);
 /* Whole into `path`, or to standard output if that is NULL or "-". */
 bool output_write(const char *path, const struct sn_buf *b, struct sn_error *e);
+/* The same of a buffer that is written as it grows: it is under way while the report is
+ * made. Of a file, nothing is left unless all went well; standard output has what came
+ * before. */
+struct output_stream {
+    struct sn_drain drain;
+    const char *path;
+    struct sn_output file;
+    bool open, good;
+    struct sn_error error;
+};
+void output_stream(struct output_stream *s, const char *path, struct sn_buf *b);
+/* The rest. Not good: nothing. */
+bool output_stream_end(struct output_stream *s, const struct sn_buf *b, bool good,
+                       struct sn_error *e);
 /* paint.c: a copy of top's table with colours. */
 void paint_table(const struct sn_buf *plain, struct sn_buf *out);
 /* A gzipped profile. */

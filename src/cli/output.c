@@ -6,16 +6,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-static bool write_stdout(const struct sn_buf *b, struct sn_error *e)
+static bool write_stdout(const char *data, size_t len, struct sn_error *e)
 {
-    size_t done = 0;
-    while (done < b->len) {
-        ssize_t n = write(STDOUT_FILENO, b->data + done, b->len - done);
+    while (len > 0) {
+        ssize_t n = write(STDOUT_FILENO, data, len);
         if (n < 0 && errno == EPIPE)
             exit(EXIT_GOOD); /* the reader has seen enough */
         if (n < 0 && errno != EINTR)
             return sn_fail(e, "standard output", -1, "cannot write: %s", strerror(errno));
-        done += n > 0 ? (size_t)n : 0;
+        data += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
     }
     return true;
 }
@@ -38,7 +38,39 @@ bool output_write(const char *path, const struct sn_buf *b, struct sn_error *e)
         return sn_fail(e, path, -1, "out of memory");
     if (!is_stdout(path))
         return sn_file_write(path, b->data, b->len, e);
-    return write_stdout(b, e);
+    return write_stdout(b->data, b->len, e);
+}
+
+static bool drain(struct sn_drain *d, const char *data, size_t len)
+{
+    struct output_stream *s = (struct output_stream *)d; /* its first member */
+    if (is_stdout(s->path))
+        return s->good = write_stdout(data, len, &s->error);
+    if (!s->open)
+        s->open = s->good = sn_output_open(&s->file, s->path, 0666, &s->error);
+    return s->good = s->good && sn_output_add(&s->file, data, len, &s->error);
+}
+
+void output_stream(struct output_stream *s, const char *path, struct sn_buf *b)
+{
+    s->drain.write = drain;
+    s->path = path;
+    s->open = false;
+    s->good = true;
+    s->error = (struct sn_error){.offset = -1};
+    b->drain = &s->drain;
+}
+
+bool output_stream_end(struct output_stream *s, const struct sn_buf *b, bool good,
+                       struct sn_error *e)
+{
+    if (!s->good)
+        *e = s->error; /* for which the buffer has failed */
+    good = good && s->good;
+    if (!s->open)
+        return good && output_write(s->path, b, e);
+    good = good && sn_output_add(&s->file, b->data, b->len, e);
+    return sn_output_close(&s->file, good, e) && good;
 }
 
 bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_error *e)

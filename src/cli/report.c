@@ -9,13 +9,18 @@ bool report_write(const struct request *r, struct sn_profile *p, struct sn_error
 {
     struct sn_options options = r->options;
     struct sn_buf out = {.arena = p->arena}, painted = {.arena = p->arena};
+    struct output_stream stream;
     bool paint =
         r->output == NULL && colour_wanted(stdout) && r->format == format_find("top");
     if (options.node_count < 0)
         options.node_count = r->format->node_count;
+    if (!paint && !r->format->binary)
+        output_stream(&stream, r->output, &out);
     struct busy *busy = busy_begin(r->format->binary ? "drawing" : "adding up");
     bool good = r->format->write(p, &options, r->argument, &out, e);
     busy_end(busy);
+    if (out.drain != NULL)
+        return output_stream_end(&stream, &out, good, e);
     if (good && paint)
         paint_table(&out, &painted);
     return good && output_write(r->output, paint ? &painted : &out, e);

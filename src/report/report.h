@@ -65,6 +65,7 @@ struct sn_report_format {
     bool binary;       /* not for a terminal */
     const char *help;  /* one line */
     int node_count;    /* default for this report when not given; 0 all */
+    /* `out` is only appended to. */
     bool (*write)(struct sn_profile *p, const struct sn_options *o, const char *argument,
                   struct sn_buf *out, struct sn_error *e);
 };

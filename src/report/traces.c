@@ -1,7 +1,13 @@
-/* traces.c: every sample, with its labels and its stack. */
+/*
+ * traces.c: every sample, with its labels and its stack. A frame's line is made once, but
+ * for the value before the first. All cores write, each a part of a batch of samples;
+ * then the parts go out in order.
+ */
 #include "report_priv.h"
 
-#define RULE "-----------+-------------------------------------------------------\n"
+#define BATCH 8192 /* samples */
+
+#define RULE  "-----------+-------------------------------------------------------\n"
 
 struct group {
     const char *line; /* "       key:  value value\n" */
@@ -24,10 +30,10 @@ static bool first_of_key(const struct sn_label *v, uint32_t i)
 
 /* A line for each key, its values parted by spaces. */
 static const char *group_line(const struct sn_view *v, const struct sn_label *labels,
-                              uint32_t i, uint32_t n)
+                              uint32_t i, uint32_t n, struct sn_arena *a)
 {
     const struct sn_profile *p = v->p;
-    struct sn_buf b = {.arena = p->arena};
+    struct sn_buf b = {.arena = a};
     char number[64];
     sn_buf_printf(&b, "%10s: ", sn_profile_str(p, labels[i].key));
     for (uint32_t k = i; k < n; k++) {
@@ -44,7 +50,7 @@ static const char *group_line(const struct sn_view *v, const struct sn_label *la
 }
 
 static void put_labels(const struct sn_view *v, const struct sn_sample *s,
-                       struct sn_buf *out)
+                       struct sn_arena *a, struct sn_buf *out)
 {
     const struct sn_label *labels = v->p->labels + s->label0;
     struct group groups[64];
@@ -54,7 +60,7 @@ static void put_labels(const struct sn_view *v, const struct sn_sample *s,
         if (!first_of_key(labels, i) ||
             (number && labels[i].num == 0 && labels[i].num_unit == 0))
             continue;
-        groups[n].line = group_line(v, labels, i, s->n_labels);
+        groups[n].line = group_line(v, labels, i, s->n_labels, a);
         groups[n].number = number;
         n += groups[n].line != NULL;
     }
@@ -63,9 +69,17 @@ static void put_labels(const struct sn_view *v, const struct sn_sample *s,
         sn_buf_puts(out, groups[i].line);
 }
 
-struct names {
-    const char **of_line; /* by index of line, then by location */
-    const char **of_location;
+#define BEFORE 13 /* characters of a frame's line before its name */
+
+struct frame {
+    const char *line; /* "             name (inline)\n" */
+    size_t len;
+};
+
+struct frames {
+    struct frame *of_line; /* by index of line, then by location */
+    struct frame *of_location;
+    struct frame *of_function; /* of lines of which nothing else is known */
 };
 
 static struct sn_node_info line_info(const struct sn_profile *p,
@@ -86,72 +100,166 @@ static struct sn_node_info line_info(const struct sn_profile *p,
     return info;
 }
 
-/* Each line's name once, not once a sample. */
-static bool find_names(struct sn_profile *p, struct names *n)
+static struct frame frame(const struct sn_profile *p, const struct sn_node_info *info,
+                          bool inlined)
 {
-    n->of_line = sn_arena_alloc(p->arena, (p->n_lines + 1) * sizeof(char *));
-    n->of_location = sn_arena_alloc(p->arena, (p->n_locations + 1) * sizeof(char *));
-    for (uint32_t i = 0; !sn_arena_failed(p->arena) && i < p->n_locations; i++) {
+    const char *name = sn_node_name(p, info, p->arena);
+    char *line = name != NULL ? sn_arena_printf(p->arena, "%*s%s%s\n", BEFORE, "", name,
+                                                inlined ? " (inline)" : "")
+                              : NULL;
+    return (struct frame){line, line != NULL ? strlen(line) : 0};
+}
+
+static struct frame line_frame(struct sn_profile *p, const struct frames *f,
+                               const struct sn_location *l, const struct sn_line *x,
+                               bool inlined)
+{
+    bool plain = !inlined && l->address == 0 && x->line == 0 && x->column == 0 &&
+                 x->function != SN_NONE && p->functions[x->function].name != 0;
+    struct frame *known = plain ? &f->of_function[x->function] : NULL;
+    if (known != NULL && known->line != NULL)
+        return *known;
+    struct sn_node_info info = line_info(p, l, x, p->strings);
+    struct frame made = frame(p, &info, inlined);
+    if (known != NULL)
+        *known = made;
+    return made;
+}
+
+/* Each once, not once a sample. */
+static bool find_frames(struct sn_profile *p, struct frames *f)
+{
+    struct sn_arena *a = p->arena;
+    f->of_line = sn_arena_alloc(a, (p->n_lines + 1) * sizeof *f->of_line);
+    f->of_location = sn_arena_alloc(a, (p->n_locations + 1) * sizeof *f->of_location);
+    f->of_function = sn_arena_alloc(a, (p->n_functions + 1) * sizeof *f->of_function);
+    for (uint32_t i = 0; !sn_arena_failed(a) && i < p->n_locations; i++) {
         const struct sn_location *l = &p->locations[i];
         struct sn_node_info info = line_info(p, l, NULL, p->strings);
         if (l->n_lines == 0)
-            n->of_location[i] = sn_node_name(p, &info, p->arena);
-        for (uint32_t k = l->line0; k < l->line0 + l->n_lines; k++) {
-            info = line_info(p, l, &p->lines[k], p->strings);
-            n->of_line[k] = sn_node_name(p, &info, p->arena);
-        }
+            f->of_location[i] = frame(p, &info, false);
+        for (uint32_t k = 0; k < l->n_lines; k++)
+            f->of_line[l->line0 + k] =
+                line_frame(p, f, l, &p->lines[l->line0 + k], k + 1 < l->n_lines);
     }
-    return !sn_arena_failed(p->arena);
+    return !sn_arena_failed(a);
 }
 
-static void put_frame(const char *value, const char *name, bool inlined,
-                      struct sn_buf *out)
+/* ---- samples --------------------------------------------------------------------------
+ */
+
+/* The first has the value. */
+static void put_frame(const struct frame *f, const char *value, struct sn_buf *out)
 {
-    static const char spaces[] = "          ";
-    size_t n = strlen(value);
-    sn_buf_add(out, spaces, n < 10 ? 10 - n : 0);
-    sn_buf_add(out, value, n);
-    sn_buf_puts(out, "   ");
-    sn_buf_puts(out, name);
-    sn_buf_puts(out, inlined ? " (inline)\n" : "\n");
+    if (value == NULL) {
+        sn_buf_add(out, f->line, f->len);
+        return;
+    }
+    sn_buf_printf(out, "%10s   ", value);
+    sn_buf_add(out, f->line + BEFORE, f->len - BEFORE);
 }
 
 static void put_stack(const struct sn_view *v, const struct sn_sample *s,
-                      const struct names *names, const char *value, struct sn_buf *out)
+                      const struct frames *f, const char *value, struct sn_buf *out)
 {
     const struct sn_profile *p = v->p;
     for (uint32_t i = 0; i < s->n_locs; i++) {
         uint32_t loc = p->sample_locs[s->loc0 + i];
         const struct sn_location *l = &p->locations[loc];
         if (l->n_lines == 0)
-            put_frame(i == 0 ? value : "", names->of_location[loc], false, out);
+            put_frame(&f->of_location[loc], i == 0 ? value : NULL, out);
         for (uint32_t k = 0; k < l->n_lines; k++)
-            put_frame(i + k == 0 ? value : "", names->of_line[l->line0 + k],
-                      k + 1 < l->n_lines, out);
+            put_frame(&f->of_line[l->line0 + k], i + k == 0 ? value : NULL, out);
     }
+}
+
+static void put_sample(const struct sn_view *v, uint32_t i, const struct frames *f,
+                       struct sn_arena *a, struct sn_buf *out)
+{
+    const struct sn_sample *s = &v->p->samples[i];
+    char value[64];
+    int64_t divisor, weight = sn_view_weight(v, i, &divisor);
+    if (s->n_locs == 0)
+        return;
+    sn_buf_puts(out, RULE);
+    if (s->n_labels > 0)
+        put_labels(v, s, a, out);
+    sn_view_value(v, sn_mean(weight, divisor), value, sizeof value);
+    put_stack(v, s, f, value, out);
+}
+
+/* ---- batches --------------------------------------------------------------------------
+ */
+
+struct part {
+    struct sn_arena *arena; /* of the text */
+    struct sn_buf text;
+};
+
+struct writing {
+    const struct sn_view *v;
+    const struct frames *frames;
+    uint32_t begin, n; /* the batch */
+    unsigned parts;
+    struct part part[16];
+};
+
+static void write_part(void *writing, unsigned i)
+{
+    struct writing *w = writing;
+    struct sn_buf *out = &w->part[i].text;
+    struct sn_arena *scratch = sn_arena_new();
+    uint32_t k = w->begin + (uint32_t)((uint64_t)w->n * i / w->parts);
+    uint32_t end = w->begin + (uint32_t)((uint64_t)w->n * (i + 1) / w->parts);
+    out->len = 0;
+    for (; scratch != NULL && k < end; k++)
+        put_sample(w->v, k, w->frames, scratch, out);
+    out->failed |= scratch == NULL || sn_arena_failed(scratch);
+    sn_arena_free(scratch);
+}
+
+static void write_batches(struct writing *w, struct sn_buf *out)
+{
+    uint32_t n_samples = w->v->p->n_samples;
+    for (w->begin = 0; w->begin < n_samples && !out->failed; w->begin += w->n) {
+        w->n = n_samples - w->begin < BATCH ? n_samples - w->begin : BATCH;
+        sn_parallel(w->parts, write_part, w);
+        for (unsigned i = 0; i < w->parts; i++) {
+            sn_buf_add(out, w->part[i].text.data, w->part[i].text.len);
+            out->failed |= w->part[i].text.failed;
+        }
+    }
+}
+
+static bool write_samples(struct writing *w, struct sn_buf *out)
+{
+    bool good = true;
+    for (unsigned i = 0; i < w->parts; i++) {
+        w->part[i].arena = w->part[i].text.arena = sn_arena_new();
+        good &= w->part[i].arena != NULL;
+    }
+    if (good)
+        write_batches(w, out);
+    for (unsigned i = 0; i < w->parts; i++)
+        sn_arena_free(w->part[i].arena);
+    return good;
 }
 
 bool sn_report_traces(struct sn_profile *p, const struct sn_options *o,
                       const char *argument, struct sn_buf *out, struct sn_error *e)
 {
     struct sn_report r;
-    struct names names;
-    char value[64];
+    struct frames frames;
     (void)argument;
     if (!sn_report_open(&r, p, o, (struct sn_view_kind){.node_count = 80}, false, e))
         return false;
-    if (!find_names(p, &names))
+    if (!find_frames(p, &frames))
         return sn_fail(e, NULL, -1, "out of memory");
+    struct writing w = {.v = &r.v, .frames = &frames};
+    w.parts = sn_cores() < SN_COUNT(w.part) ? sn_cores() : SN_COUNT(w.part);
     sn_report_profile_head(&r.v, out);
-    for (uint32_t i = 0; i < p->n_samples; i++) {
-        int64_t divisor, weight = sn_view_weight(&r.v, i, &divisor);
-        if (p->samples[i].n_locs == 0)
-            continue;
-        sn_buf_puts(out, RULE);
-        put_labels(&r.v, &p->samples[i], out);
-        sn_view_value(&r.v, sn_mean(weight, divisor), value, sizeof value);
-        put_stack(&r.v, &p->samples[i], &names, value, out);
-    }
+    if (!write_samples(&w, out))
+        return sn_fail(e, NULL, -1, "out of memory");
     sn_buf_puts(out, RULE);
     return sn_report_done(out, e);
 }
