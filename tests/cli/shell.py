@@ -250,7 +250,7 @@ def test_terminal():
     person = Person(profile, home)
     ok(lines[-1] in person.type("\x1b[A", lines[-1]), "the next session has it")
     person.type("\x03")
-    person.run("quit")
+    person.press(b"quit\r")
     equal(person.status(), 0, "quit")
 
 
