@@ -15,12 +15,14 @@ usage="usage: ./do build              build/sonde, build/libsonde.so
 # What a clean Debian machine needs for each.
 to_build=(meson ninja-build gcc g++ libc6-dev pkg-config python3 libdw-dev libelf-dev
  libgraphviz-dev libcairo2-dev libpango1.0-dev libdeflate-dev libiberty-dev libpcre2-dev
- libedit-dev libcurl4-openssl-dev)
-to_test=(binutils xz-utils sqlite3 redis-server redis-tools golang-go poppler-utils valgrind
- libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libpython3.11-testsuite guile-3.0 libgc-dev openssl)
+ libedit-dev libcurl4-openssl-dev libcapstone-dev)
+to_test=(binutils dwz llvm libdebuginfod1 libgoogle-perftools-dev xz-utils sqlite3 redis-server
+ redis-tools golang-go poppler-utils valgrind libjemalloc2 libmimalloc2.0
+ libtcmalloc-minimal4 libpython3.11-testsuite guile-3.0 libgc-dev openssl)
 to_lint=(clang-format clang-tidy shellcheck)
 to_fuzz=(clang libclang-rt-dev)
-to_bench=(libgoogle-perftools-dev google-perftools linux-perf libunwind-dev heaptrack valgrind ltrace
+to_bench=(llvm binutils elfutils graphviz libgoogle-perftools-dev google-perftools linux-perf libunwind-dev
+ heaptrack valgrind ltrace
  libjemalloc2 libgoogle-perftools4 sqlite3 redis-server redis-tools electric-fence guile-3.0)
 
 need() { # need PACKAGE...: install those that are missing

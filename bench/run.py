@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """./do bench [cpu] [jitter] [unwind] [startup] [heap] [allocfreetrace] [efence] [sched] [gctrace]
-               [--rounds=N] [--write]
+               [reports] [symbolize] [--rounds=N] [--write]
 
 Sonde beside its peers in one run. Every figure is a median over rounds; within a round each
 contender runs once, in random order, between two plain runs, and is compared with those. What is
@@ -15,11 +15,14 @@ import cpu
 import efence
 import gctrace
 import heap
+import reports
 import sched_cost as sched
+import symbolize
 from common import ROOT, machine, markdown
 
 CHAPTERS = {**cpu.CHAPTERS, **heap.CHAPTERS, **allocfreetrace.CHAPTERS, **efence.CHAPTERS,
-            **sched.CHAPTERS, **gctrace.CHAPTERS}
+            **sched.CHAPTERS, **gctrace.CHAPTERS, **reports.CHAPTERS,
+            **symbolize.CHAPTERS}
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 

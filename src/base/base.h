@@ -76,6 +76,14 @@ size_t sn_arena_bytes(const struct sn_arena *a); /* pages held */
 void *sn_array_push(struct sn_arena *a, void **v, uint32_t *n, uint32_t *cap,
                     size_t size);
 
+/* ---- parallel.c: work on all cores --------------------------------------------------
+ */
+
+unsigned sn_cores(void); /* that this process may use, 16 at most */
+/* run(arg, part) of each part below n, in any order, on several threads of which the
+ * caller's is one. Returns when all are done. */
+void sn_parallel(unsigned n, void (*run)(void *arg, unsigned part), void *arg);
+
 /* ---- buffers: bytes that grow -------------------------------------------------------
  */
 
@@ -162,6 +170,7 @@ bool sn_unit_compatible(const char *a, const char *b, double *ratio);
 struct sn_file { /* a file read whole (mapped when it can be, else read) */
     const unsigned char *data;
     size_t len;
+    size_t pages; /* bytes mapped */
 };
 
 /* "-" is standard input. `limit` bytes at most (0: none). */
@@ -177,6 +186,21 @@ bool sn_file_write(const char *path, const void *data, size_t len, struct sn_err
  * 0600); "-" is standard output. */
 bool sn_file_copy(int from, const char *to, struct sn_error *e);
 bool sn_file_is_special(const char *path); /* there, and no regular file */
+
+/* A file that comes piece by piece, and has its name only when it is closed as good:
+ * whole or not at all. What is no regular file is written straight. `path` is borrowed;
+ * NULL is standard output, which is not closed. Open as long as sn_output_open was good;
+ * then closed once, whose result is false also if it was not good. */
+struct sn_output {
+    const char *path;
+    char temporary[4096]; /* "": it is written straight */
+    int fd;
+};
+bool sn_output_open(struct sn_output *o, const char *path, unsigned mode,
+                    struct sn_error *e);
+bool sn_output_add(const struct sn_output *o, const char *p, size_t len,
+                   struct sn_error *e);
+bool sn_output_close(const struct sn_output *o, bool good, struct sn_error *e);
 bool sn_mkdirs(const char *path,
                struct sn_error *e); /* like mkdir -p, mode 0777 & ~umask */
 

@@ -9,19 +9,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Read to the end; the pages double. */
+/* As much as there seems to be, and one page to find out that there is no more. */
+static size_t first_size(int fd, size_t limit)
+{
+    struct stat st;
+    size_t least = (size_t)64 << 10;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size < (off_t)least)
+        return least;
+    return limit > 0 && (size_t)st.st_size > limit ? least : (size_t)st.st_size + 4096;
+}
+
+/* Read to the end; the pages double where the size is not known. */
 static bool read_all(int fd, const char *path, size_t limit, struct sn_file *f,
                      struct sn_error *e)
 {
-    size_t cap = (size_t)64 << 10, len = 0;
+    size_t cap = first_size(fd, limit), len = 0;
     unsigned char *p = sn_pages_map(cap);
     while (p != NULL) {
         ssize_t n = read(fd, p + len, cap - len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            f->data = p;
-            f->len = len;
+            *f = (struct sn_file){p, len, cap};
             return n == 0 || sn_fail(e, path, -1, "cannot read: %s", strerror(errno));
         }
         len += (size_t)n;
@@ -57,10 +66,7 @@ bool sn_file_open(const char *path, size_t limit, struct sn_file *f, struct sn_e
 
 void sn_file_close(struct sn_file *f)
 {
-    size_t cap = (size_t)64 << 10; /* as read_all doubled it */
-    while (cap <= f->len)
-        cap *= 2;
-    sn_pages_unmap((void *)(uintptr_t)f->data, cap);
+    sn_pages_unmap((void *)(uintptr_t)f->data, f->pages);
     *f = (struct sn_file){0};
 }
 
@@ -83,17 +89,13 @@ bool sn_file_is_special(const char *path)
     return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
 }
 
-/* A file that is not there yet under its name. */
-struct output {
-    const char *path;
-    char temporary[PATH_MAX]; /* "": it is written straight */
-    int fd;
-};
-
-static bool begin(struct output *o, const char *path, mode_t mode, struct sn_error *e)
+bool sn_output_open(struct sn_output *o, const char *path, unsigned mode,
+                    struct sn_error *e)
 {
-    int n = 0, straight = sn_file_is_special(path);
-    *o = (struct output){.path = path};
+    int n = 0, straight = path == NULL || sn_file_is_special(path);
+    *o = (struct sn_output){path != NULL ? path : "standard output", "", STDOUT_FILENO};
+    if (path == NULL)
+        return true;
     if (!straight)
         n = snprintf(o->temporary, sizeof o->temporary, "%s.%d.tmp", path, (int)gettid());
     if (n >= (int)sizeof o->temporary)
@@ -103,7 +105,8 @@ static bool begin(struct output *o, const char *path, mode_t mode, struct sn_err
     return o->fd >= 0 || sn_fail(e, path, -1, "cannot create: %s", strerror(errno));
 }
 
-static bool add(const struct output *o, const char *p, size_t len, struct sn_error *e)
+bool sn_output_add(const struct sn_output *o, const char *p, size_t len,
+                   struct sn_error *e)
 {
     while (len > 0) {
         ssize_t n = write(o->fd, p, len);
@@ -117,10 +120,11 @@ static bool add(const struct output *o, const char *p, size_t len, struct sn_err
     return true;
 }
 
-/* It gets its name, unless it is not whole. */
-static bool end(const struct output *o, bool good, struct sn_error *e)
+bool sn_output_close(const struct sn_output *o, bool good, struct sn_error *e)
 {
     bool straight = o->temporary[0] == '\0';
+    if (o->fd == STDOUT_FILENO)
+        return good;
     if (close(o->fd) != 0 && good)
         good = sn_fail(e, o->path, -1, "cannot write: %s", strerror(errno));
     if (good && !straight && rename(o->temporary, o->path) != 0)
@@ -132,15 +136,16 @@ static bool end(const struct output *o, bool good, struct sn_error *e)
 
 bool sn_file_write(const char *path, const void *data, size_t len, struct sn_error *e)
 {
-    struct output o;
+    struct sn_output o;
     struct rlimit limit;
     if (!sn_file_is_special(path) && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
         len > limit.rlim_cur)
         return sn_fail(e, path, -1, "cannot write: %s", strerror(EFBIG)); /* no SIGXFSZ */
-    return begin(&o, path, 0666, e) && end(&o, add(&o, data, len, e), e);
+    return sn_output_open(&o, path, 0666, e) &&
+           sn_output_close(&o, sn_output_add(&o, data, len, e), e);
 }
 
-static bool add_all(const struct output *o, int from, struct sn_error *e)
+static bool add_all(const struct sn_output *o, int from, struct sn_error *e)
 {
     char buffer[16384];
     for (;;) {
@@ -151,17 +156,16 @@ static bool add_all(const struct output *o, int from, struct sn_error *e)
             return sn_fail(e, o->path, -1, "cannot be copied to: %s", strerror(errno));
         if (n == 0)
             return true;
-        if (!add(o, buffer, (size_t)n, e))
+        if (!sn_output_add(o, buffer, (size_t)n, e))
             return false;
     }
 }
 
 bool sn_file_copy(int from, const char *to, struct sn_error *e)
 {
-    struct output o = {.path = "standard output", .fd = STDOUT_FILENO};
-    if (strcmp(to, "-") == 0)
-        return add_all(&o, from, e);
-    return begin(&o, to, 0600, e) && end(&o, add_all(&o, from, e), e);
+    struct sn_output o;
+    return sn_output_open(&o, strcmp(to, "-") == 0 ? NULL : to, 0600, e) &&
+           sn_output_close(&o, add_all(&o, from, e), e);
 }
 
 bool sn_mkdirs(const char *path, struct sn_error *e)

@@ -11,6 +11,7 @@
 
 #define PAGE  ((size_t)4096)
 #define CHUNK ((size_t)256 << 10)
+#define HUGE  ((size_t)8 << 20)
 
 #ifdef SN_LIBSONDE /* mmap is a hook of ours there, for the program's mappings */
 #define MMAP(...)   ((void *)syscall(SYS_mmap, __VA_ARGS__))
@@ -28,7 +29,13 @@ void *sn_pages_map(size_t size)
         return NULL;
     void *p = MMAP(NULL, (size + PAGE - 1) & ~(PAGE - 1), PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
+    if (p == MAP_FAILED)
+        return NULL;
+#ifndef SN_LIBSONDE
+    if (size >= HUGE)
+        madvise(p, size, MADV_HUGEPAGE); /* all of it will be touched, nearly always */
+#endif
+    return p;
 }
 
 void sn_pages_unmap(void *p, size_t size)

@@ -15,36 +15,17 @@
 #define PIECE ((uint64_t)64 << 10) /* slots */
 #define PAGE  4096
 
-/* Standard input, as a file. */
-static int copy_input(struct sn_error *e)
-{
-    char chunk[65536];
-    ssize_t n = 0;
-    int fd = memfd_create("trace", MFD_CLOEXEC);
-    while (fd >= 0 && (n = read(STDIN_FILENO, chunk, sizeof chunk)) != 0) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 || write(fd, chunk, (size_t)n) != n)
-            break;
-    }
-    if (fd >= 0 && n == 0)
-        return fd;
-    sn_fail(e, "standard input", -1, "cannot read: %s", strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
 static int open_path(const char *path, struct alloc_file *f, struct sn_error *e)
 {
-    if (strcmp(path, "-") == 0)
-        return copy_input(e);
-    int fd = open(path, O_RDWR | O_CLOEXEC);
+    bool input = strcmp(path, "-") == 0;
+    int fd = input ? -1 : open(path, O_RDWR | O_CLOEXEC);
     f->shared = fd >= 0;
-    if (fd < 0)
+    if (input)
+        fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+    else if (fd < 0)
         fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        sn_fail(e, path, -1, "cannot open: %s", strerror(errno));
+        sn_fail(e, f->path, -1, "cannot open: %s", strerror(errno));
     return fd;
 }
 

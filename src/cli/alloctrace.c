@@ -199,14 +199,17 @@ struct work {
     struct sn_alloc_names *names;
     struct sn_alloc_sites *sites; /* NULL: lines */
     struct sn_buf text;
-    FILE *to; /* of lines */
+    struct sn_output to; /* of lines */
+    struct sn_error bad; /* of writing them */
     bool failed;
 };
 
 static bool flush(struct work *w)
 {
-    w->failed |=
-        w->text.failed || fwrite(w->text.data, 1, w->text.len, w->to) != w->text.len;
+    if (w->text.failed)
+        w->failed = !sn_fail(&w->bad, NULL, -1, "out of memory");
+    else if (!w->failed)
+        w->failed = !sn_output_add(&w->to, w->text.data, w->text.len, &w->bad);
     w->text.len = 0;
     return !w->failed;
 }
@@ -263,21 +266,12 @@ static bool write_report(struct work *w, struct sn_error *e)
     return good;
 }
 
-/* Lines go out as they come: there may be millions. */
+/* Lines go out as they come, there may be millions; but to a file of that name only when
+ * all are written. */
 static bool open_lines(struct work *w, struct sn_error *e)
 {
     bool named = w->r->output != NULL && strcmp(w->r->output, "-") != 0;
-    w->to = named ? fopen(w->r->output, "we") : stdout;
-    return w->to != NULL ||
-           sn_fail(e, w->r->output, -1, "cannot write: %s", strerror(errno));
-}
-
-static bool close_lines(struct work *w, struct sn_error *e)
-{
-    bool good = flush(w) && fflush(w->to) == 0;
-    if (w->to != stdout)
-        good &= fclose(w->to) == 0;
-    return good || sn_fail(e, w->r->output, -1, "cannot write: %s", strerror(errno));
+    return sn_output_open(&w->to, named ? w->r->output : NULL, 0666, e);
 }
 
 static bool report(struct work *w, struct alloc_file *f, struct sn_error *e)
@@ -293,7 +287,9 @@ static bool report(struct work *w, struct alloc_file *f, struct sn_error *e)
     if (w->failed && !lines)
         return sn_fail(e, NULL, -1, "out of memory");
     struct sn_error late = {.offset = -1};
-    bool good = lines ? close_lines(w, &late) : write_report(w, &late);
+    bool good = lines ? sn_output_close(&w->to, flush(w), &late) : write_report(w, &late);
+    if (w->bad.what[0] != '\0')
+        late = w->bad;
     if (first->what[0] == '\0')
         say_losses(f, w->t);
     if (e->what[0] == '\0' && late.what[0] != '\0')
@@ -307,7 +303,7 @@ static bool trace_file(const char *path, const struct alloc_request *r,
     struct alloc_file f;
     if (!output_check(r->output, r->proto, e) || !alloc_file_open(path, &f, e))
         return false;
-    struct work w = {.r = r};
+    struct work w = {.r = r, .bad.offset = -1};
     struct sn_alloctrace *all = NULL;
     w.t = sn_alloctrace_new(f.header, SN_ALLOCTRACE_AT, f.path, e);
     w.all = w.t;

@@ -3,10 +3,8 @@
 
 static const struct command commands[] = {
     {.name = "run",
-     .synopsis = "[--cpu[=HZ]] [--mem[=RATE|exact]] [--mem_mmap] [-o FILE|DIR] "
-                 "[--merge] [--] PROGRAM "
-                 "[ARGUMENT...]",
-     .help = "run a program unchanged and profile its CPU time, its heap, or both",
+     .synopsis = "[OPTION...] [--] PROGRAM [ARGUMENT...]",
+     .help = "run a program unchanged and profile its CPU time, its heap, or its runtime",
      .details =
          "The program keeps its terminal, input, signals and exit status. When it ends,\n"
          "its profile is in cpu.pprof (or cpu.2.pprof, ... when that is taken), and the\n"
@@ -20,13 +18,24 @@ static const struct command commands[] = {
          "every block, which also finds what was leaked and what was only temporary.\n"
          "With --mem and --cpu it is both.\n"
          "Profiles that the program writes of its own accord (sonde_profile_new, and on\n"
-         "SONDE=mem_signal=USR2) keep their names, and lie beside the others.\n",
+         "SONDE=mem_signal=USR2) keep their names, and lie beside the others.\n\n"
+         "Or its runtime is watched, as Go's knobs do: the scheduler (--schedtrace), "
+         "the\n"
+         "collector or allocator (--gctrace, --scavenge), each allocation\n"
+         "(--allocfreetrace), and its mistakes (--efence, --invalidptr, --gcdead). "
+         "Their\n"
+         "lines go to standard error as they come, or to --trace=FILE; 'sonde trace' "
+         "sums\n"
+         "them up and draws them. No profile then, unless --cpu or --mem asks for it.\n",
      .examples = "sonde run ./program --its-option\n"
                  "sonde run --cpu=1000 -o xz.pprof xz -9 < big > /dev/null\n"
                  "sonde run --merge -o build.pprof make -j2\n"
                  "sonde run --mem ./server\n"
                  "sonde run --mem=exact ./program && sonde top --leaked mem.pprof\n"
-                 "sonde run --cpu --mem -o profiles/ ./program\n",
+                 "sonde run --cpu --mem -o profiles/ ./program\n"
+                 "sonde run --schedtrace=100 --scheddetail --trace=sched.txt ./program\n"
+                 "sonde run --gctrace guile script.scm\n"
+                 "sonde run --efence ./program\n",
      .run = run_main,
      .flags = run_flags},
     {.name = "heap",

@@ -69,6 +69,16 @@ static bool write_proto(struct sn_profile *p, const struct sn_options *o,
     return output_profile(p, out, e);
 }
 
+static bool write_topproto(struct sn_profile *p, const struct sn_options *o,
+                           const char *argument, struct sn_buf *out, struct sn_error *e)
+{
+    (void)argument;
+    struct sn_profile *top = sn_report_topproto(p, o, e);
+    bool good = top != NULL && output_profile(top, out, e);
+    sn_profile_free(top);
+    return good;
+}
+
 #define DRAWN .binary = true, .node_count = 80
 
 static const struct sn_report_format more[] = {
@@ -76,6 +86,10 @@ static const struct sn_report_format more[] = {
      .binary = true,
      .help = "the profile itself: merged, filtered, with names",
      .write = write_proto},
+    {.name = "topproto",
+     .binary = true,
+     .help = "what top shows, as a profile",
+     .write = write_topproto},
     {.name = "svg",
      DRAWN,
      .help = "the call graph as SVG, for a browser",

@@ -4,6 +4,7 @@
  *     file -> gzip? -> spool or profile.proto -> merge (minus the bases) -> symbols
  */
 #include "cli.h"
+#include "formats/readers.h"
 #include "symbolize/symbolize.h"
 #include "wire/wire.h"
 
@@ -32,11 +33,6 @@ static const struct {
     {"PERFILE2", 8, "is perf's data, which is not read yet"},
     {"SNHDUMP", 7, "is a heap dump; 'sonde heapdump' reads it"},
     {"SNSPOOL", 7, "is a spool of another version of sonde"},
-    {"\0\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0", 16,
-     "is a CPU profile of gperftools, which is not read yet"},
-    {"heap profile:", 13, "is a heap profile of gperftools, which is not read yet"},
-    {"--- ", 4, "is a text profile of gperftools, which is not read yet"},
-    {"goroutine profile:", 18, "is a text profile of Go; fetch it without debug=1"},
     {"%PDF", 4, "is a PDF, not a profile"},
     {"<svg", 4, "is a drawing, not a profile"},
     {"<?xml", 5, "is XML, not a profile"},
@@ -52,6 +48,15 @@ static bool is_stranger(const struct sn_file *f, const char *path, struct sn_err
     return false;
 }
 
+/* Uncompressed: one of the other formats, or profile.proto. */
+static struct sn_profile *decode_plain(const unsigned char *data, size_t len,
+                                       const char *path, struct sn_error *e)
+{
+    const struct sn_reader *other = sn_reader_find(data, len);
+    return other != NULL ? other->read(data, len, path, e)
+                         : sn_profile_decode(data, len, path, e);
+}
+
 struct sn_profile *load_bytes(const struct sn_file *f, const char *path, size_t limit,
                               struct sn_error *e)
 {
@@ -60,7 +65,7 @@ struct sn_profile *load_bytes(const struct sn_file *f, const char *path, size_t 
     if (is_stranger(f, path, e))
         return NULL;
     if (!sn_gzip_is(f->data, f->len))
-        return sn_profile_decode(f->data, f->len, path, e);
+        return decode_plain(f->data, f->len, path, e);
     unsigned char *data;
     size_t len;
     struct sn_profile *p = NULL;
@@ -68,7 +73,7 @@ struct sn_profile *load_bytes(const struct sn_file *f, const char *path, size_t 
     if (a == NULL)
         sn_fail(e, path, -1, "out of memory");
     else if (sn_gzip_inflate(f->data, f->len, limit, a, &data, &len, path, e))
-        p = sn_profile_decode(data, len, path, e);
+        p = decode_plain(data, len, path, e);
     sn_arena_free(a);
     return p;
 }
@@ -232,6 +237,15 @@ static void show(void *arg, const char *module, size_t done, size_t total)
     progress_show(arg, "symbols of %s: %zu of %zu", module, done, total);
 }
 
+static void show_fetched(void *arg, const char *module, size_t done, size_t total)
+{
+    if (total == 0)
+        progress_show(arg, "debug file of %s: asking the servers", module);
+    else
+        progress_show(arg, "debug file of %s: %zu of %zu KB", module, done >> 10,
+                      total >> 10);
+}
+
 bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
                struct sn_error *e)
 {
@@ -321,6 +335,7 @@ bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
     struct sn_symbolize_options o = {.binary = binary,
                                      .dirs = search_path(p->arena, dirs),
                                      .progress = show,
+                                     .fetching = show_fetched,
                                      .progress_arg = &progress};
     bool skip = false;
     if (!load_mode(mode != NULL ? mode : "", &o, &skip, e))

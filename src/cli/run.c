@@ -112,6 +112,10 @@ static bool set_tracer(void *to, const char *name, const char *value, struct sn_
         keys->allocfreetrace = checked.trace.allocfreetrace;
     if (is_file)
         keys->trace_path = value;
+    if (strcmp(name, "schedtrace") == 0)
+        keys->sched = !off;
+    if (strcmp(name, "scheddetail") == 0)
+        keys->sched_detail = !off;
     keys->any |= !off && !is_file;
     keys->of_blocks |= !off && is_of_blocks(name);
     keys->frames |=
@@ -348,6 +352,11 @@ int run_main(const struct command *self, int argc, char **argv)
     }
     if (n == 0) {
         sn_fail(&e, NULL, -1, "run: give a program");
+        return say_usage(self->name, &e);
+    }
+    if (r.tracers.sched_detail && !r.tracers.sched) {
+        sn_fail(&e, NULL, -1,
+                "option '--scheddetail' adds to the lines of --schedtrace: give both");
         return say_usage(self->name, &e);
     }
     r.cpu |= !r.mem && !r.tracers.any;

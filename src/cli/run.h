@@ -14,11 +14,12 @@ struct run_request {
     bool merge, quiet, help;
     struct tracer_keys { /* of SONDE, as "schedtrace=1000,efence" */
         char text[2 * PATH_MAX];
-        bool any;               /* is on */
-        bool of_blocks;         /* one of those that need to see each */
-        bool allocfreetrace;    /* its text is ours to print */
-        bool frames;            /* one that prints stacks */
-        const char *trace_path; /* NULL: standard error */
+        bool any;                 /* is on */
+        bool of_blocks;           /* one of those that need to see each */
+        bool allocfreetrace;      /* its text is ours to print */
+        bool sched, sched_detail; /* the second needs the first */
+        bool frames;              /* one that prints stacks */
+        const char *trace_path;   /* NULL: standard error */
     } tracers;
 };
 

@@ -86,33 +86,46 @@ const struct flag_table sched_flags[] = {{"Options", options, SN_COUNT(options)}
 /* ---- may it be looked at --------------------------------------------------------------
  */
 
-/* A number of /proc/PID/status; -1: it has none, or there is no such process. */
-static long read_status(pid_t pid, const char *key)
+struct status { /* of /proc/PID/status; -1: not there */
+    long group, uid, threads;
+    bool zombie; /* its first thread has ended */
+};
+
+static struct status read_status(pid_t pid)
 {
+    struct status s = {-1, -1, -1, false};
+    const struct {
+        const char *key;
+        long *to;
+    } rows[] = {{"Tgid:", &s.group}, {"Uid:", &s.uid}, {"Threads:", &s.threads}};
     char path[64], line[256];
-    long n = -1;
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
     FILE *f = fopen(path, "re");
-    while (f != NULL && n < 0 && fgets(line, sizeof line, f) != NULL)
-        if (strncmp(line, key, strlen(key)) == 0)
-            n = strtol(line + strlen(key), NULL, 10);
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        s.zombie |= strncmp(line, "State:\tZ", 8) == 0;
+        for (size_t i = 0; i < SN_COUNT(rows); i++)
+            if (strncmp(line, rows[i].key, strlen(rows[i].key)) == 0)
+                *rows[i].to = strtol(line + strlen(rows[i].key), NULL, 10);
+    }
     if (f != NULL)
         fclose(f);
-    return n;
+    return s;
 }
 
 static bool check_process(pid_t pid, struct sn_error *e)
 {
     char where[64];
     snprintf(where, sizeof where, "process %d", (int)pid);
-    long group = read_status(pid, "Tgid:"), uid = read_status(pid, "Uid:");
-    if (group < 0)
+    struct status s = read_status(pid);
+    if (s.group < 0)
         return sn_fail(e, where, -1, "there is no such process");
-    if (group != pid)
-        return sn_fail(e, where, -1, "is a thread of process %ld; ask for that", group);
-    if (geteuid() == 0 || uid == (long)geteuid())
+    if (s.group != pid)
+        return sn_fail(e, where, -1, "is a thread of process %ld; ask for that", s.group);
+    if (s.zombie && s.threads <= 1)
+        return sn_fail(e, where, -1, "has ended (a zombie: nobody has waited for it)");
+    if (geteuid() == 0 || s.uid == (long)geteuid())
         return true;
-    const struct passwd *who = getpwuid((uid_t)uid);
+    const struct passwd *who = getpwuid((uid_t)s.uid);
     return sn_fail(e, where, -1, "belongs to %s; ask as that user, or as root",
                    who != NULL ? who->pw_name : "another user");
 }

@@ -119,6 +119,11 @@ static bool write_png(const struct sn_trace *t, const struct trace_request *r,
 static bool write_json(const struct sn_trace *t, const struct trace_request *r,
                        struct sn_buf *out, struct sn_error *e)
 {
+    if (t->n_gcs + t->n_scavs + t->n_sweeps == 0)
+        return sn_fail(
+            e, NULL, -1,
+            "there is nothing to show in time: no collections, no lines of the "
+            "scheduler or the scavenger");
     sn_trace_json(t, r->options.title, out);
     return !out->failed || sn_fail(e, NULL, -1, "out of memory");
 }
@@ -232,6 +237,8 @@ struct input {
     bool live;
     char *chunk; /* CHUNK */
     size_t n;    /* bytes in it */
+    char *own;   /* CHUNK: lines of the program's own, on their way to standard error */
+    size_t n_own;
     struct progress progress;
     struct timespec began;
 };
@@ -318,20 +325,34 @@ static bool open_input(struct input *in, const char *path, struct sn_error *e)
 /* ---- lines ----------------------------------------------------------------------------
  */
 
-static void pass_on(void *to, const char *bytes, size_t n)
+/* A chunk's at once, and before more is waited for. */
+static void flush_own(struct input *in)
 {
-    struct input *in = to;
     uint64_t began = in->progress.began_ns;
-    if (!in->live)
+    if (in->n_own == 0)
         return;
     progress_clear(&in->progress);
     in->progress.began_ns = began;
-    while (n > 0) {
-        ssize_t done = write(STDERR_FILENO, bytes, n);
-        if (done < 0 && errno != EINTR)
-            return;
-        bytes += done > 0 ? done : 0;
-        n -= done > 0 ? (size_t)done : 0;
+    for (size_t done = 0; done < in->n_own;) {
+        ssize_t n = write(STDERR_FILENO, in->own + done, in->n_own - done);
+        if (n < 0 && errno != EINTR)
+            break;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    in->n_own = 0;
+}
+
+static void pass_on(void *to, const char *bytes, size_t n)
+{
+    struct input *in = to;
+    while (in->live && n > 0) {
+        size_t room = CHUNK - in->n_own, part = n < room ? n : room;
+        memcpy(in->own + in->n_own, bytes, part);
+        in->n_own += part;
+        bytes += part;
+        n -= part;
+        if (in->n_own == CHUNK)
+            flush_own(in);
     }
 }
 
@@ -376,11 +397,13 @@ static bool read_text(struct input *in, const struct trace_request *r, struct sn
         good = good &&
                sn_trace_feed(t, in->chunk, in->n,
                              in->live ? passed_ns(in) : SN_TRACE_ABSENT, pass_on, in);
+        flush_own(in);
         if (good)
             show_progress(in, t);
         in->n = 0;
     } while (good && read_some(in, e));
     good = good && e->what[0] == '\0' && sn_trace_finish(t, pass_on, in);
+    flush_own(in);
     progress_clear(&in->progress);
     if (good && !any_line(t))
         good = sn_fail(e, in->name, -1,
@@ -426,10 +449,11 @@ static bool read_any(struct input *in, const struct trace_request *r, struct sn_
 
 static bool trace_file(const char *path, struct trace_request *r, struct sn_error *e)
 {
-    struct input in = {.chunk = sn_pages_map(CHUNK), .fd = -1};
+    struct input in = {.chunk = sn_pages_map(2 * CHUNK), .fd = -1};
     const char *slash = strrchr(path, '/');
     if (in.chunk == NULL)
         return sn_fail(e, NULL, -1, "out of memory");
+    in.own = in.chunk + CHUNK;
     if (r->options.title == NULL)
         r->options.title = strcmp(path, "-") == 0 ? "trace"
                            : slash != NULL        ? slash + 1
@@ -438,19 +462,44 @@ static bool trace_file(const char *path, struct trace_request *r, struct sn_erro
                 open_input(&in, path, e) && read_any(&in, r, e);
     if (in.fd > STDIN_FILENO)
         close(in.fd);
-    sn_pages_unmap(in.chunk, CHUNK);
+    sn_pages_unmap(in.chunk, 2 * CHUNK);
     return good;
 }
 
 /* ---- the command ----------------------------------------------------------------------
  */
 
+/* Lines and traces of allocations have options of their own. */
+static bool check_kind(bool allocations, int argc, char **argv, struct sn_error *e)
+{
+    const struct flag_table *own = allocations ? alloctrace_flags : text_flags,
+                            *others = allocations ? text_flags : alloctrace_flags;
+    char name[64];
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *word = argv[i] + 1 + (argv[i][0] == '-' && argv[i][1] == '-');
+        if (argv[i][0] != '-' || argv[i][1] == '\0')
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(word, "="), word);
+        if (args_find(own, name) != NULL || args_find(others, name) == NULL)
+            continue;
+        return sn_fail(e, NULL, -1, "option '--%s' is for %s", name,
+                       allocations ? "lines of a runtime, and this is a trace of "
+                                     "allocations: --count, --proto, or neither"
+                                   : "a trace of allocations, the file alloc.trace of "
+                                     "allocfreetrace; none is there by that name");
+    }
+    return true;
+}
+
 int trace_main(const struct command *self, int argc, char **argv)
 {
     struct sn_error e = {.offset = -1};
     struct trace_request r = {.options = {.top = ROWS}};
+    bool allocations = alloctrace_named(argc, argv);
     int n;
-    if (alloctrace_named(argc, argv))
+    if (!check_kind(allocations, argc, argv, &e))
+        return say_usage(self->name, &e);
+    if (allocations)
         return alloctrace_main(self, argc, argv);
     if (!args_parse(text_flags, &r, false, argv, argc, &n, &e))
         return say_usage(self->name, &e);

@@ -69,18 +69,10 @@ const char *sn_trace_str(const struct sn_trace *t, uint32_t id)
     return sn_strtab_get(t->strings, id);
 }
 
-/* Cut at the limit, but not within a character; what a terminal would obey becomes '?'.
- */
 uint32_t sn_trace_name(struct sn_trace *t, struct sn_scan s)
 {
     char text[SN_TRACE_NAME_MAX + 1];
-    size_t n = (size_t)(s.end - s.p);
-    if (n > SN_TRACE_NAME_MAX)
-        for (n = SN_TRACE_NAME_MAX; n > 0 && (s.p[n] & 0xc0) == 0x80;)
-            n--;
-    for (size_t i = 0; i < n; i++)
-        text[i] = (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? '?' : s.p[i];
-    text[n] = '\0';
+    sn_scan_copy(s, text, sizeof text);
     if (sn_strtab_count(t->strings) >= t->limits.strings) {
         uint32_t id = sn_strtab_find(t->strings, text);
         if (id != SN_NONE)
@@ -187,8 +179,8 @@ static enum sn_trace_line parse(struct sn_trace *t, struct sn_scan s)
 /* Lines that say something by themselves, unlike those that belong to one before. */
 static bool is_head(struct sn_scan s)
 {
-    static const char *const begins[] = {"SCHED ", "gc",    "scvg",     "forced scvg",
-                                         "scav ",  "trace", "runtime: "};
+    static const char *const begins[] = {"SCHED ", "gc",    "scvg",      "forced scvg",
+                                         "scav ",  "trace", "runtime: ", "efence: "};
     for (size_t i = 0; i < SN_COUNT(begins); i++) {
         struct sn_scan at = s;
         if (sn_scan_literal(&at, begins[i]))
@@ -217,6 +209,7 @@ static void note_other(struct sn_trace *t, int64_t pid)
         if (t->others[i] == pid)
             return;
     }
+    t->more_others = true;
 }
 
 /* Read where it changes nothing, so that it is known for what it is. */

@@ -132,7 +132,7 @@ struct sn_trace {
     struct sn_trace_limits limits;
     uint64_t lines[SN_TRACE_LINES];
     uint32_t source;  /* string: whence our scheduler's lines have it; "" not said */
-    uint64_t n_heads; /* SCHED lines that say that, and nothing that was observed */
+    uint64_t n_heads; /* SCHED lines of that kind: how it will be looked, no look */
     char head[160];   /* attributes of the last SCHED line, of no other use here */
     int64_t counters[SN_COUNTERS]; /* of all threads, those that ended too; or ABSENT */
     int64_t first_ns, last_ns;     /* of all events with a time; ABSENT: none has one */
@@ -164,7 +164,8 @@ struct sn_trace {
     /* Lines that end with " pid=N" are of that process, those without of the first. */
     int64_t pid;              /* whose are read; 0: the first's */
     uint64_t lines_of_others; /* these are recognised, and no more */
-    int64_t others[8];        /* some of the processes; 0: none */
+    int64_t others[8];        /* the first of the processes; 0: none */
+    bool more_others;         /* there are more */
 
     struct sn_trace_reader *reader; /* trace_priv.h */
 };

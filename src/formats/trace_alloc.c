@@ -18,15 +18,6 @@
 
 #include <stdio.h>
 
-static void copy(char *to, struct sn_scan from)
-{
-    size_t n = (size_t)(from.end - from.p);
-    if (n >= SN_TRACE_NAME_MAX)
-        n = SN_TRACE_NAME_MAX - 1;
-    memcpy(to, from.p, n);
-    to[n] = '\0';
-}
-
 /* Functions that only hand on what somebody else asked for. */
 static bool is_malloc(struct sn_scan name)
 {
@@ -150,7 +141,7 @@ static bool read_arguments(struct sn_trace *t, struct sn_scan s)
         r->size = (uint64_t)size;
     }
     if (sn_scan_literal(&inside, ", "))
-        copy(r->type, inside);
+        sn_scan_copy(inside, r->type, sizeof r->type);
     if (sn_scan_literal(&s, " @") && sn_scan_number(&s, &seconds) && seconds >= 0)
         sn_trace_said(t, sn_clamp(seconds * 1e9, 1e18), &r->alloc_ns);
     return true;
@@ -253,7 +244,7 @@ bool sn_trace_parse_stack(struct sn_trace *t, struct sn_scan s)
         word = (struct sn_scan){s.p, memchr(s.p, ' ', (size_t)(s.end - s.p))};
         word.end = word.end != NULL ? word.end : s.end;
         if (r->pending && r->where[0] == '\0' && r->function[0] != '\0')
-            copy(r->where, word);
+            sn_scan_copy(word, r->where, sizeof r->where);
         return true;
     }
     bool numbered = sn_scan_literal(&s, "#") && sn_scan_number(&s, &number);
@@ -269,9 +260,9 @@ bool sn_trace_parse_stack(struct sn_trace *t, struct sn_scan s)
     r->frame = true;
     word = numbered || indented ? s : function_name(s);
     if (r->pending && r->function[0] == '\0' && !is_allocator(word))
-        copy(r->function, word);
+        sn_scan_copy(word, r->function, sizeof r->function);
     else if (r->pending && r->outer[0] == '\0' && !hands_on(word))
-        copy(r->outer, word);
+        sn_scan_copy(word, r->outer, sizeof r->outer);
     return true;
 }
 
@@ -284,14 +275,19 @@ bool sn_trace_parse_pointer(struct sn_trace *t, struct sn_scan s)
         "runtime: invalid pointer",
         "runtime: and more invalid heap pointers",
         "fatal error: found bad pointer in Go heap",
-        "runtime: bad pointer in frame"};
+        "runtime: bad pointer in frame",
+        "efence: overrun",
+        "efence: underrun",
+        "efence: use after free",
+        "efence: double free",
+        "efence: bad free",
+        "efence: wild access"};
     for (size_t i = 0; i < SN_COUNT(begins); i++) {
         struct sn_scan at = s;
         if (!sn_scan_literal(&at, begins[i]))
             continue;
         if (t->pointer[0] == '\0')
-            snprintf(t->pointer, sizeof t->pointer, "%.*s",
-                     (int)(s.end - s.p < 300 ? s.end - s.p : 300), s.p);
+            sn_scan_copy(s, t->pointer, sizeof t->pointer);
         t->reader->in_stack = true;
         t->reader->frame = false;
         return true;
@@ -301,15 +297,15 @@ bool sn_trace_parse_pointer(struct sn_trace *t, struct sn_scan s)
 
 bool sn_trace_parse_note(struct sn_trace *t, struct sn_scan s)
 {
-    static const char *const begins[] = {"pacer: ", "GC forced", "tracegc()",
+    static const char *const begins[] = {"pacer: ", "GC forced", "efence: ", "tracegc()",
                                          "end tracegc"};
     for (size_t i = 0; i < SN_COUNT(begins); i++) {
         struct sn_scan at = s;
         if (!sn_scan_literal(&at, begins[i]))
             continue;
-        if (i >= 2) { /* an empty line follows its end, too */
+        if (i >= 3) { /* an empty line follows its end, too */
             t->reader->in_stack = true;
-            t->reader->in_stacks = i == 2;
+            t->reader->in_stacks = i == 3;
         }
         return true;
     }

@@ -9,6 +9,7 @@
  * Times are microseconds with three decimals. Strings are valid UTF-8: bytes that are not
  * are replaced.
  */
+#include "formats/json.h"
 #include "formats/trace.h"
 
 #include <inttypes.h>
@@ -46,7 +47,7 @@ static size_t utf8_length(const unsigned char *s)
     return 0;
 }
 
-static void put_string(struct sn_buf *out, const char *text)
+void sn_json_string(struct sn_buf *out, const char *text)
 {
     const unsigned char *s = (const unsigned char *)text;
     sn_buf_putc(out, '"');
@@ -73,7 +74,7 @@ static void begin(struct writer *w, char phase, int pid, int64_t tid, const char
 {
     sn_buf_printf(w->out, "%s{\"ph\":\"%c\",\"pid\":%d,\"tid\":%" PRId64 ",\"name\":",
                   w->any ? ",\n" : "", phase, pid, tid);
-    put_string(w->out, name);
+    sn_json_string(w->out, name);
     w->any = true;
 }
 
@@ -87,7 +88,7 @@ static void name_track(struct writer *w, const char *what, int pid, int64_t tid,
 {
     begin(w, 'M', pid, tid, what);
     sn_buf_puts(w->out, ",\"args\":{\"name\":");
-    put_string(w->out, name);
+    sn_json_string(w->out, name);
     sn_buf_puts(w->out, "}");
     end(w);
 }

@@ -39,6 +39,9 @@ double sn_scan_memory_unit(struct sn_scan word);
 /* A number, and after it a unit of memory or none: bytes. ABSENT if it is none. */
 int64_t sn_scan_bytes(struct sn_scan value);
 int64_t sn_clamp(double x, double max); /* 0..max; ABSENT below 0 or not a number */
+/* Cut to what fits in `size` with its NUL, but not within a character; what a terminal
+ * would obey becomes '?'. */
+void sn_scan_copy(struct sn_scan s, char *to, size_t size);
 /* Add "key=value" behind what is there, parted by a space, if it fits. */
 void sn_scan_keep(char *text, size_t size, const struct sn_pair *pair);
 

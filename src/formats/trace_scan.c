@@ -199,12 +199,26 @@ int64_t sn_scan_bytes(struct sn_scan value)
     return sn_clamp(x * (unit > 0 ? unit : 1), 1e18);
 }
 
+void sn_scan_copy(struct sn_scan s, char *to, size_t size)
+{
+    size_t n = (size_t)(s.end - s.p);
+    if (n >= size)
+        for (n = size - 1; n > 0 && (s.p[n] & 0xc0) == 0x80;)
+            n--;
+    for (size_t i = 0; i < n; i++)
+        to[i] = (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? '?' : s.p[i];
+    to[n] = '\0';
+}
+
 void sn_scan_keep(char *text, size_t size, const struct sn_pair *pair)
 {
     size_t used = strlen(text), key = (size_t)(pair->key.end - pair->key.p),
            value = (size_t)(pair->value.end - pair->value.p);
-    if (memchr(pair->value.p, '\0', value) != NULL || used + key + value + 3 > size)
+    if (used + key + value + 3 > size)
         return;
-    snprintf(text + used, size - used, "%s%.*s=%.*s", used > 0 ? " " : "", (int)key,
-             pair->key.p, (int)value, pair->value.p);
+    if (used > 0)
+        text[used++] = ' ';
+    sn_scan_copy(pair->key, text + used, size - used);
+    text[used += key] = '=';
+    sn_scan_copy(pair->value, text + used + 1, size - used - 1);
 }

@@ -418,14 +418,15 @@ bool sn_trace_parse_sched(struct sn_trace *t, struct sn_scan s)
     if (ms >= 0)
         sn_trace_said(t, sn_clamp(ms * 1e6, 1e18), &r->sched_ns);
     t->head[0] = '\0';
-    bool named = false;
+    bool planned = false;
     while (sn_scan_pair(&s, &p)) {
         take_head(t, &w, &p);
-        named |= sn_scan_is(p.key, "source");
+        planned |= sn_scan_is(p.key, "interval");
     }
-    t->n_heads += named && w.queue < 0 && w.idle_cpus < 0;
-    if (w.cpus < 0 && w.threads < 0 && w.queue < 0)
-        return true; /* a head that only names the source */
+    if (planned || (w.cpus < 0 && w.threads < 0 && w.queue < 0)) {
+        t->n_heads++; /* what will be looked at, and how; not a look */
+        return true;
+    }
     r->sweep_ns = w.time_ns = sn_trace_when(t);
     sn_trace_event(t, w.time_ns);
     while (t->n_sweeps >= t->limits.sweeps ||

@@ -80,6 +80,8 @@ struct sn_view_kind {
     bool objects;   /* functions of different files of code are different */
     bool integers;  /* no fractions: the smallest unit */
     bool raw;       /* nothing is aggregated */
+    struct sn_regex
+        *edges_of; /* the edges are only of nodes whose names match; NULL: of all */
 };
 
 struct sn_view {
@@ -160,10 +162,12 @@ struct sn_tag {
 
 struct sn_node {
     struct sn_node_info info;
+    uint32_t id;      /* of the info */
     const char *name; /* sn_node_name */
     int64_t flat, flat_div, cum, cum_div;
     uint32_t in, out, tags; /* first of each; SN_NONE */
-    uint32_t function;      /* equal for nodes of the same function */
+    uint32_t
+        function; /* equal for nodes of the same function, if objects are told apart */
     uint32_t seen;
     bool kept;
 };

@@ -18,14 +18,22 @@ void sn_filter_samples(struct sn_profile *p, sn_keep_fn *keep, void *arg);
 bool sn_filter_tags(struct sn_view *v, struct sn_error *e);
 bool sn_tag_frames(struct sn_view *v, struct sn_error *e);
 
-/* infos.c, build.c */
+/* ---- infos.c: what nodes can be ------------------------------------------------------
+ */
+
+struct sn_values {
+    int64_t flat, flat_div, cum, cum_div; /* the divisors: of means, else 0 */
+};
+
 struct sn_builder {
     struct sn_view *v;
     struct sn_arena *arena;
     struct sn_node_info *infos; /* what nodes can be */
     uint32_t n_infos, cap_infos;
-    const char **names;  /* of each */
-    uint32_t *functions; /* of each: a number that all of one function share */
+    const char **names;  /* of each, once asked for: sn_builder_name */
+    uint32_t *functions; /* of each: a number that all of one function share; NULL unless
+                            the view tells objects apart */
+    struct sn_values *values; /* of each; NULL before sn_builder_count */
     struct sn_map *by_hash;
     uint32_t *next; /* info of the same hash */
     uint32_t n_next, cap_next;
@@ -35,7 +43,38 @@ struct sn_builder {
     bool has_inlined;
 };
 bool sn_builder_open(struct sn_builder *b, struct sn_view *v);
-/* The untrimmed graph of all nodes, or of those whose infos are kept. NULL: no memory. */
-struct sn_graph *sn_builder_run(struct sn_builder *b, const bool *kept);
+const char *sn_builder_name(struct sn_builder *b, uint32_t info);
+/* How many parts of the samples to work on at once, and where a part of n begins. */
+unsigned sn_parts(const struct sn_builder *b);
+static inline uint32_t sn_part_begin(uint32_t n, unsigned part, unsigned parts)
+{
+    return (uint32_t)((uint64_t)n * part / parts);
+}
+
+/* ---- count.c, build.c, tree.c, nodelets.c: graphs. False or NULL: no memory ---------
+ */
+
+/* b->values: in a graph, where a node counts a sample once. */
+bool sn_builder_count(struct sn_builder *b);
+/* Is there anything of it to be shown? */
+bool sn_values_shown(const struct sn_view *v, const struct sn_values *x);
+struct sn_graph *sn_graph_empty(void);
+struct sn_node *sn_graph_add(struct sn_graph *g, struct sn_builder *b, uint32_t info,
+                             const struct sn_values *v);
+/* A graph of all infos, or of those that are kept, without edges. */
+struct sn_graph *sn_builder_nodes(struct sn_builder *b, const bool *kept);
+/* Its edges and, if it will be drawn, its tags. */
+bool sn_builder_connect(struct sn_builder *b, struct sn_graph *g);
+/* The call tree without nodes below a fraction of *total, the flat values of all; how
+ * many those were is in dropped_nodes. */
+struct sn_graph *sn_builder_tree(struct sn_builder *b, double fraction, int64_t *total);
+int64_t sn_fraction_of(int64_t total, double fraction);
+
+struct sn_tagger; /* lives in the graph's arena */
+struct sn_tagger *sn_tagger_new(struct sn_builder *b, struct sn_graph *g);
+/* Has the sample labels that are shown? */
+bool sn_tagger_wants(struct sn_tagger *x, uint32_t sample);
+/* Then its labels, to its nodes, leaf first; SN_NONE: one that is not kept. */
+void sn_tagger_add(struct sn_tagger *x, const uint32_t *nodes, uint32_t n);
 
 #endif

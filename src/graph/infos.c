@@ -179,8 +179,20 @@ bool sn_builder_open(struct sn_builder *b, struct sn_view *v)
     for (uint32_t i = 0; i < p->n_locations; i++)
         if (!add_location(b, i, files))
             return false;
+    if (v->kind.objects && !find_functions(b))
+        return false;
     b->names = sn_arena_alloc(b->arena, (b->n_infos + 1) * sizeof *b->names);
-    for (uint32_t i = 0; b->names != NULL && i < b->n_infos; i++)
-        b->names[i] = sn_node_name(p, &b->infos[i], b->arena);
-    return b->names != NULL && find_functions(b);
+    return b->names != NULL;
+}
+
+const char *sn_builder_name(struct sn_builder *b, uint32_t info)
+{
+    if (b->names[info] == NULL)
+        b->names[info] = sn_node_name(b->v->p, &b->infos[info], b->arena);
+    return b->names[info];
+}
+
+unsigned sn_parts(const struct sn_builder *b)
+{
+    return b->v->p->n_sample_locs < 65536 ? 1 : sn_cores();
 }

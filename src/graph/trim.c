@@ -290,7 +290,7 @@ static void bypass(struct sn_graph *g, uint32_t node)
     n->out = SN_NONE;
 }
 
-/* Take out the nodes that are no longer kept. */
+/* Take out the nodes that are no longer kept: the order has them all. */
 static void cut_tree(struct sn_graph *g)
 {
     uint32_t n = 0;
@@ -312,34 +312,69 @@ struct trimming {
     struct sn_builder b;
     struct sn_view *v;
     struct sn_graph *g;
-    bool tree;
+    bool tree, connected; /* edges are there */
+    bool *kept;           /* of each info, as the last cut left them; NULL: all are */
+    int64_t total;        /* the flat values of all that is shown */
     int64_t node_cut, edge_cut;
 };
 
-/* Keep what is kept: by building anew, or by cutting. */
+int64_t sn_fraction_of(int64_t total, double fraction)
+{
+    return sn_abs((int64_t)((double)total * fraction));
+}
+
+/* Edges are needed to order the nodes of a picture, and for what is shown at last. */
+static bool connect(struct trimming *t)
+{
+    if (!t->connected && !sn_builder_connect(&t->b, t->g))
+        return false;
+    return t->connected = true;
+}
+
+/* A graph of what is kept, for the one that there is. */
 static bool rebuild(struct trimming *t)
 {
     if (t->tree) {
         cut_tree(t->g);
         return true;
     }
-    bool *kept = sn_arena_alloc(t->b.arena, (t->b.n_infos + 1) * sizeof *kept);
-    for (uint32_t i = 0; kept != NULL && i < t->g->n_nodes; i++)
-        kept[i] = t->g->nodes[i].kept;
     sn_graph_free(t->g);
-    t->g = kept != NULL ? sn_builder_run(&t->b, kept) : NULL;
+    t->connected = false;
+    t->g = sn_builder_nodes(&t->b, t->kept);
     return t->g != NULL;
 }
 
-static bool cut_light_nodes(struct trimming *t, uint32_t *dropped)
+/* All nodes; or, if some are below the cut, the others. */
+static bool first_graph(struct trimming *t)
 {
-    struct sn_graph *g = t->g;
-    for (uint32_t i = 0; i < g->n_order; i++) {
-        struct sn_node *n = &g->nodes[g->order[i]];
-        n->kept = sn_abs(n->cum) >= t->node_cut;
-        *dropped += !n->kept;
+    struct sn_builder *b = &t->b;
+    uint32_t dropped = 0;
+    bool *kept = sn_arena_alloc(b->arena, (b->n_infos + 1) * sizeof *kept);
+    if (kept == NULL || !sn_builder_count(b))
+        return false;
+    for (uint32_t i = 0; i < b->n_infos; i++)
+        t->total += sn_values_shown(t->v, &b->values[i]) ? b->values[i].flat : 0;
+    t->node_cut = sn_fraction_of(t->total, t->v->o.node_fraction);
+    for (uint32_t i = 0; i < b->n_infos; i++) {
+        bool shown = sn_values_shown(t->v, &b->values[i]);
+        kept[i] = shown && sn_abs(b->values[i].cum) >= t->node_cut;
+        dropped += shown && !kept[i];
     }
-    return *dropped == 0 || rebuild(t);
+    t->kept = dropped > 0 ? kept : NULL;
+    if (!rebuild(t))
+        return false;
+    t->g->dropped_nodes = dropped;
+    return true;
+}
+
+static bool first_tree(struct trimming *t)
+{
+    t->g = sn_builder_tree(&t->b, t->v->o.node_fraction, &t->total);
+    t->node_cut = sn_fraction_of(t->total, t->v->o.node_fraction);
+    t->connected = true;
+    if (t->g != NULL && t->g->dropped_nodes > 0)
+        drop_redundant_edges(t->g);
+    return t->g != NULL;
 }
 
 /* In a picture the tags of a node take room too. */
@@ -363,29 +398,26 @@ static bool cut_to_count(struct trimming *t)
     uint32_t n = how_many(t);
     if (n == g->n_order)
         return true;
-    for (uint32_t i = n; i < g->n_order; i++)
-        g->nodes[g->order[i]].kept = false;
-    return rebuild(t) && sort_nodes(t->g, t->v);
-}
-
-static int64_t fraction_of(int64_t total, double fraction)
-{
-    return sn_abs((int64_t)((double)total * fraction));
+    t->kept = sn_arena_alloc(t->b.arena, (t->b.n_infos + 1) * sizeof *t->kept);
+    if (t->kept == NULL)
+        return false;
+    for (uint32_t i = 0; i < g->n_order; i++) {
+        g->nodes[g->order[i]].kept = i < n;
+        t->kept[g->nodes[g->order[i]].id] = i < n;
+    }
+    return rebuild(t) && (!t->v->kind.drawn || connect(t)) && sort_nodes(t->g, t->v);
 }
 
 static bool trim(struct trimming *t)
 {
     struct sn_view *v = t->v;
-    int64_t total = 0;
-    uint32_t dropped = 0, before;
-    for (uint32_t i = 0; i < t->g->n_order; i++)
-        total += t->g->nodes[t->g->order[i]].flat;
-    t->node_cut = fraction_of(total, v->o.node_fraction);
-    t->edge_cut = fraction_of(total, v->o.edge_fraction);
-    if (t->node_cut > 0 && !cut_light_nodes(t, &dropped))
+    if (t->tree ? !first_tree(t) : !first_graph(t))
         return false;
-    before = t->g->n_order;
-    if (!sort_nodes(t->g, v) || (v->o.node_count > 0 && !cut_to_count(t)))
+    uint32_t dropped = t->g->dropped_nodes, before = t->g->n_order;
+    t->edge_cut = sn_fraction_of(t->total, v->o.edge_fraction);
+    if (v->kind.drawn && !connect(t))
+        return false;
+    if (!sort_nodes(t->g, v) || (v->o.node_count > 0 && !cut_to_count(t)) || !connect(t))
         return false;
     drop_light_tags(t->g, t->node_cut);
     t->g->dropped_edges = drop_light_edges(t->g, t->edge_cut);
@@ -426,11 +458,9 @@ static void choose_unit(struct sn_view *v, const struct sn_graph *g)
 
 struct sn_graph *sn_graph_new(struct sn_view *v, struct sn_error *e)
 {
-    struct trimming t = {.v = v};
-    if (sn_builder_open(&t.b, v))
-        t.g = sn_builder_run(&t.b, NULL);
-    t.tree = v->o.call_tree && (v->kind.drawn || v->kind.objects);
-    if (t.g != NULL && trim(&t) && !sn_arena_failed(t.g->arena)) {
+    struct trimming t = {.v = v,
+                         .tree = v->o.call_tree && (v->kind.drawn || v->kind.objects)};
+    if (sn_builder_open(&t.b, v) && trim(&t) && !sn_arena_failed(t.g->arena)) {
         choose_unit(v, t.g);
         return t.g;
     }

@@ -5,7 +5,6 @@
  */
 #include "object_priv.h"
 
-#include <dlfcn.h>
 #include <elfutils/libdwelf.h>
 #include <libgen.h>
 #include <limits.h>
@@ -116,35 +115,17 @@ static bool by_link(const struct hunt *h, const char *const *dirs, const char *l
     return found || try(h, "%s%s/%s", system_dirs[0], home, link);
 }
 
-/* Only where the user named servers; the client library is no dependency. */
-static bool from_server(const struct hunt *h)
+/* Only where the user named servers. */
+static bool from_server(const struct hunt *h, const struct sn_object_search *search)
 {
-    const char *urls = getenv("DEBUGINFOD_URLS");
-    if (urls == NULL || urls[0] == '\0' || h->o->build_id[0] == '\0')
-        return false;
-    void *lib = dlopen("libdebuginfod.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (lib == NULL)
-        return false;
-    void *(*begin)(void);
-    void (*end)(void *);
-    int (*find)(void *, const unsigned char *, int, char **);
-    *(void **)&begin = dlsym(lib, "debuginfod_begin");
-    *(void **)&end = dlsym(lib, "debuginfod_end");
-    *(void **)&find = dlsym(lib, "debuginfod_find_debuginfo");
-    void *client = begin != NULL && end != NULL && find != NULL ? begin() : NULL;
-    char *path = NULL;
-    bool found = false;
-    if (client != NULL) {
-        int fd = find(client, (const unsigned char *)h->o->build_id, 0, &path);
-        if (fd >= 0) {
-            close(fd);
-            found = try(h, "%s", path);
-            free(path);
-        } else if (h->tried != NULL)
-            sn_buf_printf(h->tried, "%s: no debug file at %s\n", h->o->path, urls);
-        end(client);
-    }
-    return found; /* the library stays: what it uses does not unload cleanly */
+    const char *why;
+    char *path =
+        debuginfod_fetch(h->o->build_id, search != NULL ? search->fetch : NULL, &why);
+    bool found = path != NULL && try(h, "%s", path);
+    if (why != NULL && h->tried != NULL)
+        sn_buf_printf(h->tried, "%s: %s\n", h->o->path, why);
+    free(path);
+    return found;
 }
 
 bool debug_file_find(struct sn_object *o, const struct sn_object_search *search,
@@ -159,5 +140,5 @@ bool debug_file_find(struct sn_object *o, const struct sn_object_search *search,
         for (const char *const *dir = lists[i]; dir != NULL && *dir != NULL; dir++)
             if (by_build_id(&h, *dir))
                 return true;
-    return (link != NULL && by_link(&h, extra, link)) || from_server(&h);
+    return (link != NULL && by_link(&h, extra, link)) || from_server(&h, search);
 }

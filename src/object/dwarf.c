@@ -101,7 +101,7 @@ static void open_unit(struct unit *u)
 
 struct unit *dwarf_unit(struct sn_object *o, uint64_t vaddr)
 {
-    if (o->dwarf == NULL)
+    if (dwarf_of(o) == NULL)
         return NULL;
     if (!o->units_read)
         read_units(o);
@@ -179,8 +179,7 @@ struct function *dwarf_function(struct sn_object *o, struct unit *u, uint64_t va
  * -----------------------------------------------------------------------------
  */
 
-/* "/b/../src/./a.c" is "/src/a.c". */
-static char *clean(struct sn_arena *a, const char *raw)
+char *path_clean(struct sn_arena *a, const char *raw)
 {
     char *path = sn_arena_strdup(a, raw);
     if (path == NULL)
@@ -208,9 +207,21 @@ static char *clean(struct sn_arena *a, const char *raw)
     return path;
 }
 
-static const char *path_of(struct sn_object *o, const char *raw)
+/* libdw leaves some paths relative to where the unit was compiled. */
+static const char *whole_path(struct sn_object *o, struct unit *u, const char *raw)
 {
-    if (raw == NULL ||
+    Dwarf_Attribute a;
+    const char *directory = raw[0] != '/' && dwarf_attr(&u->body, DW_AT_comp_dir, &a)
+                                ? dwarf_formstring(&a)
+                                : NULL;
+    if (directory == NULL && raw[0] != '/' && dwarf_attr(&u->die, DW_AT_comp_dir, &a))
+        directory = dwarf_formstring(&a);
+    return directory != NULL ? sn_arena_printf(o->arena, "%s/%s", directory, raw) : raw;
+}
+
+static const char *path_of(struct sn_object *o, struct unit *u, const char *raw)
+{
+    if (raw == NULL || strcmp(raw, "???") == 0 || /* file 0, before DWARF 5 */
         (o->path_ids == NULL && (o->path_ids = sn_map_new(o->arena)) == NULL))
         return "";
     uint32_t *id = sn_map_put(o->path_ids, (uintptr_t)raw);
@@ -218,7 +229,9 @@ static const char *path_of(struct sn_object *o, const char *raw)
         return "";
     if (*id == SN_NONE) {
         const char **path = SN_PUSH(o->arena, o->paths, o->n_paths, o->cap_paths);
-        if (path == NULL || (*path = clean(o->arena, raw)) == NULL)
+        const char *whole = whole_path(o, u, raw);
+        if (path == NULL || whole == NULL ||
+            (*path = path_clean(o->arena, whole)) == NULL)
             return "";
         *id = o->n_paths - 1;
     }
@@ -227,7 +240,8 @@ static const char *path_of(struct sn_object *o, const char *raw)
 
 const char *dwarf_file(struct sn_object *o, struct unit *u, uint32_t file)
 {
-    return file < u->n_files ? path_of(o, dwarf_filesrc(u->files, file, NULL, NULL)) : "";
+    return file < u->n_files ? path_of(o, u, dwarf_filesrc(u->files, file, NULL, NULL))
+                             : "";
 }
 
 void dwarf_line(struct sn_object *o, struct unit *u, uint64_t vaddr,
@@ -237,7 +251,7 @@ void dwarf_line(struct sn_object *o, struct unit *u, uint64_t vaddr,
     int number;
     if (row == NULL)
         return;
-    out->file = path_of(o, dwarf_linesrc(row, NULL, NULL));
+    out->file = path_of(o, u, dwarf_linesrc(row, NULL, NULL));
     if (dwarf_lineno(row, &number) == 0 && number > 0)
         out->line = number;
     if (dwarf_linecol(row, &number) == 0 && number > 0)

@@ -103,13 +103,21 @@ static bool step_to_origin(Dwarf_Die *die)
     return false;
 }
 
+const char *name_by_symbol(struct sn_object *o, uint64_t vaddr, const char *plain)
+{
+    const char *symbol = symbol_name(o, vaddr);
+    bool better = symbol != NULL && (plain == NULL || strncmp(symbol, "_Z", 2) == 0 ||
+                                     strncmp(symbol, "_R", 2) == 0);
+    return better ? symbol : plain != NULL ? plain : "";
+}
+
 /* The name for the linker if the entry or those it stands for have one, else the plain
  * one, which in C++ and Rust lacks the namespace: better then what .symtab says. */
 static void name_call(struct sn_object *o, struct unit *u, struct call *c, uint64_t vaddr,
                       bool outermost)
 {
     Dwarf_Die die = c->die;
-    const char *linkage = NULL, *plain = NULL, *symbol;
+    const char *linkage = NULL, *plain = NULL;
     unsigned steps = 0;
     do {
         linkage = string(&die, DW_AT_linkage_name);
@@ -124,10 +132,7 @@ static void name_call(struct sn_object *o, struct unit *u, struct call *c, uint6
     c->name = linkage != NULL ? linkage : plain != NULL ? plain : "";
     if (linkage != NULL || !outermost || (plain != NULL && !u->mangles))
         return;
-    symbol = symbol_name(o, vaddr);
-    if (symbol != NULL &&
-        (plain == NULL || strncmp(symbol, "_Z", 2) == 0 || strncmp(symbol, "_R", 2) == 0))
-        c->name = symbol;
+    c->name = name_by_symbol(o, vaddr, plain);
 }
 
 /* ---- looking up

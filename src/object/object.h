@@ -31,9 +31,16 @@ bool sn_object_probe(const char *path, struct sn_object_probe *out, struct sn_er
 
 struct sn_object; /* one ELF file with its debug information, opened */
 
+struct sn_object_fetch { /* from debuginfod servers, by the caller's thread */
+    void (*progress)(void *arg, size_t done, size_t total); /* bytes; 0: not known yet */
+    void *arg;
+    bool gave_up; /* set when they do not answer: none is asked again */
+};
+
 struct sn_object_search {
     const char *const
         *dirs; /* extra places for debug files; NULL-terminated; may be NULL */
+    struct sn_object_fetch *fetch; /* may be NULL */
 };
 
 /*
@@ -63,6 +70,19 @@ struct sn_object_frame { /* one of the inlined calls at an address, innermost fi
  * table (one frame, no line). `inlines` false: the outermost only. */
 size_t sn_object_frames(struct sn_object *o, uint64_t vaddr, bool inlines,
                         struct sn_object_frame *out, size_t max);
+
+/*
+ * Find the frames of many addresses at once, which ascend: debug information is then read
+ * once, by as many threads as there are processors, and sn_object_frames() of each takes
+ * no more than a look. `inlines` as there. progress (may be NULL) is called by the
+ * calling thread, with the number of addresses done. What is found lasts until the next
+ * call or the object's end. Without memory nothing is found ahead.
+ */
+void sn_object_resolve(struct sn_object *o, const uint64_t *vaddrs, uint32_t n,
+                       bool inlines, void (*progress)(void *arg, size_t done), void *arg);
+
+/* Was an answer found ahead for vaddr? */
+bool sn_object_is_resolved(const struct sn_object *o, uint64_t vaddr);
 
 /* A guess at what the call at vaddr returns a pointer to: the type of what is declared in
  * its line, "struct node". False: there is none. */

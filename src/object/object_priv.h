@@ -67,7 +67,9 @@ struct sn_object {
     struct elf_file main, debug, mini; /* debug: a separate one; mini: .gnu_debugdata */
     void *mini_image;
     size_t mini_size;
-    Dwarf *dwarf; /* NULL: none */
+    bool has_dwarf;
+    Dwarf *dwarf;              /* by dwarf_of(); NULL: none */
+    struct resolved *resolved; /* resolve.c: what was found ahead; NULL */
 
     bool symbols_read;
     struct symbol *symbols;
@@ -99,6 +101,11 @@ Elf_Data *elf_section(Elf *elf, const char *name, GElf_Shdr *header);
 /* Find and open the debug file that belongs to o->main into o->debug. */
 bool debug_file_find(struct sn_object *o, const struct sn_object_search *search,
                      struct sn_buf *tried);
+
+/* debuginfod.c: the path, to be freed, of the debug file with that build id; NULL, and if
+ * one could have been hoped for, why not. `fetch` may be NULL. */
+char *debuginfod_fetch(const char *build_id, struct sn_object_fetch *fetch,
+                       const char **why);
 
 /* ---- symbols
  * ---------------------------------------------------------------------------
@@ -155,6 +162,8 @@ struct function {
 
 #define MAX_DEPTH 256 /* of nested entries */
 
+/* elfutils' handle of the debug information, opened when first asked for; NULL: none. */
+Dwarf *dwarf_of(struct sn_object *o);
 /* The unit whose code covers vaddr; NULL. */
 struct unit *dwarf_unit(struct sn_object *o, uint64_t vaddr);
 /* The function of the unit; NULL. */
@@ -169,6 +178,18 @@ bool dwarf_next(struct sn_object *o, Dwarf_Die *die);
 /* Step through an entry's ranges, *state being 0 at first; false at their end. */
 bool dwarf_range(struct sn_object *o, Dwarf_Die *die, ptrdiff_t *state, uint64_t *base,
                  struct range *out);
+
+/* "/b/../src/./a.c" is "/src/a.c". */
+char *path_clean(struct sn_arena *a, const char *raw);
+
+/* What was found ahead for vaddr: how many frames, as sn_object_frames(); -1: nothing is
+ * known, elfutils must be asked. */
+long resolved_frames(struct sn_object *o, uint64_t vaddr, bool inlines,
+                     struct sn_object_frame *out, size_t max);
+void resolved_free(struct resolved *r);
+
+/* Which of two names: the plain one (NULL: none), or the symbol at vaddr. */
+const char *name_by_symbol(struct sn_object *o, uint64_t vaddr, const char *plain);
 
 /* The frames of vaddr in f, innermost first. */
 size_t inline_frames(struct sn_object *o, struct unit *u, struct function *f,

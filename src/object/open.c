@@ -144,21 +144,23 @@ static bool is_vdso(const char *path)
 }
 
 /* Walking DWARF costs about its size a few times over; more is a file made to hang us. */
-static void open_dwarf(struct sn_object *o, struct sn_buf *tried)
+static void find_dwarf(struct sn_object *o)
 {
     GElf_Shdr h;
     struct elf_file *f = o->debug.elf != NULL ? &o->debug : &o->main;
-    if (!elf_has_dwarf(f->elf))
-        return;
-    o->dwarf = dwarf_begin_elf(f->elf, DWARF_C_READ, NULL);
-    if (o->dwarf == NULL) {
-        if (tried != NULL)
-            sn_buf_printf(tried, "%s: broken debug information: %s\n", o->path,
-                          dwarf_errmsg(-1));
-        return;
-    }
-    Elf_Data *info = elf_section(f->elf, ".debug_info", &h);
+    o->has_dwarf = elf_has_dwarf(f->elf);
+    Elf_Data *info = o->has_dwarf ? elf_section(f->elf, ".debug_info", &h) : NULL;
     o->fuel = (UINT64_C(1) << 24) + (info != NULL ? info->d_size * UINT64_C(64) : 0);
+}
+
+Dwarf *dwarf_of(struct sn_object *o)
+{
+    struct elf_file *f = o->debug.elf != NULL ? &o->debug : &o->main;
+    if (o->dwarf == NULL && o->has_dwarf) {
+        o->dwarf = dwarf_begin_elf(f->elf, DWARF_C_READ, NULL);
+        o->has_dwarf = o->dwarf != NULL;
+    }
+    return o->dwarf;
 }
 
 static bool open_object(struct sn_object *o, const char *build_id,
@@ -173,7 +175,7 @@ static bool open_object(struct sn_object *o, const char *build_id,
         tried != NULL)
         sn_buf_printf(tried, "%s: no debug information\n", o->path);
     if (!vdso)
-        open_dwarf(o, tried);
+        find_dwarf(o);
     return true;
 }
 
@@ -204,6 +206,7 @@ void sn_object_close(struct sn_object *o)
 {
     if (o == NULL)
         return;
+    resolved_free(o->resolved);
     dwarf_end(o->dwarf);
     elf_file_close(&o->mini);
     elf_file_close(&o->debug);
@@ -219,7 +222,7 @@ const char *sn_object_build_id(const struct sn_object *o)
 
 bool sn_object_has_lines(const struct sn_object *o)
 {
-    return o->dwarf != NULL;
+    return o->has_dwarf;
 }
 
 /* ---- addresses
@@ -257,8 +260,9 @@ bool sn_object_vaddr(const struct sn_object *o, uint64_t address, uint64_t map_s
 size_t sn_object_frames(struct sn_object *o, uint64_t vaddr, bool inlines,
                         struct sn_object_frame *out, size_t max)
 {
-    if (max == 0)
-        return 0;
+    long ahead = max > 0 ? resolved_frames(o, vaddr, inlines, out, max) : 0;
+    if (ahead >= 0)
+        return (size_t)ahead;
     struct unit *u = dwarf_unit(o, vaddr);
     struct function *f = u != NULL ? dwarf_function(o, u, vaddr) : NULL;
     size_t n = f != NULL ? inline_frames(o, u, f, vaddr, inlines, out, max) : 0;

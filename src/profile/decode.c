@@ -4,7 +4,7 @@
  * Fields come in any order and refer to one another, so the message is gone through once
  * a kind: strings, then what refers to strings, then locations, then samples. Skipping a
  * field costs a few instructions; and samples, counted beforehand, get arrays of exactly
- * their size.
+ * their size, which several threads fill, each with the samples of a stretch of the file.
  *
  * Format: https://github.com/google/pprof/blob/main/proto/profile.proto
  */
@@ -30,13 +30,26 @@ enum { /* fields of Profile */
        FIELDS
 };
 
+#define RUN 4096 /* samples that are decoded by one thread in a go */
+
+struct run {
+    const unsigned char *start;  /* of its first sample's field */
+    uint32_t sample, loc, label; /* where its first ones go */
+    const char *bad;             /* NULL, or what was wrong ... */
+    uint64_t bad_offset;         /* ... and where */
+};
+
 struct decoder {
     struct sn_profile *p;
     struct sn_pb message; /* the whole; keeps the first error */
     uint32_t *strings;    /* index in the file to id */
     uint32_t n_strings;
-    uint64_t count[FIELDS]; /* fields of each kind */
-    uint64_t n_locs, n_labels;
+    const unsigned char *field; /* where that at hand begins */
+    uint64_t count[FIELDS];     /* fields of each kind */
+    uint64_t n_samples, n_locs, n_labels;
+    struct run *runs;
+    uint32_t n_runs, cap_runs;
+    struct run at; /* where the next sample, location and label go */
     struct sn_ids mappings, functions, locations;
 };
 
@@ -246,21 +259,41 @@ static bool location(struct decoder *d, const struct sn_pb_field *f)
 /* Each number of a packed field ends in a byte below 0x80. */
 static uint64_t packed_count(const struct sn_pb_field *f)
 {
-    uint64_t n = 0;
-    for (size_t i = 0; i < f->len; i++)
-        n += f->bytes[i] < 0x80;
+    uint64_t n = f->len, word;
+    size_t i = 0;
+    for (; i + sizeof word <= f->len; i += sizeof word) {
+        memcpy(&word, f->bytes + i, sizeof word);
+        n -= (unsigned)__builtin_popcountll(word & UINT64_C(0x8080808080808080));
+    }
+    for (; i < f->len; i++)
+        n -= f->bytes[i] >= 0x80;
     return n;
+}
+
+static bool begin_run(struct decoder *d)
+{
+    struct run *r = SN_PUSH(d->p->arena, d->runs, d->n_runs, d->cap_runs);
+    if (r != NULL)
+        *r = (struct run){d->field,
+                          (uint32_t)d->n_samples - 1,
+                          (uint32_t)d->n_locs,
+                          (uint32_t)d->n_labels,
+                          NULL,
+                          0};
+    return r != NULL;
 }
 
 static bool count_sample(struct decoder *d, const struct sn_pb_field *f)
 {
     struct sn_pb r = sn_pb_sub(&d->message, f);
     struct sn_pb_field x;
+    if (d->n_samples++ % RUN == 0 && !begin_run(d))
+        return false;
     while (sn_pb_next(&r, &x)) {
         if (x.number == 1)
             d->n_locs += x.type == SN_PB_BYTES ? packed_count(&x) : 1;
         else if (x.number == 3)
-            d->n_labels++;
+            d->n_labels += x.type == SN_PB_BYTES;
     }
     return ended(d, &r);
 }
@@ -268,7 +301,7 @@ static bool count_sample(struct decoder *d, const struct sn_pb_field *f)
 static bool reserve_samples(struct decoder *d)
 {
     struct sn_profile *p = d->p;
-    uint64_t n = d->count[SAMPLE], n_values = n * p->n_types;
+    uint64_t n = d->n_samples, n_values = n * p->n_types;
     if (n >= SN_NONE || n_values >= SN_NONE || d->n_locs >= SN_NONE ||
         d->n_labels >= SN_NONE)
         return give_up(d, &d->message, "it has more than 4 billion entries");
@@ -288,11 +321,10 @@ static bool reserve_samples(struct decoder *d)
 
 static bool add_loc(struct decoder *d, const struct sn_pb *at, uint64_t id)
 {
-    struct sn_profile *p = d->p;
     uint32_t index = id == 0 ? SN_NONE : sn_ids_get(&d->locations, id);
     if (index == SN_NONE)
         return give_up(d, at, "a sample refers to a location that is not there");
-    p->sample_locs[p->n_sample_locs++] = index;
+    d->p->sample_locs[d->at.loc++] = index;
     return true;
 }
 
@@ -309,24 +341,30 @@ static bool add_locs(struct decoder *d, const struct sn_pb *in,
     return ended(d, &r);
 }
 
-static bool add_value(struct decoder *d, const struct sn_pb *at, uint64_t end, uint64_t v)
+/* The values of the sample at hand, so far and all. */
+struct values {
+    int64_t *v;
+    uint32_t n, all;
+};
+
+static bool add_value(struct decoder *d, const struct sn_pb *at, struct values *to,
+                      uint64_t v)
 {
-    struct sn_profile *p = d->p;
-    if (p->n_values == end)
+    if (to->n == to->all)
         return give_up(d, at, "a sample has more values than there are sample types");
-    p->values[p->n_values++] = (int64_t)v;
+    to->v[to->n++] = (int64_t)v;
     return true;
 }
 
 static bool add_values(struct decoder *d, const struct sn_pb *in,
-                       const struct sn_pb_field *f, uint64_t end)
+                       const struct sn_pb_field *f, struct values *to)
 {
     uint64_t v;
     if (f->type != SN_PB_BYTES)
-        return add_value(d, in, end, f->value);
+        return add_value(d, in, to, f->value);
     struct sn_pb r = sn_pb_sub(in, f);
     while (sn_pb_varint(&r, &v))
-        if (!add_value(d, &r, end, v))
+        if (!add_value(d, &r, to, v))
             return false;
     return ended(d, &r);
 }
@@ -337,7 +375,7 @@ static bool add_label(struct decoder *d, const struct sn_pb *in,
     struct sn_profile *p = d->p;
     struct sn_pb r = sn_pb_sub(in, f);
     struct sn_pb_field x;
-    struct sn_label *l = &p->labels[p->n_labels++];
+    struct sn_label *l = &p->labels[d->at.label++];
     while (sn_pb_next(&r, &x)) {
         switch (x.number) {
         case 1:
@@ -362,23 +400,28 @@ static bool sample(struct decoder *d, const struct sn_pb_field *f)
     struct sn_profile *p = d->p;
     struct sn_pb r = sn_pb_sub(&d->message, f);
     struct sn_pb_field x;
-    uint64_t values_end = (uint64_t)p->n_values + p->n_types;
-    struct sn_sample *s = &p->samples[p->n_samples++];
-    s->loc0 = p->n_sample_locs;
-    s->label0 = p->n_labels;
+    struct values v = {p->values + (size_t)d->at.sample * p->n_types, 0, p->n_types};
+    struct sn_sample *s = &p->samples[d->at.sample++];
+    s->loc0 = d->at.loc;
+    s->label0 = d->at.label;
     while (sn_pb_next(&r, &x)) {
-        bool good = x.number == 1   ? add_locs(d, &r, &x)
-                    : x.number == 2 ? add_values(d, &r, &x, values_end)
+        bool good = x.number == 1                            ? add_locs(d, &r, &x)
+                    : x.number == 2                          ? add_values(d, &r, &x, &v)
                     : x.number == 3 && x.type == SN_PB_BYTES ? add_label(d, &r, &x)
                                                              : true;
         if (!good)
             return false;
     }
-    if (p->n_values != values_end)
+    if (v.n != v.all)
         return give_up(d, &r, "a sample has fewer values than there are sample types");
-    s->n_locs = p->n_sample_locs - s->loc0;
-    s->n_labels = p->n_labels - s->label0;
+    s->n_locs = d->at.loc - s->loc0;
+    s->n_labels = d->at.label - s->label0;
     return ended(d, &r);
+}
+
+static bool sample_field(struct decoder *d, const struct sn_pb_field *f)
+{
+    return f->number != SAMPLE || f->type != SN_PB_BYTES || sample(d, f);
 }
 
 /* ---- the passes
@@ -471,19 +514,53 @@ static bool locations(struct decoder *d, const struct sn_pb_field *f)
     return f->number != LOCATION || f->type != SN_PB_BYTES || location(d, f);
 }
 
-static bool samples(struct decoder *d, const struct sn_pb_field *f)
+static bool go_through(struct decoder *d,
+                       bool (*each)(struct decoder *, const struct sn_pb_field *))
 {
-    return f->number != SAMPLE || f->type != SN_PB_BYTES || sample(d, f);
+    struct sn_pb_field f;
+    while (d->field = d->message.p, sn_pb_next(&d->message, &f))
+        if (!each(d, &f))
+            return false;
+    return d->message.bad == NULL;
 }
 
 static bool pass(struct decoder *d,
                  bool (*each)(struct decoder *, const struct sn_pb_field *))
 {
-    struct sn_pb_field f;
     d->message.p = d->message.base;
-    while (sn_pb_next(&d->message, &f))
-        if (!each(d, &f))
-            return false;
+    return go_through(d, each);
+}
+
+/* By a decoder of its own: what they share is only read, but for arrays of which each
+ * fills its part. */
+static void decode_run(void *decoder, unsigned i)
+{
+    const struct decoder *d = decoder;
+    struct decoder own = *d;
+    own.at = d->runs[i];
+    own.message.p = d->runs[i].start;
+    if (i + 1 < d->n_runs)
+        own.message.end = d->runs[i + 1].start;
+    if (go_through(&own, sample_field))
+        return;
+    d->runs[i].bad = own.message.bad;
+    d->runs[i].bad_offset = own.message.bad_offset;
+}
+
+static bool samples(struct decoder *d)
+{
+    struct sn_profile *p = d->p;
+    if (!reserve_samples(d))
+        return false;
+    sn_parallel(d->n_runs, decode_run, d);
+    for (uint32_t i = 0; i < d->n_runs && d->message.bad == NULL; i++) {
+        d->message.bad = d->runs[i].bad;
+        d->message.bad_offset = d->runs[i].bad_offset;
+    }
+    p->n_samples = p->cap_samples;
+    p->n_values = p->cap_values;
+    p->n_sample_locs = p->cap_sample_locs;
+    p->n_labels = p->cap_labels;
     return d->message.bad == NULL;
 }
 
@@ -498,7 +575,7 @@ static bool decode(struct decoder *d)
         !sn_ids_init(&d->functions, a, d->count[FUNCTION]) ||
         !sn_ids_init(&d->locations, a, d->count[LOCATION]))
         return false;
-    return pass(d, heads) && pass(d, locations) && reserve_samples(d) && pass(d, samples);
+    return pass(d, heads) && pass(d, locations) && samples(d);
 }
 
 struct sn_profile *sn_profile_decode(const void *data, size_t len, const char *where,

@@ -17,6 +17,14 @@ const struct sn_report_format sn_report_formats[] = {
      sn_report_dot},
     {"callgrind", NULL, false, false, "for KCachegrind and callgrind_annotate", 0,
      sn_report_callgrind},
+    {"raw", NULL, false, false, "the whole profile as text, by its numbers", 0,
+     sn_report_raw},
+    {"collapsed", NULL, false, false, "a line a stack, for flamegraph.pl and others", 0,
+     sn_report_collapsed},
+    {"speedscope", NULL, false, false, "JSON for speedscope.app", 0,
+     sn_report_speedscope},
+    {"firefox", NULL, false, false, "JSON for profiler.firefox.com", 0,
+     sn_report_firefox},
 };
 
 const size_t sn_report_formats_count = SN_COUNT(sn_report_formats);

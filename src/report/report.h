@@ -76,6 +76,11 @@ bool sn_report_sites(struct sn_profile *p, const char *bytes_type,
                      const char *objects_type, uint32_t n, struct sn_buf *out,
                      struct sn_error *e);
 
+/* topproto.c: what top shows, as a profile of its own; the caller frees it. NULL on
+ * error. Filters p in place. */
+struct sn_profile *sn_report_topproto(struct sn_profile *p, const struct sn_options *o,
+                                      struct sn_error *e);
+
 /* labels.c: what was profiled, when, for how long: the lines above a shell. *empty: the
  * sample type shown adds up to nothing, though there are others. */
 bool sn_report_greeting(struct sn_profile *p, const struct sn_options *o,

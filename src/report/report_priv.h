@@ -27,9 +27,30 @@ uint32_t sn_score_color(double score, bool background);
 double sn_score_font(int64_t value, int64_t max);
 struct sn_scene *sn_scene_empty(void); /* NULL: out of memory */
 
+/* ---- stacks.c: samples as stacks of names ---------------------------------------------
+ */
+
+struct sn_stack_frame {
+    uint32_t name, file; /* string ids */
+};
+
+struct sn_stacks {
+    struct sn_view v;
+    struct sn_stack_frame *frames; /* each once, in the order in which they are met */
+    uint32_t n_frames, cap_frames;
+    struct sn_map *known;
+    uint32_t *stack, n; /* of sn_stacks_of: indices of frames, root first */
+};
+
+/* Filters p in place. */
+bool sn_stacks_open(struct sn_stacks *s, struct sn_profile *p, const struct sn_options *o,
+                    struct sn_error *e);
+bool sn_stacks_of(struct sn_stacks *s, uint32_t sample); /* false: out of memory */
+
 typedef bool sn_report_fn(struct sn_profile *p, const struct sn_options *o,
                           const char *argument, struct sn_buf *out, struct sn_error *e);
 sn_report_fn sn_report_top, sn_report_tree, sn_report_peek, sn_report_dot,
-    sn_report_traces, sn_report_tags, sn_report_comments, sn_report_callgrind;
+    sn_report_traces, sn_report_tags, sn_report_comments, sn_report_callgrind,
+    sn_report_raw, sn_report_collapsed, sn_report_speedscope, sn_report_firefox;
 
 #endif

@@ -47,7 +47,7 @@ static void cell(const struct text *x, int64_t value, const char *unit)
         snprintf(label, sizeof label, "%lld", (long long)value);
     else
         sn_unit_label(value, unit, "auto", label, sizeof label);
-    sn_buf_printf(x->out, "%*s", WIDTH, label);
+    sn_buf_printf(x->out, " %*s", WIDTH - 1, label); /* never without a gap */
 }
 
 static void row(const struct text *x, const char *name)
@@ -304,7 +304,7 @@ static void scheduler(const struct text *x)
             continue;
         struct sn_spread s = sn_spread_of(v, n);
         row(x, rows[f]);
-        sn_buf_printf(x->out, "%*.2f", WIDTH, mean_of(&s));
+        sn_buf_printf(x->out, " %*.2f", WIDTH - 1, mean_of(&s));
         cell(x, s.p50, "count");
         cell(x, s.p90, "count");
         cell(x, s.p99, "count");
@@ -568,7 +568,7 @@ static void others(const struct text *x)
     for (size_t i = 0; i < SN_COUNT(t->others) && t->others[i] > 0; i++)
         sn_buf_printf(x->out, "%s--pid=%lld", i == 0 ? "; " : ", ",
                       (long long)t->others[i]);
-    sn_buf_putc(x->out, '\n');
+    sn_buf_puts(x->out, t->more_others ? ", ...\n" : "\n");
 }
 
 static void notes(const struct text *x)

@@ -79,8 +79,8 @@ bool sn_report_peek(struct sn_profile *p, const struct sn_options *o,
                     const char *argument, struct sn_buf *out, struct sn_error *e)
 {
     struct sn_report r;
-    struct sn_view_kind kind = {.edges = true, .no_trim = true};
     struct sn_regex *rx = sn_regex_new(argument, "peek", e);
+    struct sn_view_kind kind = {.edges = true, .no_trim = true, .edges_of = rx};
     if (rx == NULL || !sn_report_open(&r, p, o, kind, true, e)) {
         sn_regex_free(rx);
         return false;

@@ -195,11 +195,16 @@ bool sn_malloc_early(void (*visit)(void *p, size_t size))
     return all;
 }
 
+static void *(*_Atomic replaced)(size_t); /* the real malloc, where another stands in */
+
 bool sn_malloc_is_at(const void *code)
 {
     struct dl_find_object one, other;
+    void *(*allocator)(size_t) = atomic_load(&replaced);
+    if (allocator == NULL)
+        allocator = real.malloc;
     return _dl_find_object((void *)(uintptr_t)code, &one) == 0 &&
-           _dl_find_object((void *)real.malloc, &other) == 0 &&
+           _dl_find_object((void *)allocator, &other) == 0 &&
            one.dlfo_map_start == other.dlfo_map_start;
 }
 
@@ -232,6 +237,10 @@ void sn_malloc_replace(const struct sn_allocator *by, struct sn_allocator *old)
     }
     if (by == NULL)
         return;
+    if (atomic_load(&replaced) == NULL) {
+        atomic_store(&replaced, real.malloc);
+        sn_new_by_malloc();
+    }
 #define STORE(name) __atomic_store_n(&real.name, next.name, __ATOMIC_RELEASE);
     struct sn_allocator next = *by;
     next.free = guarded(by->free);

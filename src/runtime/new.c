@@ -131,7 +131,7 @@ OURS static void *instead_of_new(size_t size, size_t alignment, bool throws)
 NEWS(INSTEAD_OF_NEW)
 
 #define INSTEAD_OF_DELETE(name, parameters, arguments)                                   \
-    static void instead_of##name parameters                                              \
+    OURS static void instead_of##name parameters                                         \
     {                                                                                    \
         free(p);                                                                         \
     }
@@ -188,6 +188,9 @@ static void add_place(void *function)
     atomic_store(&places[i].end, (uintptr_t)where.dlfo_map_end);
 }
 
+/* Where malloc is not the real one: an allocator's own new would go past it. */
+static atomic_bool by_malloc_only;
+
 /* A program calls new only where there is one; it may have come by dlopen. */
 static void *find(const char *name, void *instead)
 {
@@ -205,7 +208,7 @@ static void *find(const char *name, void *instead)
     sn_malloc_beside(found);
     add_place(found);
     add_operator(found);
-    return found;
+    return atomic_load(&by_malloc_only) && sn_malloc_is_at(found) ? instead : found;
 }
 
 /* Not at load: a program without C++ need not pay for 20 look-ups. */
@@ -213,6 +216,17 @@ static void *find(const char *name, void *instead)
     (__builtin_expect(real.name != NULL, 1)                                              \
          ? real.name                                                                     \
          : (*(void **)&real.name = find(#name, (void *)instead_of##name), real.name))
+
+/* Deletes first: what our new hands out is not the real delete's. */
+void sn_new_by_malloc(void)
+{
+    atomic_store(&by_malloc_only, true);
+#define TURN(name, ...)                                                                  \
+    if (real.name != NULL && sn_malloc_is_at((void *)real.name))                         \
+        *(void **)&real.name = (void *)instead_of##name;
+    DELETES(TURN)
+    NEWS(TURN)
+}
 
 /* ---- who called -----------------------------------------------------------------------
  */

@@ -546,6 +546,9 @@ size_t sn_new_frame_of(const uintptr_t *pcs, size_t n, size_t own);
 /* Is the code one of C++'s operators that allocate, ours or the real ones? Whether
  * anything is recorded or not. */
 bool sn_new_is_operator(uintptr_t pc);
+/* From now on C++'s operators of an allocator that has its own, and so does not call
+ * malloc for them, are ours, which do. */
+void sn_new_by_malloc(void);
 
 /* The allocator's functions: the real ones, or what stands before them. */
 struct sn_allocator {

@@ -10,7 +10,7 @@ static size_t operator_length(const char *s)
 {
     static const char word[] = "operator";
     size_t n = sizeof word - 1;
-    if (strncmp(s, word, n) != 0)
+    if (*s != *word || strncmp(s, word, n) != 0)
         return 0;
     if (strncmp(s + n, "()", 2) == 0)
         return n + 2;
@@ -25,8 +25,9 @@ static void cut_templates(char *name)
     size_t to = 0, depth = 0, n;
     for (size_t i = 0; name[i] != '\0'; i++) {
         bool word =
-            i == 0 || !(isalnum((unsigned char)name[i - 1]) || name[i - 1] == '_');
-        if (depth == 0 && word && (n = operator_length(name + i)) > 0) {
+            depth == 0 && name[i] == 'o' &&
+            (i == 0 || !(isalnum((unsigned char)name[i - 1]) || name[i - 1] == '_'));
+        if (word && (n = operator_length(name + i)) > 0) {
             memmove(name + to, name + i, n);
             to += n;
             i += n - 1;
@@ -46,7 +47,7 @@ static bool is_balanced(const char *name)
 {
     long depth = 0;
     for (; *name != '\0' && depth >= 0; name++) {
-        size_t n = operator_length(name);
+        size_t n = *name == 'o' ? operator_length(name) : 0;
         if (n > 0)
             name += n - 1;
         else
@@ -63,8 +64,12 @@ const char *sn_demangle(const char *name, enum sn_demangle mode, struct sn_arena
         return name;
     if (mode == SN_DEMANGLE_FULL)
         options |= DMGL_PARAMS | DMGL_RET_POSTFIX;
-    char *plain = rust_demangle(name, options);
+    /* Rust's own names end in a hash, "17h" and 16 digits, or begin with _R. */
+    bool may_be_rust = name[1] == 'R' || strstr(name, "17h") != NULL;
+    char *plain = may_be_rust ? rust_demangle(name, options) : NULL;
     bool rust = plain != NULL;
+    if (plain == NULL && strncmp(name, "_Z", 2) == 0)
+        plain = cplus_demangle_v3(name, options);
     if (plain == NULL)
         plain = cplus_demangle(name, options | DMGL_AUTO);
     if (plain == NULL)

@@ -16,6 +16,7 @@ struct sn_namer {
     struct sn_arena *arena;
     struct sn_strtab *strings;
     enum sn_demangle demangle;
+    struct sn_object_fetch fetch;
     struct module *modules;
     uint32_t n_modules, cap_modules;
 };
@@ -53,7 +54,7 @@ static struct module *module_of(struct sn_namer *n, const struct sn_namer_mappin
     struct module *x = SN_PUSH(n->arena, n->modules, n->n_modules, n->cap_modules);
     if (x == NULL)
         return NULL;
-    struct sn_object_search search = {NULL};
+    struct sn_object_search search = {NULL, &n->fetch};
     struct sn_error e = {.offset = -1};
     x->path = sn_arena_strdup(n->arena, m->path);
     x->build_id = sn_arena_strdup(n->arena, m->build_id);

@@ -4,23 +4,26 @@
  *
  * A mapping whose file cannot be used keeps its addresses; why is said in the log.
  */
-#include "symbolize/symbolize.h"
 #include "object/object.h"
+#include "symbolize/symbolize_priv.h"
 
 #include <stdio.h>
 #include <unistd.h>
 
-#define MAX_FRAMES  64
-#define REPORT_EACH 256 /* addresses between two calls of progress */
+#define MAX_FRAMES 64
 
 struct symbolizer {
     struct sn_profile *p;
     const struct sn_symbolize_options *o;
     struct sn_buf *log;
     struct sn_map *functions; /* hash of a function to the newest of that hash */
+    struct sn_object_fetch fetch;
+    const char *module; /* at hand, and how many addresses it has */
+    uint32_t module_total;
     uint32_t *next;
     uint32_t n_next, cap_next;
     struct sn_map *demangled; /* linkage name's id to the plain name's */
+    struct sn_map *strings;   /* where a string of the object at hand is, to its id */
 };
 
 /* ---- functions
@@ -82,6 +85,17 @@ static uint32_t plain_name(struct symbolizer *s, uint32_t mangled)
     return *known;
 }
 
+/* Objects hand out the same strings again and again. */
+static uint32_t string_id(struct symbolizer *s, const char *text)
+{
+    uint32_t *id = sn_map_put(s->strings, (uintptr_t)text);
+    if (id == NULL)
+        return 0;
+    if (*id == SN_NONE)
+        *id = sn_strtab_add(s->p->strings, text);
+    return *id;
+}
+
 /* ---- locations
  * ---------------------------------------------------------------------------------- */
 
@@ -92,8 +106,8 @@ static bool put_frames(struct symbolizer *s, struct sn_location *l,
     l->line0 = p->n_lines;
     l->n_lines = 0;
     for (size_t i = 0; i < n; i++) {
-        struct sn_function f = {.system_name = sn_strtab_add(p->strings, v[i].name),
-                                .file = sn_strtab_add(p->strings, v[i].file),
+        struct sn_function f = {.system_name = string_id(s, v[i].name),
+                                .file = string_id(s, v[i].file),
                                 .start_line = v[i].start_line};
         f.name = plain_name(s, f.system_name);
         uint32_t function = intern(s, &f);
@@ -128,17 +142,110 @@ static uint32_t *wanting(struct symbolizer *s, uint32_t m, uint32_t *n)
     return v;
 }
 
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+static void tell_fetched(void *arg, size_t done, size_t total)
+{
+    struct symbolizer *s = arg;
+    if (s->o->fetching != NULL)
+        s->o->fetching(s->o->progress_arg, s->module, done, total);
+}
+
+static void tell_resolved(void *arg, size_t done)
+{
+    struct symbolizer *s = arg;
+    if (s->o->progress != NULL)
+        s->o->progress(s->o->progress_arg, s->module, done, s->module_total);
+}
+
+/* Let the object find all of them ahead; they ascend. */
+static void resolve_all(struct symbolizer *s, const struct sn_mapping *m,
+                        struct sn_object *o, const uint32_t *v, uint32_t n)
+{
+    uint32_t kept = 0;
+    uint64_t vaddr, *vaddrs = sn_arena_alloc(s->p->arena, n * sizeof *vaddrs);
+    for (uint32_t i = 0; vaddrs != NULL && i < n; i++)
+        if (sn_object_vaddr(o, s->p->locations[v[i]].address, m->start, m->limit,
+                            m->offset, &vaddr) &&
+            (kept == 0 || vaddr > vaddrs[kept - 1]))
+            vaddrs[kept++] = vaddr;
+    sn_object_resolve(o, vaddrs, kept, !s->o->no_inlines, tell_resolved, s);
+}
+
+struct wanted { /* names, by ids, that are not demangled yet */
+    struct sn_arena *arena;
+    uint32_t *ids;
+    const char **names;
+    uint32_t n, cap, n_names, cap_names;
+};
+
+static void want_plain(struct symbolizer *s, struct wanted *w, const char *name)
+{
+    uint32_t id = string_id(s, name), *known = sn_map_put(s->demangled, id);
+    uint32_t *new = NULL;
+    const char **text = NULL;
+    if (known == NULL || *known != SN_NONE)
+        return;
+    new = SN_PUSH(w->arena, w->ids, w->n, w->cap);
+    text = SN_PUSH(w->arena, w->names, w->n_names, w->cap_names);
+    if (new == NULL || text == NULL)
+        return;
+    *new = *known = id; /* until it is demangled */
+    *text = sn_profile_str(s->p, id);
+}
+
+/* The names of what was found ahead are demangled together; others as they come. */
+static void demangle_found(struct symbolizer *s, struct wanted *w)
+{
+    struct demangled d;
+    uint32_t n = w->n < w->n_names ? w->n : w->n_names;
+    bool good = n > 0 && demangle_all(w->names, n, s->o->demangle, &d);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t *known = sn_map_put(s->demangled, w->ids[i]);
+        if (known != NULL)
+            *known = good ? sn_strtab_add(s->p->strings, d.plain[i]) : SN_NONE;
+    }
+    if (good)
+        demangled_free(&d);
+}
+
+static void demangle_ahead(struct symbolizer *s, const struct sn_mapping *m,
+                           struct sn_object *o, const uint32_t *v, uint32_t n)
+{
+    struct sn_object_frame frames[MAX_FRAMES];
+    struct wanted w = {.arena = sn_arena_new()};
+    uint64_t vaddr;
+    for (uint32_t i = 0; w.arena != NULL && i < n; i++) {
+        if (!sn_object_vaddr(o, s->p->locations[v[i]].address, m->start, m->limit,
+                             m->offset, &vaddr) ||
+            !sn_object_is_resolved(o, vaddr))
+            continue;
+        size_t count = sn_object_frames(o, vaddr, !s->o->no_inlines, frames, MAX_FRAMES);
+        for (size_t j = 0; j < count; j++)
+            want_plain(s, &w, frames[j].name);
+    }
+    demangle_found(s, &w);
+    sn_arena_free(w.arena);
+}
+
 /* Name what can be named; how many were. SN_NONE: out of memory. */
 static uint32_t name_all(struct symbolizer *s, struct sn_mapping *m, struct sn_object *o,
                          const uint32_t *v, uint32_t n)
 {
     struct sn_object_frame frames[MAX_FRAMES];
     uint32_t named = 0;
+    s->module = base_name(sn_profile_str(s->p, m->file));
+    s->module_total = n;
+    tell_resolved(s, 0);
+    resolve_all(s, m, o, v, n);
+    demangle_ahead(s, m, o, v, n);
     for (uint32_t i = 0; i < n; i++) {
         struct sn_location *l = &s->p->locations[v[i]];
         uint64_t vaddr;
-        if (s->o->progress != NULL && i % REPORT_EACH == 0)
-            s->o->progress(s->o->progress_arg, sn_profile_str(s->p, m->file), i, n);
         if (!sn_object_vaddr(o, l->address, m->start, m->limit, m->offset, &vaddr))
             continue;
         size_t count = sn_object_frames(o, vaddr, !s->o->no_inlines, frames, MAX_FRAMES);
@@ -176,12 +283,6 @@ static void tell(struct symbolizer *s, const char *name, uint32_t unnamed,
         sn_buf_printf(s->log, "    tried %.*s\n", (int)n, line);
         line += n + (line[n] == '\n');
     }
-}
-
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
 }
 
 /* Where the mapping's file is now: where it was, or in one of the folders to look in, as
@@ -228,7 +329,8 @@ static bool symbolize_mapping(struct symbolizer *s, uint32_t m)
         tell(s, *path != '\0' ? path : "[anonymous]", n, "it is no file", &tried);
         return true;
     }
-    struct sn_object_search search = {s->o->dirs};
+    struct sn_object_search search = {s->o->dirs, &s->fetch};
+    s->module = name;
     const char *id = sn_profile_str(p, mapping->build_id);
     struct sn_object *o =
         sn_object_open(path, *id != '\0' ? id : NULL, &search, &tried, &why);
@@ -236,7 +338,13 @@ static bool symbolize_mapping(struct symbolizer *s, uint32_t m)
         tell(s, name, n, sn_error_text(&why, text, sizeof text), &tried);
         return true;
     }
-    uint32_t named = name_all(s, mapping, o, v, n);
+    bool had_lines = sn_object_has_lines(o);
+    struct sn_arena *scratch = sn_arena_new();
+    s->strings = scratch != NULL ? sn_map_new(scratch) : NULL;
+    uint32_t named = s->strings != NULL ? name_all(s, mapping, o, v, n) : SN_NONE;
+    if (had_lines && !sn_object_has_lines(o))
+        sn_buf_printf(&tried, "%s: broken debug information\n", path);
+    sn_arena_free(scratch);
     if (named < n)
         tell(s, name, n - named, NULL, &tried);
     sn_object_close(o);
@@ -249,8 +357,10 @@ bool sn_symbolize(struct sn_profile *p, const struct sn_symbolize_options *o,
     struct symbolizer s = {.p = p,
                            .o = o,
                            .log = log,
+                           .fetch = {.progress = tell_fetched},
                            .functions = sn_map_new(p->arena),
                            .demangled = sn_map_new(p->arena)};
+    s.fetch.arg = &s;
     bool good = s.functions != NULL && s.demangled != NULL && intern_existing(&s);
     for (uint32_t m = 0; good && m < p->n_mappings; m++)
         good = symbolize_mapping(&s, m);

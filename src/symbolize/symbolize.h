@@ -23,6 +23,8 @@ struct sn_symbolize_options {
     const char *const
         *dirs; /* debug and binary search path (PPROF_BINARY_PATH); may be NULL */
     void (*progress)(void *arg, const char *module, size_t done, size_t total);
+    /* The same of a debug file that comes from a server; bytes, 0 while not known. */
+    void (*fetching)(void *arg, const char *module, size_t done, size_t total);
     void *progress_arg;
 };
 

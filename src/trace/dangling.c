@@ -71,6 +71,13 @@ static void add(uintptr_t address, struct sn_cell *cell, void *list)
     l->v[l->n++] = address;
 }
 
+/* One that its thread has yet to bring is not known below to be over. */
+static void add_kept(uintptr_t address, struct sn_cell *c, void *list)
+{
+    if (atomic_load(&c->what) & SN_CELL_THERE)
+        add(address, c, list);
+}
+
 static void drop(struct list *l)
 {
     sn_pages_unmap(l->v, l->cap * sizeof *l->v);
@@ -176,7 +183,7 @@ static void look_around(struct look *l)
     struct sn_guard guard;
     sn_guard_begin(&guard, true);
     struct sn_world *w = sn_world_stop(false);
-    sn_cells_each(SN_CELL_KEPT, add, &l->kept);
+    sn_cells_each(SN_CELL_KEPT, add_kept, &l->kept);
     sn_cells_each(SN_CELL_LIVE, add, &l->live);
     struct sn_reach *r = w != NULL ? sn_reach_new(w, each_kept) : NULL;
     l->reach = r;
@@ -251,6 +258,24 @@ static uint64_t bytes_of(const struct list *l)
     return sum;
 }
 
+static void let_go_late(uintptr_t address, struct sn_cell *c, void *nothing)
+{
+    uint64_t what = atomic_load(&c->what);
+    (void)nothing;
+    if ((what & SN_CELL_THERE) &&
+        atomic_compare_exchange_strong(&c->what, &what,
+                                       sn_cell_size(what) << 2 | SN_CELL_FREED))
+        layer.below->release(layer.below, (void *)address);
+}
+
+void sn_dangling_let_go(void)
+{
+    if (atomic_flag_test_and_set(&looking))
+        return;
+    sn_cells_each(SN_CELL_KEPT, let_go_late, NULL);
+    atomic_flag_clear(&looking);
+}
+
 /* Who comes while another looks goes on. */
 static void look_once(void)
 {
@@ -289,11 +314,14 @@ static void *resize(struct sn_layer *self, void *p, size_t size)
 
 static void release(struct sn_layer *self, void *p)
 {
-    const struct sn_cell *c = sn_cell_at((uintptr_t)p, false);
-    uint64_t what = c != NULL ? c->what : 0, size = sn_cell_size(what);
-    if (sn_cell_state(what) != SN_CELL_KEPT)
+    struct sn_cell *c = sn_cell_at((uintptr_t)p, false);
+    uint64_t what = c != NULL ? atomic_load(&c->what) : 0, size = sn_cell_size(what);
+    if (sn_cell_state(what) != SN_CELL_KEPT) {
         self->below->release(self->below, p);
-    else if (atomic_fetch_add(&kept_bytes, size) + size > atomic_load(&limit))
+        return;
+    }
+    atomic_fetch_or(&c->what, SN_CELL_THERE);
+    if (atomic_fetch_add(&kept_bytes, size) + size > atomic_load(&limit))
         look_once();
 }
 

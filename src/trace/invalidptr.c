@@ -115,11 +115,13 @@ static struct sn_cell *checked(const char *function, void *p)
     return NULL;
 }
 
-/* Live no more, by this thread and no other. */
+/* Live no more, by this thread and no other; unless it has been forgotten meanwhile. */
 static void end_life(const char *function, void *p, struct sn_cell *c,
                      enum sn_cell_state state)
 {
     uint64_t what = atomic_load(&c->what);
+    if (sn_cell_state(what) == SN_CELL_NEVER)
+        return;
     if (sn_cell_state(what) != SN_CELL_LIVE ||
         !atomic_compare_exchange_strong(&c->what, &what, sn_cell_size(what) << 2 | state))
         refuse(function, (uintptr_t)p);
@@ -214,6 +216,8 @@ static bool start(const struct sn_settings *s, struct sn_error *e)
     if (!sn_stacks_open(e))
         return sn_fail(e, NULL, -1, "invalidptr has no memory for its accounts");
     if (!on) { /* it still is in a fork's child */
+        sn_dangling_let_go();
+        sn_cells_forget(); /* what became of blocks meanwhile is not known */
         complete = true;
         if (!sn_malloc_early(know))
             complete = false;

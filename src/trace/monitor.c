@@ -108,6 +108,16 @@ static void wake(void)
     syscall(SYS_futex, &changed, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
 }
 
+/* Its number, before it has run: the program may end sooner. The number is in that of its
+ * clock (clock_gettime(2)). */
+static void know_thread(void)
+{
+    clockid_t clock;
+    int unknown = 0;
+    if (pthread_getcpuclockid(thread, &clock) == 0)
+        atomic_compare_exchange_strong(&tid, &unknown, (int)~(clock >> 3));
+}
+
 static bool begin(struct sn_error *e)
 {
     pthread_attr_t attr;
@@ -121,6 +131,8 @@ static bool begin(struct sn_error *e)
     sn_real_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     begun = error == 0;
+    if (begun)
+        know_thread();
     return begun || sn_fail(e, NULL, -1, "no thread can be started for the tracers: %s",
                             strerror(error));
 }

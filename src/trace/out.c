@@ -43,6 +43,22 @@ static int target(void)
     return same ? STDERR_FILENO : -1;
 }
 
+/* Once, where the lines go to a file: standard error is still there. Without a large
+ * buffer: it may be a handler's stack. */
+static void say_lost(int error)
+{
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    const char *line =
+        error == ENOSPC ? "sonde: the trace's file has no room: lines are lost\n"
+        : error == EFBIG
+            ? "sonde: the trace's file is at its limit (ulimit -f): lines are lost\n"
+            : "sonde: the trace's file cannot be written: lines are lost\n";
+    if (out.fd < 0 || error == EPIPE || atomic_flag_test_and_set(&said))
+        return;
+    if (write(STDERR_FILENO, line, strlen(line)) < 0)
+        return; /* there is nobody to tell */
+}
+
 void sn_trace_write(const char *text, size_t len)
 {
     struct sn_guard guard;
@@ -50,8 +66,10 @@ void sn_trace_write(const char *text, size_t len)
     sn_guard_begin(&guard, false);
     while (fd >= 0 && len > 0) {
         ssize_t n = write(fd, text, len);
-        if (n < 0 && errno != EINTR)
-            break; /* there is nobody to tell */
+        if (n < 0 && errno != EINTR) {
+            say_lost(errno);
+            break;
+        }
         text += n > 0 ? n : 0;
         len -= n > 0 ? (size_t)n : 0;
     }

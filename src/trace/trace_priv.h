@@ -18,9 +18,12 @@ enum sn_cell_state {
 };
 
 struct sn_cell {
-    _Atomic uint64_t what;             /* size << 2 | state */
+    _Atomic uint64_t what;             /* size << 2 | state, and SN_CELL_THERE */
     _Atomic uint32_t allocated, freed; /* by whom: stacks.c */
 };
+
+/* What is kept has come to where it is: until then it is not to be let go. */
+#define SN_CELL_THERE (1ULL << 63)
 
 static inline enum sn_cell_state sn_cell_state(uint64_t what)
 {
@@ -29,7 +32,7 @@ static inline enum sn_cell_state sn_cell_state(uint64_t what)
 
 static inline uint64_t sn_cell_size(uint64_t what)
 {
-    return what >> 2;
+    return (what & ~SN_CELL_THERE) >> 2;
 }
 
 /* The cell of a block that begins there; NULL: there can be none, or (`make`) no memory,
@@ -42,6 +45,9 @@ uintptr_t sn_cell_around(uintptr_t address, enum sn_cell_state state,
 void sn_cells_each(enum sn_cell_state state,
                    void (*visit)(uintptr_t address, struct sn_cell *cell, void *argument),
                    void *argument);
+/* Each is as if there had never been a block, but for those that are kept. What another
+ * thread is about to write may stay. */
+void sn_cells_forget(void);
 void sn_cells_pages(void (*visit)(void *pages, size_t bytes, void *argument),
                     void *argument); /* what they take for themselves */
 
@@ -51,6 +57,8 @@ void sn_cells_pages(void (*visit)(void *pages, size_t bytes, void *argument),
 /* Freed blocks are kept back from now on. False: *e. */
 bool sn_dangling_start(struct sn_error *e);
 void sn_dangling_stop(bool dying); /* after a last look */
+/* What is still kept, since it came too late for the last look, is freed. */
+void sn_dangling_let_go(void);
 /* Is what is SN_CELL_KEPT kept back, when it comes to the layer of its own? */
 bool sn_dangling_on(void);
 void sn_dangling_after_fork(void); /* in the child */

@@ -6,7 +6,8 @@
 
 #include <libdeflate.h>
 
-#define EXPANDS 4 /* what a profile usually does; the trailer's size is only a hint */
+#define EXPANDS 4    /* what a profile usually does */
+#define MOST    1032 /* what deflate can at most: RFC 1951's 258 bytes of two bits */
 
 bool sn_gzip_is(const void *data, size_t len)
 {
@@ -84,14 +85,25 @@ static bool inflate_all(struct inflate *s, const unsigned char *p, size_t len,
     return true;
 }
 
+/* A file's last four bytes are the size of its last member, of which there is mostly one:
+ * a hint. */
+static size_t guess(const unsigned char *p, size_t len)
+{
+    size_t usual = len <= SIZE_MAX / EXPANDS ? len * EXPANDS : len;
+    if (len < 18)
+        return usual;
+    size_t said = p[len - 4] | (size_t)p[len - 3] << 8 | (size_t)p[len - 2] << 16 |
+                  (size_t)p[len - 1] << 24;
+    return said >= len && said / MOST <= len ? said + 1 : usual;
+}
+
 bool sn_gzip_inflate(const void *data, size_t len, size_t limit, struct sn_arena *a,
                      unsigned char **out, size_t *out_len, const char *where,
                      struct sn_error *e)
 {
     struct inflate s = {.arena = a, .limit = limit};
-    size_t guess = len <= SIZE_MAX / EXPANDS ? len * EXPANDS : len;
     s.d = libdeflate_alloc_decompressor();
-    if (s.d == NULL || !make_room(&s, guess)) {
+    if (s.d == NULL || !make_room(&s, guess(data, len))) {
         libdeflate_free_decompressor(s.d);
         return sn_fail(e, where, -1, "out of memory");
     }

@@ -33,14 +33,9 @@ static bool bad(struct sn_pb *r, const char *why)
     return false;
 }
 
-bool sn_pb_varint(struct sn_pb *r, uint64_t *v)
+bool sn_pb_long_varint(struct sn_pb *r, uint64_t *v)
 {
     const unsigned char *p = r->p;
-    if (p < r->end && *p < 0x80) { /* nearly all of them */
-        *v = *p;
-        r->p++;
-        return true;
-    }
     uint64_t value = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
         if (p == r->end)

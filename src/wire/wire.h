@@ -38,9 +38,21 @@ void sn_pb_open(struct sn_pb *r, const void *data, size_t len);
 /* A cursor over field f's bytes, which keeps r's base. */
 struct sn_pb sn_pb_sub(const struct sn_pb *r, const struct sn_pb_field *f);
 bool sn_pb_next(struct sn_pb *r,
-                struct sn_pb_field *f);          /* false at the end or when bad */
-bool sn_pb_varint(struct sn_pb *r, uint64_t *v); /* for packed fields */
+                struct sn_pb_field *f); /* false at the end or when bad */
 void sn_pb_set_bad(struct sn_pb *r, const char *why);
+bool sn_pb_long_varint(struct sn_pb *r, uint64_t *v);
+/* For packed fields. Nearly all numbers have three bytes at most. */
+static inline bool sn_pb_varint(struct sn_pb *r, uint64_t *v)
+{
+    const unsigned char *p = r->p;
+    if (r->end - p < 3 || (p[0] & p[1] & p[2] & 0x80) != 0)
+        return sn_pb_long_varint(r, v);
+    size_t n = p[0] < 0x80 ? 1 : p[1] < 0x80 ? 2 : 3;
+    *v = (p[0] & 0x7fu) | (n > 1 ? (p[1] & 0x7fu) << 7 : 0) |
+         (n > 2 ? (uint32_t)p[2] << 14 : 0);
+    r->p = p + n;
+    return true;
+}
 
 /* ---- writing ---------------------------------------------------------------------- */
 

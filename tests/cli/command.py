@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The command line: its grammars, its help, its errors, and where its output goes."""
 
+import re
 import pathlib
 import random
 from tool import *
@@ -275,12 +276,27 @@ def test_completion():
              "echo ${COMPREPLY[@]}; "
              f"COMP_WORDS=({SONDE} top --fo); COMP_CWORD=2; _sonde; echo ${{COMPREPLY[@]}}")
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True)
-    equal((done.stdout.split(), done.stderr), (["top", "--focus="], ""), "bash completes")
+    equal((done.stdout.split(), done.stderr), (["top", "topproto", "--focus="], ""), "bash completes")
     for verb in ["heap", "heapdump"]:
         asked = (f"source {script}; compopt() {{ :; }}; COMP_WORDS=({SONDE} {verb} $$); COMP_CWORD=2; _sonde; "
                  "[[ ' '${COMPREPLY[@]}' ' == *' '$$' '* ]] && echo found")
         done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True)
         equal((done.stdout, done.stderr), ("found\n", ""), f"{verb}: processes")
+
+
+def test_manuals():
+    """Every option of a verb that has a page of its own is in it, and in the completion."""
+    pages = pathlib.Path(__file__).resolve().parents[2] / "docs/man"
+    for page in sorted(pages.glob("sonde-*.1")):
+        verb, text = page.stem.partition("-")[2], page.read_text()
+        options = re.findall(r"^  --(\w+)", call("help", verb)[1], re.M)
+        if verb == "pprof" or not ok(len(options) > 1, f"{verb} has options"):
+            continue
+        common = {"help"} | {o for o in re.findall(r"^  --(\w+)", call("help", "top")[1], re.M)}
+        equal([o for o in options if o not in common and f"-{o}" not in text], [],
+              f"{page.name} has them")
+        offered = {w.strip("-=") for w in call("__complete", verb)[1].split()}
+        equal([o for o in options if o not in offered], [], f"completion of {verb} has them")
 
 
 main(globals())

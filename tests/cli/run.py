@@ -440,4 +440,9 @@ def test_job_control():
     equal(files(directory), ["cpu.pprof"], "... to its profile")
 
 
+def test_detail_of_nothing():
+    status, out, err = call("run", "--scheddetail", "true")
+    ok(status != 0 and "give both" in err, "--scheddetail without --schedtrace is refused")
+
+
 main(globals())

@@ -98,6 +98,14 @@ def test_top():
     ok(" more" not in call("trace", "--top=0", path)[1], "--top=0: all")
 
 
+def test_large_numbers():
+    out = call("trace", file_of("gc 1 @9999999.0s 1%: 999999999+2+999999998 ms clock, 3->4->2 MB, 2 P\n"
+                                "SCHED 1ms: gomaxprocs=1000000000 idleprocs=1000000000\n"))[1]
+    ok(re.search(r"^  pause +\S+hrs +\S+hrs +\S+hrs ", out, re.M) and
+       re.search(r"^  idle CPUs +1000000000.00 1000000000 1000000000 ", out, re.M),
+       "columns stay apart")
+
+
 def test_allocations():
     text = "".join(f"tracealloc({0x1000 + 16 * i:#x}, 0x10, main.T)\n"
                    "goroutine 1 [running]:\nruntime.mallocgc(0x10)\n\t/go/malloc.go:1 +0x1\n"
@@ -232,6 +240,18 @@ def test_pipe():
     writer.wait()
 
 
+def test_own_lines():
+    """They go on in one write a read, not each by itself."""
+    reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    text = "own\n" * 10000 + GO
+    done = subprocess.run([str(SONDE), "trace", "-"], input=text, stdout=subprocess.PIPE,
+                          stderr=writer, text=True, timeout=60)
+    writer.close()
+    packets = list(iter(lambda: reader.recv(1 << 20), b""))
+    equal((done.returncode, b"".join(packets)), (0, b"own\n" * 10000), "all lines go on")
+    ok(len(packets) < 100, f"10000 lines in {len(packets)} writes")
+
+
 def test_times():
     out = call("trace", "-", input="scvg1: 1 MB released\nscvg2: 1 MB released\n")[1]
     ok("Times are when the lines came" in out, "live lines without time have that of arrival")
@@ -249,6 +269,10 @@ def test_processes():
        "lines of a forked process are left out")
     ok("Collections: 10," in call("trace", "--pid=77", path)[1], "--pid: or read alone")
     equal(call("trace", "-", input=GO + child)[2], "", "... and are not the program's own")
+    many = "".join(GO.replace("P\n", f"P pid={pid}\n") for pid in range(80, 89))
+    out = call("trace", file_of(GO + many))[1]
+    ok("--pid=87, ..." in out and "--pid=88" not in out, "of many some are said, and that it is some")
+    ok("--pid=87\n" in call("trace", file_of(GO + many.replace("pid=88", "pid=87")))[1], "or all")
 
 
 def test_interrupted():
@@ -301,6 +325,20 @@ def test_hostile():
         ok(status == 0 and err == "" and time.monotonic() - begin < 30, f"hostile: {name}")
 
 
+def test_escapes():
+    """Nothing in a trace steers the terminal."""
+    odd = "\x1b]0;owned\x07\x1b[2J"
+    out = call("trace", file_of(f"runtime: invalid pointer {odd}\n"
+                                f"SCHED 1ms: gomaxprocs=2 idleprocs=1 odd={odd}\n"
+                                f"  M1: p=0 name={odd} state=blocked({odd})\n"
+                                f"tracealloc(0x10, 0x10, {odd})\n{odd}(...)\n\t/{odd}:1\n\n"))[1]
+    ok("Invalid pointers: 1" in out and "odd=?]0;owned" in out and "\x1b" not in out and
+       "\x07" not in out, "control characters of a trace are not printed")
+    cut = file_of("runtime: invalid pointer " + "\u00e9" * 200 + "\n")
+    done = subprocess.run([str(SONDE), "trace", cut], capture_output=True)
+    ok(done.returncode == 0 and "\u00e9" in done.stdout.decode(), "nor half a character")
+
+
 def test_refused():
     path = file_of(GO)
     for words, wrong in [([], "give a file"), ([path, path], "one file"),
@@ -320,6 +358,8 @@ def test_refused():
         ok((status, out) == (1, "") and wrong in err and bad in err, err.strip())
     status, out, err = call("trace", "--svg", file_of("pacer: x\n"))
     ok((status, out) == (1, "") and "nothing to draw" in err, err.strip())
+    status, out, err = call("trace", "--json", file_of("tracealloc(0x10, 0x20, T)\n"))
+    ok((status, out) == (1, "") and "nothing to show" in err, err.strip())
     to = f"{scratch()}/none/out.svg"
     status, out, err = call("trace", "--svg", "-o", to, path)
     ok(status == 1 and to in err, f"a file that cannot be written: {err.strip()}")
@@ -425,6 +465,51 @@ def test_go():
                 got = {e["tid"] for e in events if e["pid"] == pid and e["name"] == "thread_name"}
                 equal(got, want, f"{name}: every {letter}")
         equal(call("trace", "--svg", file_of(text))[0], 0, f"{version}: drawn")
+
+
+# ---- what our own knobs print ---------------------------------------------------------------
+
+PYTHON_HEAP = ["/usr/bin/python3", "-c", "import time; x = [bytes(5000) for _ in range(20000)]; "
+               "x = 0; time.sleep(1.3)"]
+WORK = "(let loop ((i 0) (l '())) (if (< i 300000) (loop (+ i 1) (cons i l))))"
+
+
+def own(name, settings, argv, want):
+    """Each line that SONDE=`settings` writes to a file, none passed over."""
+    path = f"{scratch()}/own.trace"
+    if os.path.exists(path):
+        os.unlink(path)
+    env = dict(os.environ, SONDE=f"{settings},trace_path={path},quiet",
+               LD_PRELOAD=str(BUILD / "libsonde.so"))
+    subprocess.run([str(a) for a in argv], env=env, capture_output=True, timeout=60)
+    text = open(path).read() if os.path.exists(path) else ""
+    status, out, err = call("trace", path)
+    ok(status == 0 and err == "" and re.search(want, text, re.M),
+       f"ours: {name}: {len(text.splitlines())} lines are read")
+    if status != 0 or err != "":
+        note(f"{status}: {err} of {text[:400]}")
+    ok(out != "" and "passed over" not in out, f"ours: {name}: none is passed over")
+
+
+def test_ours():
+    own("gctrace of malloc", "gctrace=2", PYTHON_HEAP, "^gc 1 .* malloc")
+    own("scavenge", "scavenge", PYTHON_HEAP, r"^scvg\d+: \d+ MB released$")
+    for source in ("tracepoints", "switch", "proc"):
+        if source == "proc" or os.geteuid() == 0:
+            own(f"scheduler, {source}", f"schedtrace=20,scheddetail,schedsource={source}",
+                PYTHON_HEAP, rf"^SCHED \d+ms: source={source} ")
+    own("invalidptr", "invalidptr=1", program("bad_pointers", "twice"),
+        "^runtime: invalid pointer")
+    own("dangling pointers", "invalidptr=2", program("bad_pointers", "dangling"),
+        "^runtime: garbage collector found invalid heap pointer")
+    for line, way in (("overrun", ["write", 40, 60]), ("underrun", ["write", 40, -20]),
+                      ("use after free", ["freed_read", 40, 0]), ("double free", ["twice", 40]),
+                      ("bad free", ["interior", 40, 8])):
+        side = "left" if line == "underrun" else "1"
+        own(f"efence, {line}", f"efence={side}", program("fence", *way), f"^efence: {line}")
+    if shutil.which("guile-3.0"):
+        own("gctrace of libgc", "gctrace=2", ["guile-3.0", "--no-auto-compile", "-c", WORK],
+            "^gc 1 phases")
 
 
 def test_go_live():

@@ -6,6 +6,7 @@ from harness import *
 import collections
 import glob
 import re
+import resource
 import struct
 import time
 
@@ -446,6 +447,41 @@ def test_cut_and_bad():
     for option in ["--size=9-1", "--size=x", "--address=zz", "--from=x", "--count=maybe"]:
         done = subprocess.run([SONDE, "trace", option, path], capture_output=True, text=True)
         equal(done.returncode, 2, f"{option} is refused")
+
+
+def test_written():
+    """Whole or not at all, and what could not be written is named."""
+    run = logged("locked", 13, 1000)
+    path, to = run.traces[0], f"{run.directory}/lines.txt"
+
+    def write(*words, **more):
+        return subprocess.run([SONDE, "trace", *words], capture_output=True, text=True, **more)
+
+    equal(write("-o", to, path).returncode, 0, "-o")
+    equal(open(to).read(), write(path).stdout, "... is what goes to standard output")
+    few = {"preexec_fn": lambda: (resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+                                  signal.signal(signal.SIGXFSZ, signal.SIG_IGN)),
+           "restore_signals": False}
+    before = open(to).read()
+    done = write("-o", to, path, **few)
+    ok(done.returncode == 1 and f"{to}: cannot write" in done.stderr, done.stderr.strip())
+    ok(open(to).read() == before and sorted(glob.glob(to + "*")) == [to],
+       "a file that cannot be written whole is as it was, and nothing lies beside it")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([SONDE, "trace", path], stdout=full, stderr=subprocess.PIPE, text=True)
+    ok(done.returncode == 1 and "standard output: cannot write" in done.stderr, done.stderr.strip())
+
+
+def test_other_kind():
+    run = logged("locked", 14, 100)
+    lines = f"{run.directory}/lines"
+    with open(lines, "w") as file:
+        file.write("SCHED 0ms: gomaxprocs=2\n")
+    for words, wrong in [(["--svg", run.traces[0]], "'--svg' is for lines"),
+                         (["--count", lines], "'--count' is for a trace of allocations"),
+                         (["--leaked", lines + ".none"], "'--leaked' is for a trace")]:
+        done = subprocess.run([SONDE, "trace", *words], capture_output=True, text=True)
+        ok(done.returncode == 2 and wrong in done.stderr, done.stderr.splitlines()[0])
 
 
 # ---- sonde run ------------------------------------------------------------------------------

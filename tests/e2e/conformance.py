@@ -242,4 +242,22 @@ for z in zlib, bz2, lzma: assert z.decompress(z.compress(b)) == b
 print(len(b), json.dumps(c.execute('select sum(a), max(b) from t').fetchall()))""",
 }
 
+def test_new_of_allocators():
+    """An allocator's own operators, which do not call malloc, are the tracers', too."""
+    for allocator in ALLOCATORS:
+        if subprocess.run(["true"], env=environment(None, allocator, plain=True),
+                          capture_output=True).stderr:
+            skip(f"new of {allocator}", "it is not installed")
+            continue
+        for how in ("new", "array"):
+            for knob in ("gcdead=1", "invalidptr=1", "efence=1", "efence=1,mem=exact"):
+                run = subprocess.run(program("fence", "none", "24", "0", how),
+                                     env=environment(knob, allocator), capture_output=True)
+                equal(run.returncode, 0, f"{how} of {allocator}, {knob}: goes on")
+            run = subprocess.run(program("fence", "freed_write", "24", "0", how), text=True,
+                                 env=dict(environment("efence=1", allocator), SONDE="efence=1"),
+                                 capture_output=True)
+            ok("efence: " in run.stderr and "freed by" in run.stderr, f"{how} of {allocator}: fenced")
+
+
 main(globals())

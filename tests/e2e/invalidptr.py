@@ -139,6 +139,15 @@ def test_right():
         equal(refused, [], f"{settings}: and nothing is refused")
 
 
+def test_again():
+    """What became of blocks between two recordings is not held against the program."""
+    directory = scratch()
+    run = subprocess.run(program("trace_again", "40", f"{directory}/trace"),
+                         capture_output=True, text=True, timeout=100)
+    equal((run.returncode, run.stdout), (0, "survived\n"), "started and stopped")
+    ok("invalid pointer" not in open(f"{directory}/trace").read(), "and nothing refused")
+
+
 REAL = {
     "sqlite3": ["sqlite3", ":memory:", "create table t(a, b); with recursive n(i) as "
                 "(select 1 union all select i + 1 from n where i < 20000) insert into t "

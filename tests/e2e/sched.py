@@ -484,6 +484,13 @@ def test_attach_ends():
     running.wait()
     done, _ = watch(running.pid)
     ok(done.returncode == 1 and "no such process" in done.stderr, done.stderr.strip())
+    ended = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    done = subprocess.run([str(SONDE), "sched", "--count=1", str(ended.pid)], text=True,
+                          capture_output=True, timeout=60)
+    ok((done.returncode, done.stdout) == (1, "") and "has ended" in done.stderr,
+       f"a zombie: {done.stderr.strip()}")
+    ended.wait()
     for word in ["init", "0", "-5"]:
         done, _ = watch(word)
         equal(done.returncode, 2, f"sonde sched {word}: {done.stderr.splitlines()[:1]}")

@@ -92,6 +92,25 @@ def test_unwritable():
                           capture_output=True, text=True)
     equal((done.returncode, done.stdout), (1, ""), "no trace can be written: nothing is run")
     ok("/nonexistent/x: cannot write the trace" in done.stderr, done.stderr.strip())
+    done = subprocess.run([SONDE, "run", "--schedtrace=10", "--trace=/dev/full", "sleep", "0.1"],
+                          capture_output=True, text=True, timeout=60)
+    equal((done.returncode, done.stderr.count("has no room: lines are lost")), (0, 1),
+          f"a full disk: it goes on, and it is said once: {done.stderr.strip()}")
+    done = subprocess.run(["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", SONDE, "run", "--schedtrace=2",
+                           "--scheddetail", f"--trace={scratch()}/few", "sleep", "0.5"],
+                          capture_output=True, text=True, timeout=60)
+    equal((done.returncode, done.stderr.count("ulimit -f")), (0, 1),
+          f"a limit on files: likewise: {done.stderr.strip()}")
+
+
+def test_short_program():
+    """Our thread is none of the program's, also where it never came to run."""
+    met = set()
+    for _ in range(20):
+        done = subprocess.run([SONDE, "run", "--schedtrace", "--", "taskset", "-c", "0", "true"],
+                              capture_output=True, text=True, timeout=60)
+        met |= set(re.findall(r"idleprocs=.* (threads=\d+)", done.stderr))
+    equal(met, {"threads=1"}, "a program that ends at once has one thread")
 
 
 main(globals())

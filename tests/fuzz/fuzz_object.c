@@ -8,8 +8,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    static const uint64_t addresses[] = {0,        0x1000,   0x1139,
-                                         0x401000, 0x401136, UINT64_MAX};
+    static const uint64_t addresses[] = {0,      0x1000,   0x1028,   0x1060,
+                                         0x1139, 0x401000, 0x401136, UINT64_MAX};
     struct sn_object_probe probe;
     struct sn_object_frame frames[16];
     char path[64];
@@ -20,6 +20,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     close(fd);
     sn_object_probe(path, &probe, NULL);
     struct sn_object *o = sn_object_open(path, NULL, NULL, NULL, NULL);
+    for (size_t i = 0; o != NULL && i < SN_COUNT(addresses); i++)
+        sn_object_frames(o, addresses[i], true, frames, SN_COUNT(frames));
+    if (o != NULL) /* the same by our own reading */
+        sn_object_resolve(o, addresses, SN_COUNT(addresses), true, NULL, NULL);
     for (size_t i = 0; o != NULL && i < SN_COUNT(addresses); i++)
         sn_object_frames(o, addresses[i], true, frames, SN_COUNT(frames));
     sn_object_close(o);

@@ -476,8 +476,10 @@ static void test_our_details(void)
         "1->1->1 MB, 2 MB goal, 2 P libgc, 34570 objects\n"
         "gc 2 phases: prepare 4.8, stop 0.003, mark 2.5, restart 0.001, reclaim 0.14, "
         "whole 7.4 ms libgc, 2016800->2016800->1576320 B\n");
-    is_int(t->sweeps[1].queue, 3, "our runqueue is of all that wait");
-    is_int(t->sweeps[1].longest, 2, "the longest of a CPU");
+    is_int(t->n_sweeps, 1, "a head, before anything was seen, is no look");
+    is_str(sn_trace_str(t, t->source), "tracepoints", "but says by what");
+    is_int(t->sweeps[0].queue, 3, "our runqueue is of all that wait");
+    is_int(t->sweeps[0].longest, 2, "the longest of a CPU");
     is_int(t->counters[SN_COUNTER_VOLUNTARY], 27, "sums of all threads");
     is_str(t->head, "", "nothing is left over");
     is_int(t->gcs[0].live, 1576320, "with gctrace=2 sizes are to the byte");

@@ -1,0 +1,81 @@
+/*
+ * count.c: what each node comes to, without what leads from one to another: all that is
+ * needed to decide which are worth building a graph of. All cores count, each a part of
+ * the samples.
+ */
+#include "graph_priv.h"
+
+struct total {
+    int64_t cum;
+    uint32_t seen; /* the last sample counted, from 1 */
+};
+
+struct counting {
+    const struct sn_builder *b;
+    bool divisors; /* count those, not the values */
+    unsigned parts;
+    struct total *totals; /* of each part, of each info */
+    int64_t *flat;
+};
+
+static void count_sample(const struct sn_builder *b, const struct sn_sample *s,
+                         struct total *totals, uint32_t stamp, int64_t weight)
+{
+    const uint32_t *locs = b->v->p->sample_locs + s->loc0;
+    for (uint32_t i = 0; i < s->n_locs; i++) {
+        uint32_t k = b->location_first[locs[i]], end = b->location_first[locs[i] + 1];
+        do {
+            struct total *t = &totals[b->location_infos[k]];
+            t->cum += t->seen != stamp ? weight : 0;
+            t->seen = stamp;
+        } while (++k < end);
+    }
+}
+
+static void count_part(void *counting, unsigned part)
+{
+    const struct counting *c = counting;
+    const struct sn_builder *b = c->b;
+    const struct sn_profile *p = b->v->p;
+    struct total *totals = c->totals + (size_t)part * b->n_infos;
+    int64_t *flat = c->flat + (size_t)part * b->n_infos;
+    uint32_t end = sn_part_begin(p->n_samples, part + 1, c->parts);
+    for (uint32_t i = sn_part_begin(p->n_samples, part, c->parts); i < end; i++) {
+        const struct sn_sample *s = &p->samples[i];
+        int64_t divisor, weight = sn_view_weight(b->v, i, &divisor);
+        if (c->divisors)
+            weight = divisor;
+        if (weight == 0 || s->n_locs == 0)
+            continue;
+        count_sample(b, s, totals, i + 1, weight);
+        flat[b->location_infos[b->location_first[p->sample_locs[s->loc0]]]] += weight;
+    }
+}
+
+static bool count(struct sn_builder *b, bool divisors)
+{
+    struct counting c = {.b = b, .divisors = divisors, .parts = sn_parts(b)};
+    struct sn_arena *a = sn_arena_new();
+    bool good = a != NULL;
+    if (good) {
+        size_t n = (size_t)c.parts * b->n_infos + 1;
+        c.totals = sn_arena_alloc(a, n * sizeof *c.totals);
+        c.flat = sn_arena_alloc(a, n * sizeof *c.flat);
+        good = !sn_arena_failed(a);
+    }
+    if (good)
+        sn_parallel(c.parts, count_part, &c);
+    for (size_t i = 0; good && i < (size_t)c.parts * b->n_infos; i++) {
+        struct sn_values *v = &b->values[i % b->n_infos];
+        *(divisors ? &v->cum_div : &v->cum) += c.totals[i].cum;
+        *(divisors ? &v->flat_div : &v->flat) += c.flat[i];
+    }
+    sn_arena_free(a);
+    return good;
+}
+
+bool sn_builder_count(struct sn_builder *b)
+{
+    b->values = sn_arena_alloc(b->arena, (b->n_infos + 1) * sizeof *b->values);
+    return b->values != NULL && count(b, false) && (!b->v->o.mean || count(b, true));
+}

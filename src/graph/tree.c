@@ -1,0 +1,329 @@
+/*
+ * tree.c: the call tree: a node for each path from the root.
+ *
+ * The samples' paths are sorted, so that those that share a beginning lie together, and
+ * gone through once with a stack of the path at hand. A node is over when the next path
+ * leaves it: then all that it comes to is known, and only if that is enough does it
+ * become a node of the graph. What is kept below one that is not goes to its parent, by a
+ * residual edge. So a tree of millions of nodes takes the memory of those that are shown.
+ *
+ *     paths  a b c        stack a b c | next leaves c, b: c and b are decided
+ *            a b d  ...
+ */
+#include "graph_priv.h"
+
+#define INLINED 0x80000000u /* in a path: the call was inlined */
+
+struct path {
+    const uint32_t *v; /* infos, root first */
+    uint32_t n, sample;
+};
+
+struct frame {
+    uint32_t info, number; /* the number-th node that was begun */
+    bool inlined;
+    struct sn_values values;
+    uint32_t orphans; /* kept nodes that are below it so far */
+};
+
+struct orphan { /* of a node of the graph: its way up so far */
+    uint32_t next;
+    bool residual, inlined;
+};
+
+struct planting {
+    struct sn_builder *b;
+    struct sn_graph *g;
+    struct sn_arena *scratch;
+    struct path *paths;
+    uint32_t n_paths;
+    struct frame *stack;
+    uint32_t depth;
+    int64_t cut;
+    struct orphan *orphans; /* by node */
+    uint32_t n_orphans, cap_orphans;
+    uint32_t begun;    /* nodes so far */
+    uint32_t *node_of; /* of the number-th node, if there will be tags; SN_NONE */
+    uint32_t n_node_of, cap_node_of;
+    bool tags;
+};
+
+/* ---- paths ----------------------------------------------------------------------------
+ */
+
+static int by_path(const void *a, const void *b)
+{
+    const struct path *x = a, *y = b;
+    uint32_t n = x->n < y->n ? x->n : y->n;
+    for (uint32_t i = 0; i < n; i++)
+        if ((x->v[i] ^ y->v[i]) & ~INLINED)
+            return (x->v[i] & ~INLINED) < (y->v[i] & ~INLINED) ? -1 : 1;
+    if (x->n != y->n)
+        return x->n < y->n ? -1 : 1;
+    return (x->sample > y->sample) - (x->sample < y->sample);
+}
+
+static uint32_t common(const struct path *x, const struct path *y)
+{
+    uint32_t n = x->n < y->n ? x->n : y->n, i = 0;
+    while (i < n && ((x->v[i] ^ y->v[i]) & ~INLINED) == 0)
+        i++;
+    return i;
+}
+
+static uint32_t *put_path(const struct sn_builder *b, const struct sn_sample *s,
+                          uint32_t *to)
+{
+    const uint32_t *locs = b->v->p->sample_locs + s->loc0;
+    for (uint32_t i = s->n_locs; i-- > 0;) {
+        uint32_t first = b->location_first[locs[i]], end = b->location_first[locs[i] + 1];
+        for (uint32_t k = end; k-- > first;)
+            *to++ = b->location_infos[k] | (k != end - 1 ? INLINED : 0);
+    }
+    return to;
+}
+
+static size_t path_length(const struct sn_builder *b, const struct sn_sample *s)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < s->n_locs; i++) {
+        uint32_t loc = b->v->p->sample_locs[s->loc0 + i];
+        n += b->location_first[loc + 1] - b->location_first[loc];
+    }
+    return n;
+}
+
+static void sort_half(void *planting, unsigned half)
+{
+    struct planting *x = planting;
+    uint32_t begin = sn_part_begin(x->n_paths, half, 2),
+             end = sn_part_begin(x->n_paths, half + 1, 2);
+    qsort(x->paths + begin, end - begin, sizeof *x->paths, by_path);
+}
+
+static bool merge_halves(struct planting *x)
+{
+    uint32_t middle = sn_part_begin(x->n_paths, 1, 2), i = 0, k = middle;
+    struct path *v = sn_arena_alloc(x->scratch, (x->n_paths + 1) * sizeof *v);
+    for (uint32_t n = 0; v != NULL && n < x->n_paths; n++) {
+        bool left =
+            k == x->n_paths || (i < middle && by_path(&x->paths[i], &x->paths[k]) <= 0);
+        v[n] = x->paths[left ? i++ : k++];
+    }
+    x->paths = v;
+    return v != NULL;
+}
+
+static bool find_paths(struct planting *x)
+{
+    const struct sn_profile *p = x->b->v->p;
+    size_t n = 0, deepest = 0;
+    for (uint32_t i = 0; i < p->n_samples; i++) {
+        size_t length = path_length(x->b, &p->samples[i]);
+        n += length;
+        deepest = length > deepest ? length : deepest;
+        x->tags |= p->samples[i].n_labels > 0 && x->b->v->kind.drawn;
+    }
+    uint32_t *to = sn_arena_alloc(x->scratch, (n + 1) * sizeof *to);
+    x->paths = sn_arena_alloc(x->scratch, ((size_t)p->n_samples + 1) * sizeof *x->paths);
+    x->stack = sn_arena_alloc(x->scratch, (deepest + 1) * sizeof *x->stack);
+    if (sn_arena_failed(x->scratch))
+        return false;
+    for (uint32_t i = 0; i < p->n_samples; i++) {
+        int64_t divisor, weight = sn_view_weight(x->b->v, i, &divisor);
+        uint32_t *end = put_path(x->b, &p->samples[i], to);
+        if (end > to && (weight != 0 || divisor != 0))
+            x->paths[x->n_paths++] = (struct path){to, (uint32_t)(end - to), i};
+        to = end;
+    }
+    sn_parallel(2, sort_half, x);
+    return merge_halves(x);
+}
+
+/* Of all nodes that are shown; those whose flat value is 0 add nothing to it. */
+static int64_t total_flat(const struct planting *x)
+{
+    const struct sn_view *v = x->b->v;
+    int64_t total = 0, divisor;
+    for (uint32_t i = 0, n; i < x->n_paths; i += n) {
+        int64_t flat = sn_view_weight(v, x->paths[i].sample, &divisor);
+        for (n = 1; i + n < x->n_paths && x->paths[i + n].n == x->paths[i].n &&
+                    common(&x->paths[i], &x->paths[i + n]) == x->paths[i].n;
+             n++)
+            flat += sn_view_weight(v, x->paths[i + n].sample, &divisor);
+        total += v->o.drop_negative && flat < 0 ? 0 : flat;
+    }
+    return total;
+}
+
+/* ---- nodes ----------------------------------------------------------------------------
+ */
+
+static bool begin_node(struct planting *x, uint32_t what)
+{
+    x->stack[x->depth++] = (struct frame){.info = what & ~INLINED,
+                                          .number = x->begun++,
+                                          .inlined = true,
+                                          .orphans = SN_NONE};
+    if (!x->tags)
+        return true;
+    uint32_t *node = SN_PUSH(x->scratch, x->node_of, x->n_node_of, x->cap_node_of);
+    if (node != NULL)
+        *node = SN_NONE;
+    return node != NULL;
+}
+
+/* All that a node which is over has below it becomes its parent's, if it has one. */
+static void pass_up(struct planting *x, const struct frame *f)
+{
+    if (x->depth == 0)
+        return;
+    struct frame *parent = &x->stack[x->depth - 1];
+    for (uint32_t next, i = f->orphans; i != SN_NONE; i = next) {
+        struct orphan *o = &x->orphans[i];
+        next = o->next;
+        o->residual = true;
+        o->inlined &= f->inlined;
+        o->next = parent->orphans;
+        parent->orphans = i;
+    }
+}
+
+static bool adopt(struct planting *x, uint32_t node, uint32_t orphans)
+{
+    struct sn_graph *g = x->g;
+    for (uint32_t i = orphans; i != SN_NONE; i = x->orphans[i].next) {
+        struct sn_node *child = &g->nodes[i];
+        struct sn_edge *e = SN_PUSH(g->arena, g->edges, g->n_edges, g->cap_edges);
+        if (e == NULL)
+            return false;
+        *e = (struct sn_edge){.src = node,
+                              .dst = i,
+                              .weight = child->cum,
+                              .weight_div = child->cum_div,
+                              .residual = x->orphans[i].residual,
+                              .inlined = x->orphans[i].inlined,
+                              .next_in = SN_NONE,
+                              .next_out = g->nodes[node].out};
+        child->in = g->nodes[node].out = g->n_edges - 1;
+    }
+    return true;
+}
+
+static bool keep(struct planting *x, const struct frame *f)
+{
+    struct sn_node *n = sn_graph_add(x->g, x->b, f->info, &f->values);
+    struct orphan *o = SN_PUSH(x->scratch, x->orphans, x->n_orphans, x->cap_orphans);
+    uint32_t node = x->g->n_nodes - 1;
+    if (n == NULL || o == NULL)
+        return false;
+    /* Under another parent it is another function: callgrind must not merge them. */
+    n->function = node;
+    *o = (struct orphan){.next = SN_NONE, .inlined = f->inlined};
+    if (x->tags)
+        x->node_of[f->number] = node;
+    if (!adopt(x, node, f->orphans))
+        return false;
+    if (x->depth > 0) {
+        o->next = x->stack[x->depth - 1].orphans;
+        x->stack[x->depth - 1].orphans = node;
+    }
+    return true;
+}
+
+static bool end_node(struct planting *x)
+{
+    struct frame f = x->stack[--x->depth];
+    if (x->depth > 0) {
+        struct sn_values *up = &x->stack[x->depth - 1].values;
+        up->cum += f.values.cum;
+        up->cum_div += f.values.cum_div;
+    }
+    if (!sn_values_shown(x->b->v, &f.values))
+        return true; /* what is below it hangs in the air */
+    if (sn_abs(f.values.cum) >= x->cut)
+        return keep(x, &f);
+    x->g->dropped_nodes++;
+    pass_up(x, &f);
+    return true;
+}
+
+static bool go_to(struct planting *x, const struct path *p, uint32_t shared)
+{
+    while (x->depth > shared)
+        if (!end_node(x))
+            return false;
+    while (x->depth < p->n)
+        if (!begin_node(x, p->v[x->depth]))
+            return false;
+    return true;
+}
+
+static bool plant(struct planting *x)
+{
+    static const struct path none = {0};
+    for (uint32_t i = 0; i < x->n_paths; i++) {
+        const struct path *p = &x->paths[i];
+        int64_t divisor, weight = sn_view_weight(x->b->v, p->sample, &divisor);
+        if (!go_to(x, p, i > 0 ? common(p, p - 1) : 0))
+            return false;
+        for (uint32_t k = 0; k < p->n; k++)
+            x->stack[k].inlined &= (p->v[k] & INLINED) != 0;
+        struct sn_values *leaf = &x->stack[p->n - 1].values;
+        leaf->flat += weight;
+        leaf->flat_div += divisor;
+        leaf->cum += weight;
+        leaf->cum_div += divisor;
+    }
+    return go_to(x, &none, 0);
+}
+
+/* Once more, along the same way, now that it is known what each node is. */
+static bool tag(struct planting *x)
+{
+    struct sn_tagger *t = sn_tagger_new(x->b, x->g);
+    uint32_t *numbers = (uint32_t *)x->stack, *nodes, begun = 0, depth = 0;
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < x->n_paths; i++)
+        most = x->paths[i].n > most ? x->paths[i].n : most;
+    nodes = sn_arena_alloc(x->scratch, (most + 1) * sizeof *nodes);
+    for (uint32_t i = 0; t != NULL && nodes != NULL && i < x->n_paths; i++) {
+        const struct path *p = &x->paths[i];
+        for (depth = i > 0 ? common(p, p - 1) : 0; depth < p->n; depth++)
+            numbers[depth] = begun++;
+        if (!sn_tagger_wants(t, p->sample))
+            continue;
+        for (uint32_t k = 0; k < p->n; k++)
+            nodes[k] = x->node_of[numbers[p->n - 1 - k]];
+        sn_tagger_add(t, nodes, p->n);
+    }
+    return t != NULL && nodes != NULL && !sn_arena_failed(x->g->arena);
+}
+
+/* ---- the whole ------------------------------------------------------------------------
+ */
+
+static bool list_all(struct sn_graph *g)
+{
+    g->order = sn_arena_alloc(g->arena, (g->n_nodes + 1) * sizeof *g->order);
+    for (uint32_t i = 0; g->order != NULL && i < g->n_nodes; i++)
+        g->order[g->n_order++] = i;
+    return g->order != NULL;
+}
+
+struct sn_graph *sn_builder_tree(struct sn_builder *b, double fraction, int64_t *total)
+{
+    struct planting x = {.b = b, .g = sn_graph_empty(), .scratch = sn_arena_new()};
+    bool good = x.g != NULL && x.scratch != NULL && find_paths(&x);
+    if (good) {
+        *total = total_flat(&x);
+        x.cut = sn_fraction_of(*total, fraction);
+        good = plant(&x) && (!x.tags || tag(&x)) && list_all(x.g);
+    }
+    good = good && !sn_arena_failed(x.g->arena) && !sn_arena_failed(x.scratch);
+    sn_arena_free(x.scratch);
+    if (good)
+        return x.g;
+    sn_graph_free(x.g);
+    return NULL;
+}

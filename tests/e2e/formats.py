@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Profiles that real programs wrote in the old formats: -raw must be what `go tool pprof` prints."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+
+SONDE = os.path.join(os.environ["SONDE_BUILD"], "sonde")
+GO_PROGRAM = """package main
+import ("os"; "runtime"; "runtime/pprof"; "sync"; "time")
+var keep [][]byte
+func main() {
+    runtime.SetBlockProfileRate(1)
+    runtime.SetMutexProfileFraction(1)
+    runtime.MemProfileRate = 4096
+    var mu sync.Mutex
+    var wg sync.WaitGroup
+    f, _ := os.Create("cpu.0")
+    pprof.StartCPUProfile(f)
+    for i := 0; i < 4; i++ {
+        wg.Add(1)
+        go func() { mu.Lock(); time.Sleep(time.Millisecond); mu.Unlock(); wg.Done() }()
+    }
+    wg.Wait()
+    for t := time.Now(); time.Since(t) < 200*time.Millisecond; { keep = append(keep[:0], make([]byte, 1000)) }
+    pprof.StopCPUProfile()
+    f.Close()
+    for _, n := range []string{"heap", "goroutine", "block", "mutex", "threadcreate"} {
+        for d, end := range []string{".0", ".1"} {
+            f, _ := os.Create(n + end)
+            pprof.Lookup(n).WriteTo(f, d)
+            f.Close()
+        }
+    }
+}
+"""
+C_PROGRAM = "int main(void) { for (volatile long i = 0; i < 200000000; i++) continue; return 0; }\n"
+
+
+def run(command, cwd, **env):
+    return subprocess.run(command, cwd=cwd, env=dict(os.environ, TZ="UTC", **env), timeout=200,
+                          capture_output=True)
+
+
+def raw(command, path, cwd):
+    text = run(command + ["-symbolize=none", "-raw", path], cwd).stdout
+    return re.sub(rb"(?m)^Time: .*$", b"Time:", text)  # Go before 1.20 words it otherwise
+
+
+def main():
+    if shutil.which("go") is None:
+        print("1..0 # SKIP go (golang-go) is not installed")
+        return
+    made, bad = [], 0
+    with tempfile.TemporaryDirectory() as d:
+        cwd = pathlib.Path(d)
+        (cwd / "m.go").write_text(GO_PROGRAM)
+        (cwd / "g.c").write_text(C_PROGRAM)
+        run(["go", "run", "m.go"], d)
+        made += sorted(p.name for p in cwd.glob("*.[01]"))
+        if run(["cc", "g.c", "-o", "g", "-Wl,--no-as-needed", "-lprofiler"], d).returncode == 0:
+            run(["./g"], d, CPUPROFILE="gperftools.cpu")
+            made.append("gperftools.cpu")
+        else:
+            print("# gperftools (libgoogle-perftools-dev) is not installed")
+        for number, name in enumerate(made, 1):
+            theirs, ours = raw(["go", "tool", "pprof"], name, d), raw([SONDE, "pprof"], name, d)
+            good = theirs == ours and b"Mappings" in ours
+            bad += not good
+            print(f"{'ok' if good else 'not ok'} {number} - {name} as go tool pprof prints it")
+        good = len(made) >= 11
+        print(f"{'ok' if good else 'not ok'} {len(made) + 1} - the programs wrote their profiles")
+    print(f"1..{len(made) + 1}")
+    raise SystemExit(bad > 0 or not good)
+
+
+main()
