@@ -61,6 +61,8 @@ int shell_start(const struct request *r, struct sn_profile *p, bool pprof)
     bool script = s.editor == NULL && !pprof;
     free(room);
     editor_close(s.editor);
+    if (s.kept != NULL)
+        sleep(1); /* a viewer started just now is to read its file yet */
     kept_remove(s.kept);
     sn_arena_free(s.arena);
     sn_profile_free(p);

@@ -90,7 +90,7 @@ static bool is_type(struct shell *s, const char *line, bool *good, struct sn_err
 static const char *cut_pipe(char *line)
 {
     for (char *c = line; (c = strchr(c, '|')) != NULL; c++)
-        if (c > line && strchr(" \t", c[-1]) != NULL) {
+        if (c == line || strchr(" \t", c[-1]) != NULL) {
             *c = '\0';
             return c + 1 + strspn(c + 1, " \t");
         }
