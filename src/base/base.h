@@ -103,6 +103,9 @@ struct sn_buf {
 };
 
 void sn_buf_add(struct sn_buf *b, const void *data, size_t len);
+/* Room for so many bytes more, at data + len; whoever fills it adds to len. NULL: no
+ * memory. */
+char *sn_buf_room(struct sn_buf *b, size_t more);
 void sn_buf_puts(struct sn_buf *b, const char *s);
 void sn_buf_putc(struct sn_buf *b, char c);
 void sn_buf_printf(struct sn_buf *b, const char *fmt, ...) SN_PRINTF(2, 3);

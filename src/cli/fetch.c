@@ -72,41 +72,60 @@ static bool gather(struct sources *s, const char *const *words, size_t n)
     return true;
 }
 
-static struct sn_profile *decode(const struct sources *s, const struct sn_fetched *f,
-                                 const char *word, struct sn_error *e)
+/* One word's profile, or why there is none. */
+struct source {
+    const char *word;
+    const struct sn_fetched *fetched; /* NULL: it names a file */
+    struct sn_profile *p;
+    struct sn_error bad;
+    size_t max_size;
+};
+
+static void read_source(void *sources, unsigned i)
 {
-    const struct sn_file file = {(const unsigned char *)f->body.data, f->body.len};
-    if (f->error.what[0] != '\0') {
-        *e = f->error;
-        return NULL;
+    struct source *s = (struct source *)sources + i;
+    const struct sn_fetched *f = s->fetched;
+    s->bad.offset = -1;
+    if (f == NULL) {
+        s->p = load_path(s->word, s->max_size, &s->bad);
+    } else if (f->error.what[0] != '\0') {
+        s->bad = f->error;
+    } else {
+        const struct sn_file file = {(const unsigned char *)f->body.data, f->body.len, 0};
+        const char *name = strchr(s->word, '@') != NULL ? "URL" : s->word;
+        s->p = load_bytes(&file, name, s->max_size, &s->bad);
     }
-    return load_bytes(&file, strchr(word, '@') != NULL ? "URL" : word, s->r->max_size, e);
 }
 
-/* Each word's profile; with several, one that fails is told and left out. */
-static void read_all(struct sources *s, const char *const *words, size_t n, bool *remote,
+/* Each word's profile, read on all cores; with several, one that fails is told and left
+ * out. False: no memory. */
+static bool read_all(struct sources *s, const char *const *words, size_t n, bool *remote,
                      struct sn_error *e)
 {
-    struct progress progress = {0};
+    struct source *v = sn_arena_alloc(s->arena, (n + 1) * sizeof *v);
     size_t next = 0;
-    for (size_t i = 0; i < n; i++) {
-        struct sn_error bad = {.offset = -1};
+    for (size_t i = 0; v != NULL && i < n; i++) {
         bool fetched = url_of(s, words[i]) != NULL && next < s->n_fetched;
-        const struct sn_fetched *f = fetched ? &s->fetched[next++] : NULL;
-        struct sn_profile *p = fetched ? decode(s, f, words[i], &bad)
-                                       : load_path(words[i], s->r->max_size, &bad);
-        progress_show(&progress, "reading %zu of %zu", i + 1, n);
-        if (p != NULL)
-            s->v[s->n++] = p;
-        else if (n == 1)
-            *e = bad;
-        else {
-            progress_clear(&progress);
-            say_error(&bad);
-        }
-        *remote |= p != NULL && fetched && strncmp(f->url, "file:", 5) != 0;
+        v[i] = (struct source){.word = words[i],
+                               .fetched = fetched ? &s->fetched[next++] : NULL,
+                               .max_size = s->r->max_size};
     }
-    progress_clear(&progress);
+    if (v == NULL)
+        return false;
+    struct busy *busy = busy_begin("reading");
+    sn_parallel((unsigned)n, read_source, v);
+    busy_end(busy);
+    for (size_t i = 0; i < n; i++) {
+        const struct sn_fetched *f = v[i].fetched;
+        if (v[i].p != NULL)
+            s->v[s->n++] = v[i].p;
+        else if (n == 1)
+            *e = v[i].bad;
+        else
+            say_error(&v[i].bad);
+        *remote |= v[i].p != NULL && f != NULL && strncmp(f->url, "file:", 5) != 0;
+    }
+    return true;
 }
 
 struct sn_profile *load_sources(const struct request *r, const char *const *words,
@@ -115,10 +134,8 @@ struct sn_profile *load_sources(const struct request *r, const char *const *word
 {
     struct sources s = {.r = r, .arena = sn_arena_new()};
     struct sn_profile *p = NULL;
-    if (s.arena == NULL || !gather(&s, words, n))
+    if (s.arena == NULL || !gather(&s, words, n) || !read_all(&s, words, n, remote, e))
         sn_fail(e, NULL, -1, "out of memory");
-    else
-        read_all(&s, words, n, remote, e);
     if (s.n > 0 && s.n < n)
         fprintf(stderr, "Fetched %zu %s profiles out of %zu\n", s.n, what, n);
     if (s.n > 0)

@@ -82,18 +82,19 @@ struct sn_profile *load_path(const char *path, size_t limit, struct sn_error *e)
 {
     struct sn_file f;
     struct sn_profile *p = NULL;
-    struct busy *busy = busy_begin("reading");
     if (sn_file_open(path, limit, &f, e)) {
         p = load_bytes(&f, strcmp(path, "-") == 0 ? "standard input" : path, limit, e);
         sn_file_close(&f);
     }
-    busy_end(busy);
     return p;
 }
 
 struct sn_profile *load_file(const char *path, struct sn_error *e)
 {
-    return load_path(path, MAX_SIZE, e);
+    struct busy *busy = busy_begin("reading");
+    struct sn_profile *p = load_path(path, MAX_SIZE, e);
+    busy_end(busy);
+    return p;
 }
 
 /* ---- several --------------------------------------------------------------------------

@@ -31,8 +31,7 @@ static void put_sample(struct sn_buf *b, const struct sn_profile *p, uint32_t i)
     size_t m = sn_pb_begin(b, 2);
     if (s->n_locs > 0) {
         size_t packed = sn_pb_begin(b, 1);
-        for (uint32_t k = 0; k < s->n_locs; k++)
-            sn_pb_put_raw_varint(b, (uint64_t)p->sample_locs[s->loc0 + k] + 1);
+        sn_pb_put_packed(b, p->sample_locs + s->loc0, s->n_locs, 1);
         sn_pb_end(b, packed);
     }
     size_t packed = sn_pb_begin(b, 2);
@@ -105,8 +104,17 @@ static void put_comments(struct sn_buf *b, const struct sn_profile *p)
     sn_pb_end(b, packed);
 }
 
+/* About as many bytes as there will be, of the large parts: pages that are not used cost
+ * nothing, to grow does. */
+static size_t likely_size(const struct sn_profile *p)
+{
+    return (size_t)p->n_sample_locs * 3 + (size_t)p->n_samples * 32 +
+           (size_t)p->n_labels * 16 + (size_t)p->n_locations * 32;
+}
+
 void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out)
 {
+    (void)sn_buf_room(out, likely_size(p));
     for (uint32_t i = 0; i < p->n_types; i++)
         put_type(out, 1, p->types[i]);
     for (uint32_t i = 0; i < p->n_samples; i++)

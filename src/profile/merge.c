@@ -244,18 +244,22 @@ static bool add_labels(struct merger *m, struct sn_sample *x, uint64_t *hash)
     return true;
 }
 
+/* There is room: reserve_samples. */
 static bool add_locs(struct merger *m, struct sn_sample *x, uint64_t *hash)
 {
     struct sn_profile *p = m->out;
     const uint32_t *from = m->in->sample_locs + x->loc0;
+    uint64_t h = *hash;
     x->loc0 = p->n_sample_locs;
     for (uint32_t k = 0; k < x->n_locs; k++) {
-        uint32_t *l =
-            SN_PUSH(p->arena, p->sample_locs, p->n_sample_locs, p->cap_sample_locs);
-        if (l == NULL || (*l = map_location(m, from[k])) == SN_NONE)
+        uint32_t l = m->location_of[from[k]];
+        if (l == SN_NONE && (l = map_location(m, from[k])) == SN_NONE)
             return false;
-        *hash = sn_hash_mix(*hash ^ *l);
+        p->sample_locs[p->n_sample_locs++] = l;
+        h = (h ^ l) * UINT64_C(0x9e3779b97f4a7c15);
+        h ^= h >> 29;
     }
+    *hash = sn_hash_mix(h);
     return true;
 }
 
@@ -409,6 +413,31 @@ static bool merge_one(struct merger *m, const struct sn_profile *in)
     return true;
 }
 
+static bool is_too_many(uint64_t n)
+{
+    return n >= SN_NONE;
+}
+
+/* As many as all have, since that is the most there can be. */
+static bool reserve_samples(struct merger *m, struct sn_profile *const *v, size_t n)
+{
+    struct sn_profile *p = m->out;
+    uint64_t samples = 0, locs = 0;
+    for (size_t i = 0; i < n; i++) {
+        samples += v[i]->n_samples;
+        locs += v[i]->n_sample_locs;
+    }
+    if (is_too_many(samples) || is_too_many(locs) || is_too_many(samples * v[0]->n_types))
+        return false;
+    p->samples = sn_arena_alloc(p->arena, samples * sizeof *p->samples);
+    p->sample_locs = sn_arena_alloc(p->arena, locs * sizeof *p->sample_locs);
+    p->values = sn_arena_alloc(p->arena, samples * v[0]->n_types * sizeof *p->values);
+    p->cap_samples = (uint32_t)samples;
+    p->cap_sample_locs = (uint32_t)locs;
+    p->cap_values = (uint32_t)(samples * v[0]->n_types);
+    return !sn_arena_failed(p->arena);
+}
+
 static bool open_tables(struct merger *m)
 {
     struct table *all[] = {&m->mappings, &m->functions, &m->locations, &m->samples};
@@ -422,7 +451,8 @@ struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
                                     struct sn_error *e)
 {
     struct merger m = {.out = sn_profile_new(), .scratch = sn_arena_new()};
-    bool good = m.out != NULL && m.scratch != NULL && open_tables(&m);
+    bool good = m.out != NULL && m.scratch != NULL && open_tables(&m) &&
+                reserve_samples(&m, v, n);
     for (size_t i = 0; good && i < n; i++)
         good =
             compatible(v[0], v[i])

@@ -114,6 +114,20 @@ void sn_pb_put_raw_varint(struct sn_buf *b, uint64_t v)
     sn_buf_add(b, out, encode_varint(out, v));
 }
 
+void sn_pb_put_packed(struct sn_buf *b, const uint32_t *v, size_t n, uint64_t more)
+{
+    unsigned char out[1024];
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (len > sizeof out - 10) {
+            sn_buf_add(b, out, len);
+            len = 0;
+        }
+        len += encode_varint(out + len, v[i] + more);
+    }
+    sn_buf_add(b, out, len);
+}
+
 void sn_pb_put_always(struct sn_buf *b, uint32_t field, uint64_t v)
 {
     unsigned char out[20];
