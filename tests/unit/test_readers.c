@@ -98,7 +98,10 @@ static const struct {
      "# callgrind format\npositions: line\nevents: Ir Dr\nfl=(1) a.c\nfn=(1) main\n10 5 "
      "1\n"
      "cfn=(2) f\ncalls=3 20\n+1 90 9\nfn=(2)\n20 90 9\n",
-     3, 3, 4, 0,
+     3,
+     3,
+     4,
+     0,
      {5, 1, 0, 0, 0, 90, 90, 9, 0}},
     {"perf script",
      "my prog 12/13 [001] 1.500000:  7 cycles:u: \n\t401000 f+0x1 (/bin/p)\n"
