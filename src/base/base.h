@@ -205,6 +205,8 @@ struct sn_output {
     const char *path;
     char temporary[4096]; /* "": it is written straight */
     int fd;
+    bool borrowed; /* standard output; another file may get its number where it is closed
+                    */
 };
 bool sn_output_open(struct sn_output *o, const char *path, unsigned mode,
                     struct sn_error *e);

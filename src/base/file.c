@@ -93,7 +93,8 @@ bool sn_output_open(struct sn_output *o, const char *path, unsigned mode,
                     struct sn_error *e)
 {
     int n = 0, straight = path == NULL || sn_file_is_special(path);
-    *o = (struct sn_output){path != NULL ? path : "standard output", "", STDOUT_FILENO};
+    *o = (struct sn_output){path != NULL ? path : "standard output", "", STDOUT_FILENO,
+                            path == NULL};
     if (path == NULL)
         return true;
     if (!straight)
@@ -123,7 +124,7 @@ bool sn_output_add(const struct sn_output *o, const char *p, size_t len,
 bool sn_output_close(const struct sn_output *o, bool good, struct sn_error *e)
 {
     bool straight = o->temporary[0] == '\0';
-    if (o->fd == STDOUT_FILENO)
+    if (o->borrowed)
         return good;
     if (close(o->fd) != 0 && good)
         good = sn_fail(e, o->path, -1, "cannot write: %s", strerror(errno));
