@@ -17,7 +17,7 @@ ALLOWED = {
     "object": "base",
     "symbolize": "object profile base",
     "graph": "profile base",
-    "report": "graph symbolize formats profile base",
+    "report": "graph symbolize object formats profile base",
     "draw": "report graph profile base",
     "record": "formats sched unwind symbolize profile base",
     "store": "profile base",

@@ -76,10 +76,12 @@ struct sn_view_kind {
     bool drawn;     /* a picture: tags, edges, call trees, sorted by entropy */
     bool edges;     /* edges are shown */
     bool no_trim;
-    bool addresses; /* at addresses, whatever the user says */
-    bool objects;   /* functions of different files of code are different */
-    bool integers;  /* no fractions: the smallest unit */
-    bool raw;       /* nothing is aggregated */
+    bool addresses;  /* at addresses, whatever the user says */
+    bool lines;      /* ... at lines */
+    bool no_inlines; /* ... of functions that were really called */
+    bool objects;    /* functions of different files of code are different */
+    bool integers;   /* no fractions: the smallest unit */
+    bool raw;        /* nothing is aggregated */
     struct sn_regex
         *edges_of; /* the edges are only of nodes whose names match; NULL: of all */
 };
@@ -136,6 +138,8 @@ const char *sn_node_box_name(struct sn_shortener *s, const struct sn_profile *p,
                              const struct sn_node_info *info, bool everywhere,
                              struct sn_arena *a);
 const char *sn_base_name(const char *path); /* a pointer into path */
+/* A source file's name as trim_path and source_path have it: a part of `path`. */
+const char *sn_trim_path(const struct sn_options *o, const char *path);
 /* A path without "//", "/./" and "x/..", as Go's filepath.Clean. */
 const char *sn_clean_path(const char *path, struct sn_arena *a);
 
@@ -188,6 +192,15 @@ struct sn_graph {
 /* The trimmed graph; then v->out_unit is a definite unit. NULL on error. */
 struct sn_graph *sn_graph_new(struct sn_view *v, struct sn_error *e);
 void sn_graph_free(struct sn_graph *g); /* NULL-safe */
+struct sn_values {
+    int64_t flat, flat_div, cum, cum_div; /* the divisors: of means, else 0 */
+};
+/* The sums of groups of a graph's nodes (of each node its group, or SN_NONE), where a
+ * sample counts once for a group, however many of its nodes it has. In the profile's
+ * arena. NULL on error. */
+struct sn_values *sn_graph_group(struct sn_view *v, const struct sn_graph *g,
+                                 const uint32_t *group_of, uint32_t n_groups,
+                                 struct sn_error *e);
 /* The node's edges, heaviest first, in an array of the graph's arena. */
 uint32_t sn_graph_in(struct sn_graph *g, uint32_t node, struct sn_edge ***edges);
 uint32_t sn_graph_out(struct sn_graph *g, uint32_t node, struct sn_edge ***edges);

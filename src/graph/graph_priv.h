@@ -21,10 +21,6 @@ bool sn_tag_frames(struct sn_view *v, struct sn_error *e);
 /* ---- infos.c: what nodes can be ------------------------------------------------------
  */
 
-struct sn_values {
-    int64_t flat, flat_div, cum, cum_div; /* the divisors: of means, else 0 */
-};
-
 struct sn_builder {
     struct sn_view *v;
     struct sn_arena *arena;

@@ -72,7 +72,7 @@ static const char *cut_before_source(const char *path, const char *dirs)
     return NULL;
 }
 
-static const char *trim_path(const struct sn_options *o, const char *path)
+const char *sn_trim_path(const struct sn_options *o, const char *path)
 {
     static const char *const always[] = {"/proc/self/cwd/./", "/proc/self/cwd/"};
     const char *trim = o->trim_path != NULL ? o->trim_path : "", *cut = NULL;
@@ -102,7 +102,7 @@ static uint32_t *source_files(struct sn_builder *b)
         const char *path = sn_profile_str(p, id);
         if (*clean == SN_NONE)
             *clean = sn_strtab_add(p->strings,
-                                   sn_clean_path(trim_path(&b->v->o, path), b->arena));
+                                   sn_clean_path(sn_trim_path(&b->v->o, path), b->arena));
         files[i] = *clean;
     }
     return files;

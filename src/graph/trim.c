@@ -476,7 +476,8 @@ static void choose_unit(struct sn_view *v, const struct sn_graph *g)
 struct sn_graph *sn_graph_new(struct sn_view *v, struct sn_error *e)
 {
     struct trimming t = {.v = v,
-                         .tree = v->o.call_tree && (v->kind.drawn || v->kind.objects)};
+                         .tree = v->o.call_tree &&
+                                 (v->kind.drawn || (v->kind.objects && v->kind.edges))};
     if (sn_builder_open(&t.b, v) && trim(&t) && !sn_arena_failed(t.g->arena)) {
         choose_unit(v, t.g);
         return t.g;

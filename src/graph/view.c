@@ -205,6 +205,9 @@ static void apply_kind(struct sn_view *v)
         o->node_count = v->kind.node_count;
     if (v->kind.addresses)
         o->granularity = SN_BY_ADDRESSES;
+    if (v->kind.lines)
+        o->granularity = SN_BY_LINES;
+    o->no_inlines |= v->kind.no_inlines;
     if (v->kind.no_trim || !o->trim) {
         o->node_count = 0;
         o->node_fraction = o->edge_fraction = 0;

@@ -84,6 +84,33 @@ void sn_object_resolve(struct sn_object *o, const uint64_t *vaddrs, uint32_t n,
 /* Was an answer found ahead for vaddr? */
 bool sn_object_is_resolved(const struct sn_object *o, uint64_t vaddr);
 
+/* ---- functions.c, disasm.c: code as functions and instructions -----------------------
+ */
+
+struct sn_object_function { /* where a symbol, or several, begin */
+    uint64_t lo, hi;        /* hi is exclusive: the next function, or the end of this */
+    const char *const *names; /* linkage names in order; live as long as the object */
+    uint32_t n_names;
+};
+
+/* All of them, by address; they live as long as the object. */
+const struct sn_object_function *sn_object_functions(struct sn_object *o, size_t *n);
+
+struct sn_object_inst {
+    uint64_t address; /* in the file's own address space */
+    uint32_t size;    /* bytes */
+    const char *text; /* "mov    %rsp,%rbp" */
+};
+
+#define SN_OBJECT_CODE ((uint64_t)8 << 20) /* bytes disassembled at once, at most */
+
+/* The instructions in [lo, hi), cut to what is code in the file and to SN_OBJECT_CODE,
+ * into the arena `a`. What is no instruction is a ".byte". False: nothing is there, or the
+ * machine is one that is not known. */
+bool sn_object_disasm(struct sn_object *o, uint64_t lo, uint64_t hi, bool intel,
+                      struct sn_arena *a, struct sn_object_inst **v, size_t *n,
+                      struct sn_error *e);
+
 /* A guess at what the call at vaddr returns a pointer to: the type of what is declared in
  * its line, "struct node". False: there is none. */
 bool sn_object_assigned(struct sn_object *o, uint64_t vaddr, char *name, size_t size);

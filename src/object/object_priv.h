@@ -47,6 +47,8 @@ struct segment { /* PT_LOAD */
     bool exec;
 };
 
+#define RANK_LABEL 1 /* no type: assembly */
+
 struct symbol {
     uint64_t lo, size;
     const char *name;
@@ -74,6 +76,8 @@ struct sn_object {
     bool symbols_read;
     struct symbol *symbols;
     uint32_t n_symbols, cap_symbols;
+    struct sn_object_function *functions; /* NULL: not made yet */
+    uint32_t n_functions;
 
     bool units_read;
     struct unit *units;
@@ -113,6 +117,10 @@ char *debuginfod_fetch(const char *build_id, struct sn_object_fetch *fetch,
 
 /* The function symbol that covers vaddr, or the PLT entry; NULL. */
 const char *symbol_name(struct sn_object *o, uint64_t vaddr);
+/* All of them, by address; read when first asked for. */
+const struct symbol *symbol_table(struct sn_object *o, uint32_t *n);
+/* The segment of code with that address; NULL. */
+const struct segment *object_code(const struct sn_object *o, uint64_t vaddr);
 /* Appends the entries of the PLT as name@plt. */
 void plt_symbols(struct sn_object *o);
 void symbol_add(struct sn_object *o, uint64_t lo, uint64_t size, const char *name,

@@ -229,12 +229,17 @@ bool sn_object_has_lines(const struct sn_object *o)
  * -------------------------------------------------------------------------
  */
 
-bool object_is_code(const struct sn_object *o, uint64_t vaddr)
+const struct segment *object_code(const struct sn_object *o, uint64_t vaddr)
 {
     for (uint32_t i = 0; i < o->n_segments; i++)
         if (o->segments[i].exec && vaddr - o->segments[i].vaddr < o->segments[i].memsz)
-            return true;
-    return false;
+            return &o->segments[i];
+    return NULL;
+}
+
+bool object_is_code(const struct sn_object *o, uint64_t vaddr)
+{
+    return object_code(o, vaddr) != NULL;
 }
 
 bool sn_object_vaddr(const struct sn_object *o, uint64_t address, uint64_t map_start,

@@ -11,7 +11,6 @@
 #define MAX_BACK    16                /* symbols looked at that begin before an address */
 #define MAX_MINI    ((size_t)1 << 30) /* .gnu_debugdata, decompressed */
 #define MAX_LZMA    (UINT64_C(1) << 28)
-#define RANK_LABEL  1 /* no type: assembly */
 #define RANK_GUESS  2 /* ifunc: its address is that of the function that chooses */
 #define RANK_LOCAL  3
 #define RANK_WEAK   4
@@ -123,6 +122,14 @@ static void read_symbols(struct sn_object *o)
     plt_symbols(o);
     if (o->n_symbols > 0)
         qsort(o->symbols, o->n_symbols, sizeof *o->symbols, by_address);
+}
+
+const struct symbol *symbol_table(struct sn_object *o, uint32_t *n)
+{
+    if (!o->symbols_read)
+        read_symbols(o);
+    *n = o->n_symbols;
+    return o->symbols;
 }
 
 /* A symbol without a size reaches to the next one. */

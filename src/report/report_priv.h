@@ -47,10 +47,27 @@ bool sn_stacks_open(struct sn_stacks *s, struct sn_profile *p, const struct sn_o
                     struct sn_error *e);
 bool sn_stacks_of(struct sn_stacks *s, uint32_t sample); /* false: out of memory */
 
+/* ---- source.c: source files, each read once --------------------------------------- */
+
+struct sn_sources; /* in an arena; borrows the options */
+struct sn_sources *sn_sources_new(const struct sn_options *o, struct sn_arena *a);
+/* A line, from 1 on, and its length; not ended by a NUL. NULL: there is none. */
+const char *sn_source_line(struct sn_sources *s, const char *file, int64_t line,
+                           size_t *length);
+/* Why there are none, as pprof says it; NULL: there are. */
+const char *sn_source_error(struct sn_sources *s, const char *file);
+/* The paths that were tried for it, if several, a line each. */
+void sn_source_tried(struct sn_sources *s, const char *file, struct sn_buf *out);
+
+/* list.c: "." for nothing. Returns buf, or ".". */
+const char *sn_value_or_dot(const struct sn_view *v, int64_t value, char *buf,
+                            size_t size);
+
 typedef bool sn_report_fn(struct sn_profile *p, const struct sn_options *o,
                           const char *argument, struct sn_buf *out, struct sn_error *e);
 sn_report_fn sn_report_top, sn_report_tree, sn_report_peek, sn_report_dot,
     sn_report_traces, sn_report_tags, sn_report_comments, sn_report_callgrind,
-    sn_report_raw, sn_report_collapsed, sn_report_speedscope, sn_report_firefox;
+    sn_report_list, sn_report_raw, sn_report_collapsed, sn_report_speedscope,
+    sn_report_firefox;
 
 #endif
