@@ -20,6 +20,7 @@ struct sn_value_type {
 struct sn_mapping {
     uint64_t start, limit, offset; /* limit is exclusive; offset is into the file */
     uint32_t file, build_id;       /* string ids; build id in lower-case hexadecimal */
+    uint32_t found; /* where the file was found; 0: where it says. Not written */
     bool has_functions, has_filenames, has_lines, has_inlines;
 };
 

@@ -10,6 +10,8 @@ const struct sn_report_format sn_report_formats[] = {
      sn_report_peek},
     {"list", NULL, true, false, "the source of functions that match, with its costs", 0,
      sn_report_list},
+    {"disasm", NULL, true, false, "the instructions of functions that match", 0,
+     sn_report_disasm},
     {"traces", NULL, false, false, "every sample with its stack", 80, sn_report_traces},
     {"tags", NULL, false, false, "the labels of the samples, and what they weigh", 80,
      sn_report_tags},

@@ -2,6 +2,7 @@
 #ifndef SN_REPORT_PRIV_H
 #define SN_REPORT_PRIV_H
 
+#include "object/object.h"
 #include "report/report.h"
 
 /* A view and, where the report needs one, its graph. */
@@ -59,6 +60,23 @@ const char *sn_source_error(struct sn_sources *s, const char *file);
 /* The paths that were tried for it, if several, a line each. */
 void sn_source_tried(struct sn_sources *s, const char *file, struct sn_buf *out);
 
+/* ---- code.c: the files of code that a profile's mappings name --------------------- */
+
+struct sn_code;                                    /* in the profile's arena */
+struct sn_code *sn_code_new(struct sn_profile *p); /* NULL: no memory */
+void sn_code_close(struct sn_code *c);             /* NULL-safe */
+/* The file of a mapping; NULL, and then *why (may be NULL), if it cannot be used. */
+struct sn_object *sn_code_object(struct sn_code *c, uint32_t mapping, const char **why);
+bool sn_code_vaddr(struct sn_code *c, uint32_t mapping, uint64_t address,
+                   uint64_t *vaddr);
+const struct sn_object_function *sn_code_function(struct sn_object *o, uint64_t vaddr);
+/* The instructions in [lo, hi), of which the sources are then known ahead. */
+bool sn_code_read(struct sn_object *o, uint64_t lo, uint64_t hi, bool intel,
+                  struct sn_arena *a, struct sn_object_inst **v, size_t *n,
+                  struct sn_error *e);
+/* disasm.c: "0x401000" or "4198400"; 0: it is no number. */
+uint64_t sn_address_of(const char *argument);
+
 /* list.c: "." for nothing. Returns buf, or ".". */
 const char *sn_value_or_dot(const struct sn_view *v, int64_t value, char *buf,
                             size_t size);
@@ -67,7 +85,7 @@ typedef bool sn_report_fn(struct sn_profile *p, const struct sn_options *o,
                           const char *argument, struct sn_buf *out, struct sn_error *e);
 sn_report_fn sn_report_top, sn_report_tree, sn_report_peek, sn_report_dot,
     sn_report_traces, sn_report_tags, sn_report_comments, sn_report_callgrind,
-    sn_report_list, sn_report_raw, sn_report_collapsed, sn_report_speedscope,
-    sn_report_firefox;
+    sn_report_list, sn_report_disasm, sn_report_raw, sn_report_collapsed,
+    sn_report_speedscope, sn_report_firefox;
 
 #endif

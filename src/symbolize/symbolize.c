@@ -322,6 +322,8 @@ static bool symbolize_mapping(struct symbolizer *s, uint32_t m)
     uint32_t n, *v;
     v = wanting(s, m, &n);
     const char *path = find_file(s, m), *name = base_name(path);
+    if (strcmp(path, sn_profile_str(p, mapping->file)) != 0)
+        mapping->found = sn_strtab_add(p->strings, path);
     if (v == NULL || n == 0)
         return v != NULL;
     struct sn_buf tried = {.arena = p->arena};
