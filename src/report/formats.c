@@ -12,6 +12,8 @@ const struct sn_report_format sn_report_formats[] = {
      sn_report_list},
     {"disasm", NULL, true, false, "the instructions of functions that match", 0,
      sn_report_disasm},
+    {"weblist", NULL, true, false, "source and instructions as a page for a browser", 0,
+     sn_report_weblist},
     {"traces", NULL, false, false, "every sample with its stack", 80, sn_report_traces},
     {"tags", NULL, false, false, "the labels of the samples, and what they weigh", 80,
      sn_report_tags},

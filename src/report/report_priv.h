@@ -85,7 +85,7 @@ typedef bool sn_report_fn(struct sn_profile *p, const struct sn_options *o,
                           const char *argument, struct sn_buf *out, struct sn_error *e);
 sn_report_fn sn_report_top, sn_report_tree, sn_report_peek, sn_report_dot,
     sn_report_traces, sn_report_tags, sn_report_comments, sn_report_callgrind,
-    sn_report_list, sn_report_disasm, sn_report_raw, sn_report_collapsed,
-    sn_report_speedscope, sn_report_firefox;
+    sn_report_list, sn_report_disasm, sn_report_weblist, sn_report_raw,
+    sn_report_collapsed, sn_report_speedscope, sn_report_firefox;
 
 #endif
