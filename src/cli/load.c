@@ -112,7 +112,7 @@ struct sn_profile *load_merge(struct sn_profile **v, size_t n, struct sn_error *
     if (n == 1)
         return v[0];
     struct sn_profile *merged =
-        sn_profile_common_types(v, n, e) ? sn_profile_merge(v, n, e) : NULL;
+        sn_profile_all_types(v, n, e) ? sn_profile_merge(v, n, e) : NULL;
     free_all(v, n);
     return merged;
 }

@@ -2,7 +2,8 @@
  * types.c: profiles of different sample types, made fit to be merged. Either what they
  * have in common is kept, in the order of the first, as google/pprof does it
  * (profile.CompatibilizeSampleTypes): an exact heap so compares with a sampled one. Or
- * all that any of them has is, and is 0 where it was not counted.
+ * all that any of them has is, and is 0 where it was not counted. Units of one family
+ * become the smallest of them.
  */
 #include "profile_priv.h"
 
@@ -111,6 +112,78 @@ static struct type type_of(const struct sn_profile *p, uint32_t i)
     return (struct type){type_name(p, i), sn_profile_str(p, p->types[i].unit)};
 }
 
+/* ---- units ----------------------------------------------------------------------------
+ */
+
+static uint32_t unit_id(struct sn_profile *p, const char *unit)
+{
+    return sn_strtab_add(p->strings, unit);
+}
+
+/* To the smallest unit that the others of the family have for it. */
+static void rescale_type(struct sn_profile *const *v, size_t n, uint32_t t)
+{
+    const char *least = sn_profile_str(v[0], v[0]->types[t].unit);
+    double ratio;
+    for (size_t i = 1; i < n; i++) {
+        const char *unit = sn_profile_str(v[i], v[i]->types[t].unit);
+        if (sn_unit_compatible(unit, least, &ratio) && ratio < 1)
+            least = unit;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct sn_profile *p = v[i];
+        const char *unit = sn_profile_str(p, p->types[t].unit);
+        if (strcmp(unit, least) == 0 || !sn_unit_compatible(unit, least, &ratio))
+            continue;
+        p->types[t].unit = unit_id(p, least);
+        for (uint32_t k = t; ratio != 1 && k < p->n_values; k += p->n_types)
+            p->values[k] = (int64_t)((double)p->values[k] * ratio);
+    }
+}
+
+static bool same_period(const struct sn_profile *a, const struct sn_profile *b)
+{
+    return strcmp(sn_profile_str(a, a->period_type.type),
+                  sn_profile_str(b, b->period_type.type)) == 0;
+}
+
+/* The period is of one kind of samples: where there are several, there is none. */
+static void rescale_period(struct sn_profile *const *v, size_t n)
+{
+    const char *least = sn_profile_str(v[0], v[0]->period_type.unit);
+    bool same = true;
+    double ratio;
+    for (size_t i = 1; i < n; i++) {
+        const char *unit = sn_profile_str(v[i], v[i]->period_type.unit);
+        same &= same_period(v[0], v[i]) &&
+                (strcmp(unit, least) == 0 || sn_unit_compatible(unit, least, &ratio));
+        if (same && sn_unit_compatible(unit, least, &ratio) && ratio < 1)
+            least = unit;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct sn_profile *p = v[i];
+        const char *unit = sn_profile_str(p, p->period_type.unit);
+        if (!same) {
+            p->period_type = (struct sn_value_type){0, 0};
+            p->period = 0;
+        } else if (strcmp(unit, least) != 0 && sn_unit_compatible(unit, least, &ratio)) {
+            p->period_type.unit = unit_id(p, least);
+            p->period = (int64_t)((double)p->period * ratio);
+        }
+    }
+}
+
+static bool rescale(struct sn_profile *const *v, size_t n, struct sn_error *e)
+{
+    for (uint32_t t = 0; t < v[0]->n_types; t++)
+        rescale_type(v, n, t);
+    rescale_period(v, n);
+    for (size_t i = 0; i < n; i++)
+        if (sn_arena_failed(v[i]->arena))
+            return sn_fail(e, NULL, -1, "out of memory");
+    return true;
+}
+
 bool sn_profile_common_types(struct sn_profile *const *v, size_t n, struct sn_error *e)
 {
     const struct sn_profile *first = v[0];
@@ -122,7 +195,7 @@ bool sn_profile_common_types(struct sn_profile *const *v, size_t n, struct sn_er
     for (uint32_t i = 0; i < first->n_types; i++)
         if (all_have(v, n, type_name(first, i)))
             common[kept++] = type_of(first, i);
-    return kept > 0 ? give(v, n, common, kept, e) : fail(v, n, e);
+    return kept > 0 ? give(v, n, common, kept, e) && rescale(v, n, e) : fail(v, n, e);
 }
 
 bool sn_profile_all_types(struct sn_profile *const *v, size_t n, struct sn_error *e)
@@ -141,5 +214,8 @@ bool sn_profile_all_types(struct sn_profile *const *v, size_t n, struct sn_error
             if (k == kept)
                 all[kept++] = type_of(v[i], t);
         }
-    return give(v, n, all, kept, e);
+    /* The type shown stays that of the first, also where that was just its last. */
+    if (v[0]->default_sample_type == 0 && kept > v[0]->n_types)
+        v[0]->default_sample_type = v[0]->types[v[0]->n_types - 1].type;
+    return give(v, n, all, kept, e) && rescale(v, n, e);
 }
