@@ -47,13 +47,23 @@ double sn_text_width(struct sn_text *t, const char *line, double size)
     return (double)logical.width / PANGO_SCALE;
 }
 
+/* Valid UTF-8, and yet neither XML nor cairo takes it. */
+static bool is_noncharacter(gunichar c)
+{
+    return (c & 0xfffe) == 0xfffe || (c >= 0xfdd0 && c <= 0xfdef);
+}
+
 const char *sn_text_clean(struct sn_arena *a, const char *s)
 {
     char *valid = g_utf8_make_valid(s, -1);
-    char *copy = sn_arena_strdup(a, valid);
+    char *copy = sn_arena_strdup(a, valid), *next;
     g_free(valid);
-    for (char *c = copy; c != NULL && *c != '\0'; c++)
+    for (char *c = copy; c != NULL && *c != '\0'; c = next) {
+        next = g_utf8_next_char(c);
         if ((unsigned char)*c < 0x20 && *c != '\n')
             *c = ' ';
+        else if (is_noncharacter(g_utf8_get_char(c)))
+            memset(c, '?', (size_t)(next - c));
+    }
     return copy != NULL ? copy : "";
 }

@@ -147,6 +147,19 @@ def test_pictures():
     ok("<title>A &amp; &lt;B&gt;</title>" in title, "--title, escaped")
 
 
+def test_odd_names():
+    """Bytes that are no text, and characters that are none: no picture fails for them."""
+    name = b'a\xff\xfeb \xef\xbf\xbe \xef\xb7\x90 \xf0\x9f\xbf\xbf \xc3'
+    text = b"".join(b'SCHED %dms: gomaxprocs=1 idleprocs=0\n  M1: p=0 name="%s" state=blocked(%s)\n'
+                    % (i, name, name) for i in (0, 10))
+    path = file_of(text)
+    xml.dom.minidom.parseString(subprocess.run([str(SONDE), "trace", "--svg", path],
+                                               capture_output=True).stdout)
+    ok(True, "SVG is XML")
+    for kind in ("pdf", "png"):
+        equal(call("trace", f"--{kind}", "-o", f"{scratch()}/odd.{kind}", path)[::2], (0, ""), kind)
+
+
 def test_lanes():
     text = ""
     for sweep in range(3):
@@ -218,6 +231,8 @@ def test_json():
     equal(heap[2:4], [5 << 20, 2 << 20], "the heap before and after one")
     odd = OURS.replace("worker one", 'quo\\"te \t \udcff').encode(errors="surrogateescape")
     check_json(call("trace", "--json", file_of(odd))[1], "odd names")
+    minus = GO.replace("+2.0+0.5 ms clock", "+-2.0+-0.5 ms clock").replace(": 0.", ": -0.")
+    check_json(call("trace", "--json", file_of(minus + GO.replace("2.0+", "-0.3+")))[1], "minus")
     back = "".join(f"gc {i} @0.005s 1%: 1+2+3 ms clock, 3->4->2 MB, 2 P\n" for i in range(9))
     check_json(call("trace", "--json", file_of(back))[1], "many in one millisecond")
 
