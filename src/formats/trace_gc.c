@@ -233,10 +233,6 @@ static void finish_gc(struct sn_trace *t, struct sn_trace_gc *g)
     }
     if (g->wall_ns < 0)
         g->wall_ns = 0;
-    for (uint32_t i = 0; i < g->n_stops; i++) { /* whatever the line says */
-        g->stops_ns[i] = g->stops_ns[i] < g->wall_ns ? g->stops_ns[i] : g->wall_ns;
-        g->stops_ns[i] = g->stops_ns[i] > 0 ? g->stops_ns[i] : 0;
-    }
     add_gc(t, g);
 }
 
