@@ -53,7 +53,7 @@ struct sn_object *sn_code_object(struct sn_code *c, uint32_t mapping, const char
             c->errors[mapping] =
                 sn_arena_strdup(c->p->arena, sn_error_text(&e, text, sizeof text));
     }
-    if (why != NULL)
+    if (why != NULL && c->errors[mapping] != NULL)
         *why = c->errors[mapping];
     return c->objects[mapping];
 }

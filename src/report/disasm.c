@@ -71,6 +71,16 @@ static bool add_symbol(struct disassembly *d, struct sn_object *o,
     return true;
 }
 
+static void note_no_symbols(struct disassembly *d, struct sn_object *o, uint32_t mapping)
+{
+    const struct sn_profile *p = d->r->v.p;
+    size_t n;
+    (void)sn_object_functions(o, &n);
+    if (n == 0 && d->why == NULL)
+        d->why = sn_arena_printf(d->arena, "%s: it has no symbols",
+                                 sn_profile_str(p, p->mappings[mapping].file));
+}
+
 /* Nodes by their function: each function is asked once whether it is wanted. */
 static bool find_symbols(struct disassembly *d)
 {
@@ -89,6 +99,8 @@ static bool find_symbols(struct disassembly *d)
             if (o == NULL || !sn_code_vaddr(d->code, m, n->info.address, &vaddr))
                 continue;
             const struct sn_object_function *f = sn_code_function(o, vaddr);
+            if (f == NULL)
+                note_no_symbols(d, o, m);
             uint32_t *symbol =
                 f != NULL ? sn_map_put(known, (uint64_t)(uintptr_t)f) : NULL;
             if (symbol == NULL)
