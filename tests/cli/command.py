@@ -4,6 +4,7 @@
 import re
 import pathlib
 import random
+import tempfile
 from tool import *
 
 
@@ -195,6 +196,75 @@ def test_heap_difference():
     equal(row(out, "leak"), "-195.31kB", "the other way round")
     status, out, err = call("top", f"--base={made()}", after)
     ok(status == 1 and out == "" and err, f"a heap minus CPU time: {err.strip()}")
+
+
+def number(value):
+    out = b""
+    while value >= 0x80:
+        out, value = out + bytes([value & 0x7f | 0x80]), value >> 7
+    return out + bytes([value])
+
+
+def field(n, value):
+    if isinstance(value, int):
+        return number(n << 3) + number(value & (1 << 64) - 1)
+    return number(n << 3 | 2) + number(len(value)) + value
+
+
+def proto(types, samples):
+    """A profile's path. types: (type, unit). samples: (stack of names, leaf first; values)."""
+    strings = [""]
+
+    def text(s):
+        if s not in strings:
+            strings.append(s)
+        return strings.index(s)
+
+    names = sorted({name for stack, _ in samples for name in stack})
+    out = b"".join(field(1, field(1, text(t)) + field(2, text(u))) for t, u in types)
+    for stack, values in samples:
+        out += field(2, field(1, b"".join(number(names.index(n) + 1) for n in stack)) +
+                     field(2, b"".join(number(v & (1 << 64) - 1) for v in values)))
+    for i, name in enumerate(names, 1):
+        out += field(4, field(1, i) + field(4, field(1, i) + field(2, 10)))
+        out += field(5, field(1, i) + field(2, text(name)) + field(4, text("a.c")))
+    path = f"{tempfile.mkdtemp(dir=scratch())}/made.pb"
+    pathlib.Path(path).write_bytes(out + b"".join(field(6, s.encode()) for s in strings))
+    return path
+
+
+def test_means_of_edges():
+    """docs/pprof-differences.md: beside means, edges are means."""
+    path = proto([("contentions", "count"), ("delay", "nanoseconds")],
+                 [(["wait", "main"], (10, 1000)), (["other", "main"], (1, 500))])
+    tree = call("pprof", "--tree", "--mean", path)[1]
+    ok(re.search(r"100ns .*\|   wait", tree) and not re.search(r"1000ns|1us", tree),
+       "the edge to wait is 100 ns, its mean")
+    ok(re.search(r"100ns .*\|   wait", call("pprof", "--peek=main", "--mean", path)[1]), "so in peek")
+
+
+def test_normalize_keeps_all():
+    """docs/pprof-differences.md: what has the ratio 1 stays."""
+    types = [("samples", "count"), ("cpu", "nanoseconds")]
+    ours = proto(types, [(["kept", "main"], (0, 70)), (["more", "main"], (3, 30))])
+    base = proto(types, [(["base", "main"], (6, 100))])
+    text = call("pprof", "--top", "--normalize", f"--diff_base={base}", ours)[1]
+    ok(re.search(r"70ns .*kept", text) and re.search(r"30ns .*more", text), "both samples are there")
+
+
+def test_union_of_types():
+    """docs/pprof-differences.md: several profiles have the types of all."""
+    cpu = proto([("samples", "count"), ("cpu", "milliseconds")], [(["burn", "main"], (2, 20))])
+    finer = proto([("samples", "count"), ("cpu", "microseconds")], [(["burn", "main"], (1, 500))])
+    heap = proto([("inuse_space", "bytes")], [(["grow", "main"], (4096,))])
+    ok(re.search(r"20.50ms .*burn", call("top", cpu, finer)[1]), "ms and us are added up")
+    equal(call("top", cpu, finer)[1], call("top", finer, cpu)[1], "in any order")
+    text = call("top", cpu, heap)[1]
+    ok("Type: cpu" in text and re.search(r"20ms .*burn", text), "the type of the first is shown")
+    ok(re.search(r"4kB .*grow", call("top", "--sample_index=inuse_space", cpu, heap)[1]),
+       "the other is there")
+    status, _, warned = call("top", f"--base={heap}", cpu)
+    ok(status == 1 and "no sample type in common" in warned, "nothing to subtract is an error")
 
 
 def test_output_file():
