@@ -131,6 +131,24 @@ static void merging(void)
     sn_profile_free(q);
 }
 
+/* Two calls of the same inlined function, in one line of the function around it. */
+static void columns(void)
+{
+    struct sn_error e = {.offset = -1};
+    struct sn_profile *p = made("main;outer|inner 3\n"),
+                      *q = made("main;outer|inner 4\n");
+    struct sn_profile *both[] = {p, q}, *sum;
+    p->lines[p->locations[1].line0 + 1].column = 7;
+    q->lines[q->locations[1].line0 + 1].column = 21;
+    sum = sn_profile_merge(both, 2, &e);
+    if (ok(sum != NULL, "merges %s", e.what))
+        is_int(sum->n_samples, 2,
+               "they stay apart: only the column of the outer call differs");
+    sn_profile_free(sum);
+    sn_profile_free(p);
+    sn_profile_free(q);
+}
+
 /* ---- the spool
  * ---------------------------------------------------------------------------- */
 
@@ -279,6 +297,7 @@ int main(void)
     round_trip();
     hostile();
     merging();
+    columns();
     spool();
     marking();
     return done();
