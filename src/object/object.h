@@ -87,8 +87,8 @@ bool sn_object_is_resolved(const struct sn_object *o, uint64_t vaddr);
 /* ---- functions.c, disasm.c: code as functions and instructions -----------------------
  */
 
-struct sn_object_function { /* where a symbol, or several, begin */
-    uint64_t lo, hi;        /* hi is exclusive: the next function, or the end of this */
+struct sn_object_function {   /* where a symbol, or several, begin */
+    uint64_t lo, hi;          /* hi is exclusive: the next function, or the end of this */
     const char *const *names; /* linkage names in order; live as long as the object */
     uint32_t n_names;
 };
@@ -105,8 +105,8 @@ struct sn_object_inst {
 #define SN_OBJECT_CODE ((uint64_t)8 << 20) /* bytes disassembled at once, at most */
 
 /* The instructions in [lo, hi), cut to what is code in the file and to SN_OBJECT_CODE,
- * into the arena `a`. What is no instruction is a ".byte". False: nothing is there, or the
- * machine is one that is not known. */
+ * into the arena `a`. What is no instruction is a ".byte". False: nothing is there, or
+ * the machine is one that is not known. */
 bool sn_object_disasm(struct sn_object *o, uint64_t lo, uint64_t hi, bool intel,
                       struct sn_arena *a, struct sn_object_inst **v, size_t *n,
                       struct sn_error *e);

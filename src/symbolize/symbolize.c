@@ -7,6 +7,7 @@
 #include "object/object.h"
 #include "symbolize/symbolize_priv.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -20,6 +21,8 @@ struct symbolizer {
     struct sn_object_fetch fetch;
     const char *module; /* at hand, and how many addresses it has */
     uint32_t module_total;
+    struct sn_buf
+        elsewhere; /* what was found in its place, and why not taken, a line each */
     uint32_t *next;
     uint32_t n_next, cap_next;
     struct sn_map *demangled; /* linkage name's id to the plain name's */
@@ -285,24 +288,88 @@ static void tell(struct symbolizer *s, const char *name, uint32_t unnamed,
     }
 }
 
-/* Where the mapping's file is now: where it was, or in one of the folders to look in, as
- * NAME or BUILD-ID/NAME. */
+/* ---- where files are ------------------------------------------------------------------
+ *
+ * Beside where it was, in the folders of PPROF_BINARY_PATH, in all of the layouts that
+ * pprof knows (github.com/google/pprof, doc/README.md): DIR/BUILD-ID/NAME, whatever is in
+ * DIR/BUILD-ID/, perf's DIR/PATH/BUILD-ID, the debug servers' DIR/ab/cdef.debug,
+ * DIR/NAME, DIR/PATH, and gdb's places for debug files below DIR.
+ */
+
+/* Is it the file that was profiled? Where the profile has no build id, any will do. */
+static bool is_it(struct symbolizer *s, const char *path, const char *id)
+{
+    struct sn_error why = {.offset = -1};
+    char text[640];
+    if (path == NULL || access(path, R_OK) != 0)
+        return false;
+    struct sn_object *o = sn_object_open(path, *id != '\0' ? id : NULL, NULL, NULL, &why);
+    if (o == NULL)
+        sn_buf_printf(&s->elsewhere, "%s\n", sn_error_text(&why, text, sizeof text));
+    sn_object_close(o);
+    return o != NULL;
+}
+
+static const char *find_by_id(struct symbolizer *s, const char *dir, const char *file,
+                              const char *id)
+{
+    struct sn_arena *a = s->p->arena;
+    const char *path = sn_arena_printf(a, "%s/%s/%s", dir, id, base_name(file));
+    if (*file != '\0' && is_it(s, path, id))
+        return path;
+    DIR *d = opendir(sn_arena_printf(a, "%s/%s", dir, id));
+    bool found = false;
+    for (const struct dirent *x; d != NULL && !found && (x = readdir(d)) != NULL;) {
+        path = sn_arena_printf(a, "%s/%s/%s", dir, id, x->d_name);
+        found = x->d_name[0] != '.' && is_it(s, path, id);
+    }
+    if (d != NULL)
+        closedir(d);
+    if (found)
+        return path;
+    path = sn_arena_printf(a, "%s%s/%s", dir, file, id);
+    if (*file == '/' && is_it(s, path, id))
+        return path;
+    path = sn_arena_printf(a, "%s/%.2s/%s.debug", dir, id, strlen(id) > 2 ? id + 2 : "");
+    return is_it(s, path, id) ? path : NULL;
+}
+
+static const char *find_by_name(struct symbolizer *s, const char *dir, const char *file,
+                                const char *id)
+{
+    struct sn_arena *a = s->p->arena;
+    const char *name = base_name(file), *slash = *file == '/' ? "" : "/";
+    int folder = (int)(name - file); /* with its '/' */
+    const char *tries[] = {
+        sn_arena_printf(a, "%s/%s", dir, name),
+        sn_arena_printf(a, "%s%s%s", dir, slash, file),
+        sn_arena_printf(a, "%s%s%s.debug", dir, slash, file),
+        sn_arena_printf(a, "%s%s%.*s.debug/%s.debug", dir, slash, folder, file, name),
+        sn_arena_printf(a, "%s/usr/lib/debug%s%.*s%s.debug", dir, slash, folder, file,
+                        name)};
+    for (size_t i = 0; *file != '\0' && i < SN_COUNT(tries); i++)
+        if (is_it(s, tries[i], id))
+            return tries[i];
+    return NULL;
+}
+
+/* Where the mapping's file is now; what was no answer is in s->elsewhere. */
 static const char *find_file(struct symbolizer *s, uint32_t m)
 {
     struct sn_profile *p = s->p;
     const char *path = sn_profile_str(p, p->mappings[m].file);
     const char *id = sn_profile_str(p, p->mappings[m].build_id);
+    s->elsewhere = (struct sn_buf){.arena = p->arena};
     if (m == 0 && s->o->binary != NULL)
         return s->o->binary;
-    if (access(path, R_OK) == 0 || s->o->dirs == NULL)
-        return path;
-    for (const char *const *d = s->o->dirs; *d != NULL; d++) {
-        const char *tries[] = {
-            sn_arena_printf(p->arena, "%s/%s/%s", *d, id, base_name(path)),
-            sn_arena_printf(p->arena, "%s/%s", *d, base_name(path))};
-        for (size_t i = 0; i < SN_COUNT(tries); i++)
-            if (tries[i] != NULL && access(tries[i], R_OK) == 0)
-                return tries[i];
+    for (const char *const *d = s->o->dirs; d != NULL && *d != NULL; d++) {
+        if (access(*d, R_OK | X_OK) != 0)
+            continue;
+        const char *found = *id != '\0' ? find_by_id(s, *d, path, id) : NULL;
+        if (found == NULL)
+            found = find_by_name(s, *d, path, id);
+        if (found != NULL)
+            return found;
     }
     return path;
 }
@@ -326,7 +393,7 @@ static bool symbolize_mapping(struct symbolizer *s, uint32_t m)
         mapping->found = sn_strtab_add(p->strings, path);
     if (v == NULL || n == 0)
         return v != NULL;
-    struct sn_buf tried = {.arena = p->arena};
+    struct sn_buf tried = s->elsewhere;
     if (!is_file(path)) {
         tell(s, *path != '\0' ? path : "[anonymous]", n, "it is no file", &tried);
         return true;

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 
-from harness import SONDE, equal, main, missing, near, note, ok, scratch, skip
+from harness import SONDE, equal, main, missing, near, note, ok, preload, scratch, skip
 
 PROGRAM = r"""
 static volatile unsigned long sink;
@@ -206,6 +206,41 @@ def test_no_code():
     for verb in ("list", "disasm", "weblist"):
         status, said, warned = call(verb, "no_such_function", path)
         ok(status == 1 and said == "" and "no matches found for regexp" in warned, f"{verb}: no match")
+
+
+def test_binary_path():
+    """Each of pprof's layouts below PPROF_BINARY_PATH, for a program that is gone."""
+    folder = recorded()
+    program = folder / "dive"
+    path = preload([str(program)], "cpu=1000,quiet").files[0]  # without names, as libsonde writes it
+    build_id = re.search(r"Build ID: ([0-9a-f]+)",
+                         call("top", path)[1])[1]
+    kept = folder / "dive.away"
+    shutil.move(program, kept)
+    own = str(folder).lstrip("/")
+    try:
+        named = re.compile(r"% +dive$", re.M)
+        ok(not named.search(call("top", path)[1]), "a program that is gone has no names")
+        for place in (f"{build_id}/dive", f"{build_id}/whatever", f"{own}/dive/{build_id}",
+                      f"{build_id[:2]}/{build_id[2:]}.debug", "dive", f"{own}/dive",
+                      f"{own}/dive.debug", f"{own}/.debug/dive.debug",
+                      f"usr/lib/debug/{own}/dive.debug"):
+            binaries = pathlib.Path(scratch())
+            (binaries / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(kept, binaries / place)
+            env = {**os.environ, "PPROF_BINARY_PATH": f"{folder}/none:{binaries}"}
+            ok(named.search(call("top", path, env=env)[1]),
+               f"found as {place.replace(own, 'PATH').replace(build_id, 'ID')}")
+            ok("callq" in call("disasm", "^dive$", path, env=env)[1] or ".debug" in place,
+               "... and disassembled")
+        binaries = pathlib.Path(scratch())
+        shutil.copy("/bin/true", binaries / "dive")
+        env = {**os.environ, "PPROF_BINARY_PATH": str(binaries)}
+        status, text, warned = call("top", "--verbose", path, env=env)
+        ok(status == 0 and f"{binaries}/dive: is another file" in warned,
+           "one with another build id is not taken, and told")
+    finally:
+        shutil.move(kept, program)
 
 
 def test_separate_debug_file():
