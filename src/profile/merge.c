@@ -447,6 +447,24 @@ static bool open_tables(struct merger *m)
     return true;
 }
 
+static bool has_zero(const struct sn_profile *p)
+{
+    for (uint32_t i = 0; i < p->n_samples; i++)
+        if (is_zero(p->values + (size_t)i * p->n_types, p->n_types))
+            return true;
+    return false;
+}
+
+/* Once more, without the samples that have become nothing, and what only they had. */
+static struct sn_profile *without_zeros(struct sn_profile *p, struct sn_error *e)
+{
+    if (!has_zero(p))
+        return p;
+    struct sn_profile *rest = sn_profile_merge(&p, 1, e);
+    sn_profile_free(p);
+    return rest;
+}
+
 struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
                                     struct sn_error *e)
 {
@@ -461,7 +479,7 @@ struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
                           "profile %zu has other sample types, or another period", i + 1);
     sn_arena_free(m.scratch);
     if (good && sn_profile_check(m.out, NULL, e))
-        return m.out;
+        return without_zeros(m.out, e);
     sn_fail(e, NULL, -1, "out of memory");
     sn_profile_free(m.out);
     return NULL;

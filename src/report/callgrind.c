@@ -148,8 +148,7 @@ static void put_node(struct writer *w, uint32_t index, const char *const *names)
         const struct sn_node *callee = &g->nodes[edges[i]->dst];
         const char *name = names[edges[i]->dst];
         put_name(w, &w->files, "cfl=", str(w, callee->info.file));
-        put_name(w, &w->functions,
-                 "cfn=", name != NULL ? name : str(w, callee->info.name));
+        put_name(w, &w->functions, "cfn=", name != NULL ? name : ""); /* not shown */
         sn_buf_puts(w->out, "calls=0 ");
         put_address(w, callee->info.address);
         sn_buf_printf(w->out, " %" PRId64 "\n* * %" PRId64 "\n", callee->info.line,

@@ -155,7 +155,8 @@ static int by_name(const void *a, const void *b)
 static void choose(struct disassembly *d)
 {
     uint32_t n = 0;
-    qsort(d->at, d->n_at, sizeof *d->at, by_symbol_and_place);
+    if (d->at != NULL)
+        qsort(d->at, d->n_at, sizeof *d->at, by_symbol_and_place);
     for (uint32_t i = 0; i < d->n_at; i++) {
         struct symbol *s = &d->symbols[d->at[i].symbol];
         if (s->n++ == 0)
@@ -165,7 +166,8 @@ static void choose(struct disassembly *d)
         if (is_wanted(d, &d->symbols[i]))
             d->symbols[n++] = d->symbols[i];
     d->n_symbols = n;
-    qsort(d->symbols, n, sizeof *d->symbols, by_name);
+    if (d->symbols != NULL)
+        qsort(d->symbols, n, sizeof *d->symbols, by_name);
 }
 
 /* ---- text -----------------------------------------------------------------------------

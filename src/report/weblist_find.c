@@ -248,10 +248,12 @@ static bool read_code(struct finding *f)
         if (r != NULL)
             r->flat += f->flat[i];
     }
-    qsort(f->ranges, f->n_ranges, sizeof *f->ranges, by_flat);
+    if (f->ranges != NULL)
+        qsort(f->ranges, f->n_ranges, sizeof *f->ranges, by_flat);
     uint32_t n = f->n_ranges < MAX_RANGES ? f->n_ranges : MAX_RANGES;
     f->w->n_left_out = f->n_ranges - n;
-    qsort(f->ranges, n, sizeof *f->ranges, by_object_and_place);
+    if (f->ranges != NULL)
+        qsort(f->ranges, n, sizeof *f->ranges, by_object_and_place);
     uint32_t *first_of = sn_arena_alloc(p->arena, (n + 1) * sizeof *first_of);
     for (uint32_t i = 0; first_of != NULL && i < n; i++) {
         first_of[i] = f->w->n_insts;

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""`sonde pprof` against `go tool pprof`, on real profiles and a table of flags: the same bytes.
+
+What differs on purpose is in docs/pprof-differences.md and has tests of its own. SN_SAME_RANDOM=N
+tries N random rows more; PPROF='...' is another pprof than Go's."""
+
+import concurrent.futures
+import os
+import pathlib
+import random
+import re
+import shlex
+import shutil
+import subprocess
+
+from harness import BUILD, SONDE, main, missing, note, ok, program, scratch, skip
+
+GO = """package main
+import ("context"; "os"; "runtime"; "runtime/pprof"; "sync"; "time")
+type tree struct { left, right *tree; data []byte }
+func grow(n int) *tree { if n == 0 { return nil }; return &tree{grow(n-1), grow(n-1), make([]byte, 64*n)} }
+func (t *tree) sum() int { if t == nil { return 0 }; s := 0; for _, b := range t.data { s += int(b) + 1 }
+    return s + t.left.sum() + t.right.sum() }
+//go:noinline
+func hash(n int) int { h := 1; for i := 0; i < n; i++ { h = h*31 + i; h ^= h >> 7 }; return h }
+func work(kind string, n int) { pprof.Do(context.Background(), pprof.Labels("kind", kind, "host", "a b"),
+    func(context.Context) { for i := 0; i < n; i++ { hash(200000); grow(8).sum() } }) }
+var keep *tree
+func main() {
+    runtime.SetBlockProfileRate(1); runtime.SetMutexProfileFraction(1); runtime.MemProfileRate = 2048
+    var mu sync.Mutex; var wg sync.WaitGroup
+    f, _ := os.Create("cpu"); pprof.StartCPUProfile(f)
+    for i, kind := range []string{"read", "write", "read"} { wg.Add(1)
+        go func(k string, n int) { work(k, 60*n); mu.Lock(); time.Sleep(time.Millisecond); mu.Unlock(); wg.Done() }(kind, i+1) }
+    hash(50000000); wg.Wait(); pprof.StopCPUProfile(); f.Close()
+    keep = grow(10); runtime.GC()
+    for _, n := range []string{"heap", "allocs", "goroutine", "block", "mutex"} {
+        f, _ := os.Create(n); pprof.Lookup(n).WriteTo(f, 0); f.Close() }
+}
+"""
+
+REPORTS = ["-top", "-tree", "-peek=o", "-traces", "-tags", "-comments", "-dot", "-callgrind", "-raw",
+           "-list=main.hash"]
+# Rows for each report and profile; {other} is a second profile of the same kind.
+OPTIONS = ["", "-cum", "-functions", "-filefunctions", "-files", "-lines", "-addresses", "-noinlines",
+           "-lines -showcolumns", "-nodecount=5", "-nodecount=7 -nodefraction=0 -edgefraction=0",
+           "-nodefraction=0.1", "-edgefraction=0.2", "-trim=false", "-call_tree", "-relative_percentages -focus=o",
+           "-compact_labels", "-focus=a", "-ignore=a", "-hide=ru", "-show=main", "-show_from=main",
+           "-prune_from=main", "-focus=no_such_thing", "-sample_index=0", "-sample_index=1", "-divide_by=3",
+           "-unit=us", "-unit=kb", "-drop_negative", "-diff_base={other}", "-base={other}",
+           "-normalize -diff_base={other}", "-drop_negative -diff_base={other}", "{other}"]
+LABELS = ["-tagfocus=read", "-tagfocus=kind=write", "-tagignore=kind=read", "-tagfocus=read,write",
+          "-tagshow=kind", "-taghide=kind", "-tagroot=kind", "-tagleaf=kind", "-tagroot=kind,host"]
+BYTES = ["-tagfocus=1kb:", "-tagfocus=:512b", "-tagignore=bytes=64b:2kb", "-tagleaf=bytes", "-inuse_objects",
+         "-alloc_space", "-sample_index=alloc_objects", "-mean -sample_index=alloc_space"]
+# Where pprof has sums beside means; where all is zero, since nothing is left to normalize; and two
+# granularities, which is a mistake there.
+ON_PURPOSE = re.compile(r"(-tree|-peek\S*|-dot|-list\S*) .*-mean|ours_mem.*-normalize|"
+                        r"(-functions|-filefunctions|-files|-lines|-addresses).* "
+                        r"(-functions|-filefunctions|-files|-lines|-addresses)")
+
+
+def pprof():
+    return shlex.split(os.environ["PPROF"]) if "PPROF" in os.environ else ["go", "tool", "pprof"]
+
+
+def profiles():
+    """(name, path, another of its kind, has labels, has numbers of bytes)."""
+    folder = pathlib.Path(scratch())
+    env = {**os.environ, "GOCACHE": str(folder / "cache"), "HOME": str(folder)}
+    (folder / "m.go").write_text(GO)
+    subprocess.run(["go", "build", "-o", "m", "m.go"], cwd=folder, env=env, check=True)
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        subprocess.run([folder / "m"], cwd=folder / name, check=True)
+    for name in ("one", "two"):
+        command = program("alloc_truth", 4, 200) if (BUILD / "tests/programs/alloc_truth").exists() \
+            else ["xz", "--version"]
+        subprocess.run([SONDE, "run", "--mem=exact", "-o", folder / name / "ours_mem", *command],
+                       capture_output=True)
+        subprocess.run([SONDE, "run", "--cpu=1000", "-o", folder / name / "ours_cpu", "python3", "-c",
+                        "s = [str(i) * 3 for i in range(300000)]; s.sort(); print(len(set(s)))"],
+                       capture_output=True)
+    for name, labels, numbers in (("cpu", True, False), ("heap", False, True), ("allocs", False, True),
+                                  ("goroutine", False, False), ("block", False, False),
+                                  ("mutex", False, False), ("ours_cpu", False, False),
+                                  ("ours_mem", False, True)):
+        if (folder / "one" / name).exists():
+            yield name, folder / "one" / name, folder / "two" / name, labels, numbers
+
+
+def rows():
+    chance = random.Random(7)
+    for name, path, other, labels, numbers in profiles():
+        options = OPTIONS + LABELS * labels + BYTES * numbers
+        for i, report in enumerate(REPORTS):
+            # Each option with two of the reports, each report with all that change much.
+            for k, option in enumerate(options):
+                if (k + i) % 4 == 0 or option == "":
+                    yield name, path, other, report, option
+        for _ in range(6 + int(os.environ.get("SN_SAME_RANDOM", 0))):
+            yield name, path, other, chance.choice(REPORTS), " ".join(chance.sample(options, 2))
+
+
+def words(path, other, report, option):
+    listed = [w.format(other=other) for w in option.split()]
+    return ["-symbolize=none", report, *[w for w in listed if w.startswith("-")],
+            str(path), *[w for w in listed if not w.startswith("-")]]
+
+
+def normal(text):
+    """Go before 1.20 words the time otherwise."""
+    return re.sub(rb"Time: [^\n\\]*", b"Time:", text)
+
+
+def shape(text):
+    """Lines in no order, and boxes without their numbers: what does not depend on ties."""
+    return sorted(re.sub(rb"\bN\d+(_\d+)?\b|node\d+", b"N", line) for line in text.splitlines())
+
+
+def differs(row):
+    """None: the same. "ties": as pprof itself differs from one run to the next. Else why."""
+    name, path, other, report, option = row
+    arguments = words(path, other, report, option)
+    env = {**os.environ, "TZ": "UTC", "PPROF_TMPDIR": str(path.parent)}
+    run = lambda command: subprocess.run([*command, *arguments], capture_output=True, env=env,
+                                         timeout=100)
+    theirs, ours = run(pprof()), run([SONDE, "pprof"])
+    if (theirs.returncode == 0) != (ours.returncode == 0):
+        return (f"status {ours.returncode}, not {theirs.returncode}: {ours.stderr[-300:]} "
+                f"{theirs.stderr[-300:]}")
+    got, want = normal(ours.stdout), normal(theirs.stdout)
+    if theirs.returncode != 0 or got == want:
+        return None
+    again = [normal(run(pprof()).stdout) for _ in range(5)]
+    shapes = [shape(x) for x in (want, *again)]
+    if got in again or (len({want, *again}) > 1 and
+                        (shape(got) in shapes or any(x != shapes[0] for x in shapes))):
+        return "ties"  # also of what is still shown
+    a, b = want.splitlines(), got.splitlines()
+    at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+    return "\n".join([f"pprof's own runs: {len({want, *again})}; line {at + 1}: pprof, then sonde:",
+                      *map(repr, a[at:at + 3] + b[at:at + 3])])
+
+
+def test_same():
+    if missing("go"):
+        return skip("the same as go tool pprof", "go is not installed")
+    seen = set()
+    todo = [r for r in rows() if not ON_PURPOSE.search(f"{r[0]} {r[3]} {r[4]}")
+            and not (r[2:] in seen or seen.add(r[2:]))]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(differs, todo))
+    for (name, _, _, report, option), why in zip(todo, results):
+        if why not in (None, "ties"):
+            ok(False, f"{name}: {report} {option.replace('{other}', 'OTHER')}")
+            note(why)
+    ties = results.count("ties")
+    ok(results.count(None) + ties == len(todo), f"{len(todo) - ties} reports of real profiles are "
+       f"pprof's, to the byte; {ties} but for ties that pprof orders differently in each run")
+    ok(ties < len(todo) / 10, "ties are few")
+
+
+main(globals())
