@@ -138,8 +138,11 @@ static void columns(void)
     struct sn_profile *p = made("main;outer|inner 3\n"),
                       *q = made("main;outer|inner 4\n");
     struct sn_profile *both[] = {p, q}, *sum;
-    p->lines[p->locations[1].line0 + 1].column = 7;
-    q->lines[q->locations[1].line0 + 1].column = 21;
+    for (uint32_t i = 0; i < p->n_locations; i++)
+        if (p->locations[i].n_lines == 2) {
+            p->lines[p->locations[i].line0 + 1].column = 7;
+            q->lines[q->locations[i].line0 + 1].column = 21;
+        }
     sum = sn_profile_merge(both, 2, &e);
     if (ok(sum != NULL, "merges %s", e.what))
         is_int(sum->n_samples, 2,
