@@ -125,9 +125,9 @@ static void find_source(struct sn_sources *s, struct source *x, const char *file
         sn_arena_printf(s->arena, "could not find file %s on path %s", name, s->path);
 }
 
-static struct source *source_of(struct sn_sources *s, const char *file)
+static const struct source *source_of(struct sn_sources *s, const char *file)
 {
-    static struct source none = {.error = "out of memory"};
+    static const struct source none = {.error = "out of memory"};
     uint32_t id = sn_strtab_add(s->names, file);
     while (s->n <= id)
         if (SN_PUSH(s->arena, s->v, s->n, s->cap) == NULL)
