@@ -220,8 +220,8 @@ static double entropy(const struct sn_graph *g, uint32_t first, bool in, int64_t
         return 0;
     for (i = first; i != SN_NONE; i = in ? g->edges[i].next_in : g->edges[i].next_out) {
         double share = (double)sn_abs(g->edges[i].weight) / (double)total;
-        if (!g->edges[i].gone && share != 0)
-            score -= share * log2(share);
+        if (!g->edges[i].gone)
+            score -= share * log2(share); /* of an edge that cancels out: no number */
     }
     if (self > 0)
         score -= (double)self / (double)total * log2((double)self / (double)total);
@@ -240,7 +240,10 @@ static int64_t entropy_score(const struct sn_graph *g, const struct sn_node *n)
 {
     double in = has_edges(g, n->in, true) ? entropy(g, n->in, true, 0) : 1;
     double out = has_edges(g, n->out, false) ? entropy(g, n->out, false, n->flat) : 1;
-    return (int64_t)((in + out) * (double)n->cum) + n->flat;
+    double score = (in + out) * (double)n->cum;
+    /* pprof's order is kept where the score is no number: its processors make it that. */
+    int64_t whole = isnan(score) ? INT64_MIN : (int64_t)score;
+    return (int64_t)((uint64_t)whole + (uint64_t)n->flat);
 }
 
 static bool sort_nodes(struct sn_graph *g, const struct sn_view *v)
