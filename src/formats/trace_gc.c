@@ -43,7 +43,7 @@ static bool read_item(struct sn_scan *s, struct item *i)
     do {
         if (!sn_scan_number(s, &x))
             return i->n > 0;
-        i->sum += x;
+        i->sum += x > 0 ? x : 0;
         i->v[i->n < NUMBERS_MAX ? i->n++ : NUMBERS_MAX - 1] = x; /* the last one counts */
     } while (joint(s, &i->arrows));
     back = *s;
@@ -233,6 +233,12 @@ static void finish_gc(struct sn_trace *t, struct sn_trace_gc *g)
     }
     if (g->wall_ns < 0)
         g->wall_ns = 0;
+    int64_t rest = g->wall_ns; /* whatever the line says, they are parts of it */
+    for (uint32_t i = 0; i < g->n_stops; i++) {
+        int64_t stop = g->stops_ns[i] < rest ? g->stops_ns[i] : rest;
+        g->stops_ns[i] = stop > 0 ? stop : 0;
+        rest -= g->stops_ns[i];
+    }
     add_gc(t, g);
 }
 

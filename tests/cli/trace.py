@@ -231,6 +231,8 @@ def test_json():
     equal(heap[2:4], [5 << 20, 2 << 20], "the heap before and after one")
     odd = OURS.replace("worker one", 'quo\\"te \t \udcff').encode(errors="surrogateescape")
     check_json(call("trace", "--json", file_of(odd))[1], "odd names")
+    minus = GO.replace("+2.0+0.5 ms clock", "+-2.0+-0.5 ms clock").replace(": 0.", ": -0.")
+    check_json(call("trace", "--json", file_of(minus + GO.replace("2.0+", "-0.3+")))[1], "minus")
     back = "".join(f"gc {i} @0.005s 1%: 1+2+3 ms clock, 3->4->2 MB, 2 P\n" for i in range(9))
     check_json(call("trace", "--json", file_of(back))[1], "many in one millisecond")
 
