@@ -207,7 +207,7 @@ def test_by_itself():
 def written(run, name):
     """Wait for a file of it, whole."""
     path = f"{run.directory}/{name}"
-    for _ in range(500):
+    for _ in range(3000):
         if os.path.exists(path):
             return Profile(path)
         time.sleep(0.01)
