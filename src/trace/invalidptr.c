@@ -115,17 +115,19 @@ static struct sn_cell *checked(const char *function, void *p)
     return NULL;
 }
 
-/* Live no more, by this thread and no other; unless it has been forgotten meanwhile. */
+/* Live no more, by this thread and no other; unless it has been forgotten meanwhile, by
+ * another recording that began. */
 static void end_life(const char *function, void *p, struct sn_cell *c,
                      enum sn_cell_state state)
 {
     uint64_t what = atomic_load(&c->what);
-    if (sn_cell_state(what) == SN_CELL_NEVER)
-        return;
-    if (sn_cell_state(what) != SN_CELL_LIVE ||
-        !atomic_compare_exchange_strong(&c->what, &what, sn_cell_size(what) << 2 | state))
+    bool ended =
+        sn_cell_state(what) == SN_CELL_LIVE &&
+        atomic_compare_exchange_strong(&c->what, &what, sn_cell_size(what) << 2 | state);
+    if (ended)
+        c->freed = sn_stacks_here();
+    else if (sn_cell_state(what) != SN_CELL_NEVER)
         refuse(function, (uintptr_t)p);
-    c->freed = sn_stacks_here();
 }
 
 static void *allocate(struct sn_layer *self, size_t size, size_t alignment, bool zeroed)
