@@ -80,14 +80,6 @@ static void tell(const struct object *o, uintptr_t at, uintptr_t word)
                         sn_trace_pid());
 }
 
-/* The end of memory of another kind, as Guile keeps that of its stacks: by chance the
- * collected heap goes on there. */
-static bool is_end_of_other(uintptr_t word)
-{
-    return word % (1u << PAGE_BITS) == 0 &&
-           sn_libgc.is_heap_ptr((const void *)(word - 1)) == 0;
-}
-
 static void look_at(const struct heap *h, const struct object *o)
 {
     size_t unused;
@@ -97,7 +89,7 @@ static void look_at(const struct heap *h, const struct object *o)
     for (uintptr_t at = o->at; at + sizeof at <= o->at + o->bytes; at += sizeof at) {
         uintptr_t word = *(const uintptr_t *)at;
         if (word > 4096 && sn_libgc.is_heap_ptr((const void *)word) != 0 &&
-            !is_in_object(h, word) && !is_end_of_other(word))
+            !is_in_object(h, word))
             tell(o, at, word);
     }
 }

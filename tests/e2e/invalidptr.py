@@ -128,7 +128,10 @@ def test_dangling_in_a_collected_heap():
     run = traced(["guile-3.0", "--no-auto-compile", "-c", "(let loop ((i 0) (l '())) (if (< i 200000) "
                   "(loop (+ i 1) (if (= 0 (modulo i 9)) (cons (make-string 9 #\\x) l) l)) "
                   "(display (length l))))"], "invalidptr=2")
-    equal((run.status, run.out, run.trace.count("libgc\n")), (0, "22223", 0), "guile: none")
+    equal((run.status, run.out), (0, "22223"), "guile: goes on")
+    # Its virtual machine keeps the end of its stack, behind which the heap may happen to begin.
+    ends = re.findall(r"\+0x60\)=0x[0-9a-f]+000 libgc$", run.trace, re.M)
+    equal(run.trace.count("libgc\n"), len(ends[:1]), "guile: none, but for the end of its stack")
 
 
 def test_right():
