@@ -2,8 +2,9 @@
  * filter.c: frames and samples left out by name.
  *
  * A regular expression is matched once against each function and each mapping, and the
- * answer kept; locations and samples are then decided by table. Frames are removed where
- * they lie: a location's lines and a sample's locations only ever get fewer.
+ * answer kept; locations and samples are then decided by table. A location's lines are
+ * removed where they lie. A sample's locations are not, since several samples may share
+ * them: what is left of them is written anew.
  */
 #include "graph_priv.h"
 
@@ -99,6 +100,7 @@ struct by_name {
     struct matcher focus, ignore, hide, show;
     unsigned char *flags; /* of each location */
     bool any_focused, any_hidden;
+    uint32_t *locs, n_locs; /* of all samples kept, if any_hidden */
 };
 
 static void judge_location(struct by_name *f, struct sn_profile *p, uint32_t i)
@@ -133,7 +135,7 @@ static void judge_location(struct by_name *f, struct sn_profile *p, uint32_t i)
 static bool keep_by_name(void *arg, struct sn_profile *p, struct sn_sample *s)
 {
     struct by_name *f = arg;
-    uint32_t *locs = p->sample_locs + s->loc0, n = 0;
+    const uint32_t *locs = p->sample_locs + s->loc0;
     unsigned all = 0;
     for (uint32_t i = 0; i < s->n_locs; i++)
         all |= f->flags[locs[i]];
@@ -141,11 +143,27 @@ static bool keep_by_name(void *arg, struct sn_profile *p, struct sn_sample *s)
         return false;
     if (!f->any_hidden)
         return true;
+    s->loc0 = f->n_locs;
     for (uint32_t i = 0; i < s->n_locs; i++)
         if (!(f->flags[locs[i]] & HIDDEN))
-            locs[n++] = locs[i];
-    s->n_locs = n;
-    return n > 0;
+            f->locs[f->n_locs++] = locs[i];
+    s->n_locs = f->n_locs - s->loc0;
+    return s->n_locs > 0;
+}
+
+static bool filter_samples(struct sn_profile *p, struct by_name *f)
+{
+    if (f->any_hidden) {
+        f->locs = sn_arena_alloc(p->arena, (sn_profile_frames(p) + 1) * sizeof *f->locs);
+        if (f->locs == NULL)
+            return false;
+    }
+    sn_filter_samples(p, keep_by_name, f);
+    if (f->any_hidden) {
+        p->sample_locs = f->locs;
+        p->n_sample_locs = p->cap_sample_locs = f->n_locs;
+    }
+    return true;
 }
 
 static void warn_unless(const struct sn_options *o, bool matched, const char *what)
@@ -173,7 +191,7 @@ static bool filter_by_name(struct sn_view *v, struct sn_error *e)
     if (good && wanted) {
         for (uint32_t i = 0; i < p->n_locations; i++)
             judge_location(&f, p, i);
-        sn_filter_samples(p, keep_by_name, &f);
+        good = filter_samples(p, &f) || sn_fail(e, NULL, -1, "out of memory");
         warn_unless(o, f.focus.rx == NULL || f.focus.any, "Focus");
         warn_unless(o, f.ignore.rx == NULL || f.ignore.any, "Ignore");
         warn_unless(o, f.hide.rx == NULL || f.hide.any, "Hide");

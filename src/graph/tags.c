@@ -391,7 +391,7 @@ bool sn_tag_frames(struct sn_view *v, struct sn_error *e)
         return false;
     if (root.n + leaf.n == 0)
         return true;
-    size_t n = p->n_sample_locs + (size_t)(root.n + leaf.n) * p->n_samples;
+    size_t n = sn_profile_frames(p) + (size_t)(root.n + leaf.n) * p->n_samples;
     uint32_t *locs = sn_arena_alloc(p->arena, n * sizeof *locs), at = 0;
     struct sn_map *known = sn_map_new(p->arena);
     if (locs == NULL || known == NULL || n >= SN_NONE)

@@ -425,7 +425,7 @@ static bool reserve_samples(struct merger *m, struct sn_profile *const *v, size_
     uint64_t samples = 0, locs = 0;
     for (size_t i = 0; i < n; i++) {
         samples += v[i]->n_samples;
-        locs += v[i]->n_sample_locs;
+        locs += sn_profile_frames(v[i]);
     }
     if (is_too_many(samples) || is_too_many(locs) || is_too_many(samples * v[0]->n_types))
         return false;

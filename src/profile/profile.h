@@ -92,6 +92,16 @@ static inline const char *sn_profile_str(const struct sn_profile *p, uint32_t id
     return sn_strtab_get(p->strings, id);
 }
 
+/* The locations of all samples: more than n_sample_locs where some share theirs, as those
+ * of a spool do. */
+static inline size_t sn_profile_frames(const struct sn_profile *p)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < p->n_samples; i++)
+        n += p->samples[i].n_locs;
+    return n;
+}
+
 /* Append a comment. False: out of memory, which the arena then says too. */
 bool sn_profile_comment(struct sn_profile *p, const char *fmt, ...) SN_PRINTF(2, 3);
 
