@@ -1,10 +1,14 @@
 /*
  * fetch.c: URLs, and their transfer by one curl multi handle. A redirect is followed ten
  * times at most, an answer is taken up to a limit, and nothing waits for ever.
+ *
+ * libcurl is loaded when there is something to fetch: it brings some thirty libraries,
+ * which would take each start of the command three times as long.
  */
 #include "fetch/fetch.h"
 
 #include <curl/curl.h>
+#include <dlfcn.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -107,10 +111,48 @@ static const char *shown(const char *url, struct sn_arena *a)
     return s != NULL ? s : "URL";
 }
 
+/* ---- libcurl --------------------------------------------------------------------------
+ */
+
+#define FUNCTIONS(X)                                                                     \
+    X(global_init)                                                                       \
+    X(easy_init)                                                                         \
+    X(easy_setopt)                                                                       \
+    X(easy_getinfo)                                                                      \
+    X(easy_strerror)                                                                     \
+    X(easy_cleanup)                                                                      \
+    X(multi_init)                                                                        \
+    X(multi_add_handle)                                                                  \
+    X(multi_perform)                                                                     \
+    X(multi_poll)                                                                        \
+    X(multi_info_read)                                                                   \
+    X(multi_remove_handle)                                                               \
+    X(multi_cleanup)
+
+#define DECLARE(name) __typeof__(curl_##name) *name;
+struct curl {
+    FUNCTIONS(DECLARE)
+};
+
+/* What is loaded stays: it does not unload cleanly. */
+static bool load(struct curl *curl, struct sn_error *e)
+{
+    void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL)
+        return sn_fail(e, NULL, -1, "to fetch needs libcurl: %s", dlerror());
+#define FIND(name)                                                                       \
+    if ((*(void **)&curl->name = dlsym(library, "curl_" #name)) == NULL)                 \
+        return sn_fail(e, NULL, -1, "to fetch needs another libcurl: %s", dlerror());
+    FUNCTIONS(FIND)
+    return curl->global_init(CURL_GLOBAL_DEFAULT) == 0 ||
+           sn_fail(e, NULL, -1, "libcurl does not start");
+}
+
 /* ---- one transfer ---------------------------------------------------------------------
  */
 
 struct transfer {
+    const struct curl *curl;
     struct sn_fetched *to;
     const struct sn_fetch_options *o;
     const char *name;
@@ -141,41 +183,43 @@ static unsigned timeout_of(const struct sn_fetch_options *o, const char *url)
     return seconds > 0 ? seconds + seconds / 2 : 60;
 }
 
-static void set_up_tls(CURL *c, const struct sn_fetch_options *o, bool insecure)
+static void set_up_tls(const struct curl *curl, CURL *c, const struct sn_fetch_options *o,
+                       bool insecure)
 {
     if (o->tls_cert != NULL)
-        curl_easy_setopt(c, CURLOPT_SSLCERT, o->tls_cert);
+        curl->easy_setopt(c, CURLOPT_SSLCERT, o->tls_cert);
     if (o->tls_key != NULL)
-        curl_easy_setopt(c, CURLOPT_SSLKEY, o->tls_key);
+        curl->easy_setopt(c, CURLOPT_SSLKEY, o->tls_key);
     if (o->tls_ca != NULL)
-        curl_easy_setopt(c, CURLOPT_CAINFO, o->tls_ca);
-    curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, insecure ? 0L : 1L);
-    curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, insecure ? 0L : 2L);
+        curl->easy_setopt(c, CURLOPT_CAINFO, o->tls_ca);
+    curl->easy_setopt(c, CURLOPT_SSL_VERIFYPEER, insecure ? 0L : 1L);
+    curl->easy_setopt(c, CURLOPT_SSL_VERIFYHOST, insecure ? 0L : 2L);
 }
 
 static bool begin(struct transfer *t, CURLM *multi, struct sn_arena *a)
 {
+    const struct curl *curl = t->curl;
     const char *url = t->to->url;
     bool insecure = scheme_of(url) == schemes[3];
     if (insecure)
         url = sn_arena_printf(a, "https://%s", url + strlen(schemes[3]));
-    CURL *c = t->easy = curl_easy_init();
+    CURL *c = t->easy = curl->easy_init();
     if (c == NULL || url == NULL)
         return false;
-    curl_easy_setopt(c, CURLOPT_URL, url);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "file,http,https");
-    curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
-    curl_easy_setopt(c, CURLOPT_MAXREDIRS, MAX_REDIRECTS);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)timeout_of(t->o, url) + GRACE);
-    curl_easy_setopt(c, CURLOPT_USERAGENT, "sonde");
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take);
-    curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
-    curl_easy_setopt(c, CURLOPT_PRIVATE, t);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->why);
-    set_up_tls(c, t->o, insecure);
-    return curl_multi_add_handle(multi, c) == CURLM_OK;
+    curl->easy_setopt(c, CURLOPT_URL, url);
+    curl->easy_setopt(c, CURLOPT_PROTOCOLS_STR, "file,http,https");
+    curl->easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    curl->easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
+    curl->easy_setopt(c, CURLOPT_MAXREDIRS, MAX_REDIRECTS);
+    curl->easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl->easy_setopt(c, CURLOPT_TIMEOUT, (long)timeout_of(t->o, url) + GRACE);
+    curl->easy_setopt(c, CURLOPT_USERAGENT, "sonde");
+    curl->easy_setopt(c, CURLOPT_WRITEFUNCTION, take);
+    curl->easy_setopt(c, CURLOPT_WRITEDATA, t);
+    curl->easy_setopt(c, CURLOPT_PRIVATE, t);
+    curl->easy_setopt(c, CURLOPT_ERRORBUFFER, t->why);
+    set_up_tls(curl, c, t->o, insecure);
+    return curl->multi_add_handle(multi, c) == CURLM_OK;
 }
 
 /* The first line of what a server said, where it is text. */
@@ -190,15 +234,16 @@ static int first_line(const struct sn_buf *b)
 static void finish(struct transfer *t, CURLcode code)
 {
     struct sn_error *e = &t->to->error;
+    const struct curl *curl = t->curl;
     long status = 0;
-    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl->easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     if (t->too_large)
         sn_fail(e, t->name, -1, "more than the limit of %zu bytes", t->o->limit);
     else if (t->to->body.failed)
         sn_fail(e, t->name, -1, "out of memory");
     else if (code != CURLE_OK)
         sn_fail(e, t->name, -1, "%s",
-                *t->why != '\0' ? t->why : curl_easy_strerror(code));
+                *t->why != '\0' ? t->why : curl->easy_strerror(code));
     else if (status >= 300) {
         int n = first_line(&t->to->body);
         sn_fail(e, t->name, -1, "the server answers %ld%s%.*s", status, n > 0 ? ": " : "",
@@ -209,14 +254,14 @@ static void finish(struct transfer *t, CURLcode code)
 /* ---- all of them ----------------------------------------------------------------------
  */
 
-static void end_finished(CURLM *multi)
+static void end_finished(const struct curl *curl, CURLM *multi)
 {
     int left;
-    for (CURLMsg *m; (m = curl_multi_info_read(multi, &left)) != NULL;) {
+    for (CURLMsg *m; (m = curl->multi_info_read(multi, &left)) != NULL;) {
         struct transfer *t;
         if (m->msg != CURLMSG_DONE)
             continue;
-        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&t);
+        curl->easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&t);
         finish(t, m->data.result);
     }
 }
@@ -228,28 +273,30 @@ static unsigned seconds_since(const struct timespec *began)
     return (unsigned)(now.tv_sec - began->tv_sec);
 }
 
-static void run(CURLM *multi, const struct sn_fetch_options *o, unsigned longest,
-                const uint64_t *bytes)
+static void run(const struct curl *curl, CURLM *multi, const struct sn_fetch_options *o,
+                unsigned longest, const uint64_t *bytes)
 {
     struct timespec began;
     int running = 1;
     clock_gettime(CLOCK_MONOTONIC, &began);
-    while (running > 0 && curl_multi_perform(multi, &running) == CURLM_OK) {
+    while (running > 0 && curl->multi_perform(multi, &running) == CURLM_OK) {
         unsigned passed = seconds_since(&began);
         if (o->progress != NULL)
             o->progress(o->progress_arg, *bytes, longest > passed ? longest - passed : 0);
-        end_finished(multi);
+        end_finished(curl, multi);
         if (running > 0)
-            curl_multi_poll(multi, NULL, 0, 200, NULL);
+            curl->multi_poll(multi, NULL, 0, 200, NULL);
     }
-    end_finished(multi);
+    end_finished(curl, multi);
 }
 
 size_t sn_fetch(struct sn_fetched *v, size_t n, const struct sn_fetch_options *o,
                 struct sn_arena *a)
 {
     struct transfer *t = sn_arena_alloc(a, (n + 1) * sizeof *t);
-    CURLM *multi = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 ? curl_multi_init() : NULL;
+    struct curl curl;
+    struct sn_error why = {.offset = -1};
+    CURLM *multi = load(&curl, &why) ? curl.multi_init() : NULL;
     uint64_t bytes = 0;
     unsigned longest = 0;
     size_t good = 0;
@@ -259,20 +306,25 @@ size_t sn_fetch(struct sn_fetched *v, size_t n, const struct sn_fetch_options *o
         v[i].error = (struct sn_error){.offset = -1};
         longest = seconds > longest ? seconds : longest;
         if (t != NULL)
-            t[i] = (struct transfer){
-                .to = &v[i], .o = o, .name = shown(v[i].url, a), .bytes = &bytes};
+            t[i] = (struct transfer){.curl = &curl,
+                                     .to = &v[i],
+                                     .o = o,
+                                     .name = shown(v[i].url, a),
+                                     .bytes = &bytes};
         if (t == NULL || multi == NULL || !begin(&t[i], multi, a))
-            sn_fail(&v[i].error, v[i].url, -1, "out of memory");
+            sn_fail(&v[i].error, v[i].url, -1, "%s",
+                    *why.what != '\0' ? why.what : "out of memory");
     }
     if (multi != NULL)
-        run(multi, o, longest, &bytes);
+        run(&curl, multi, o, longest, &bytes);
     for (size_t i = 0; i < n; i++) {
         if (t != NULL && t[i].easy != NULL) {
-            curl_multi_remove_handle(multi, t[i].easy);
-            curl_easy_cleanup(t[i].easy);
+            curl.multi_remove_handle(multi, t[i].easy);
+            curl.easy_cleanup(t[i].easy);
         }
         good += v[i].error.what[0] == '\0';
     }
-    curl_multi_cleanup(multi);
+    if (multi != NULL)
+        curl.multi_cleanup(multi);
     return good;
 }
