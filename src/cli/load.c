@@ -53,7 +53,7 @@ static struct sn_profile *decode_plain(const unsigned char *data, size_t len,
                                        const char *path, struct sn_error *e)
 {
     const struct sn_reader *other = sn_reader_find(data, len);
-    return other != NULL ? other->read(data, len, path, e)
+    return other != NULL ? sn_reader_read(other, data, len, path, e)
                          : sn_profile_decode(data, len, path, e);
 }
 

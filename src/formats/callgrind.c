@@ -171,17 +171,14 @@ static bool read_line(struct reader *r, const struct sn_lines *l)
                        sn_build_fail(r->b, l->at, "this is no line of callgrind's");
 }
 
-struct sn_profile *sn_read_callgrind(const unsigned char *data, size_t len,
-                                     const char *where, struct sn_error *e)
+bool sn_read_callgrind(struct sn_build *b, struct sn_lines *l)
 {
-    struct sn_build b;
-    struct sn_lines l;
-    bool good = sn_build_open(&b, where, e);
-    struct reader r = {.b = &b, .positions = 2};
-    for (unsigned i = 0; good && i < 3; i++)
-        good = (r.names[i] = sn_map_new(b.p->arena)) != NULL;
-    sn_lines_open(&l, data, len);
-    while (good && sn_lines_next(&l))
-        good = sn_lines_blank(&l) || read_line(&r, &l);
-    return sn_build_done(&b, good);
+    struct reader r = {.b = b, .positions = 2};
+    for (unsigned i = 0; i < 3; i++)
+        if ((r.names[i] = sn_map_new(b->p->arena)) == NULL)
+            return false;
+    while (sn_lines_next(l))
+        if (!sn_lines_blank(l) && !read_line(&r, l))
+            return false;
+    return true;
 }

@@ -81,7 +81,7 @@ static bool told_type(struct sn_build *b, const struct sn_lines *l)
     return true;
 }
 
-static bool read_stacks(struct sn_build *b, struct sn_lines *l)
+bool sn_read_collapsed(struct sn_build *b, struct sn_lines *l)
 {
     struct sn_piece stack;
     int64_t n;
@@ -98,14 +98,4 @@ static bool read_stacks(struct sn_build *b, struct sn_lines *l)
             return false;
     }
     return true;
-}
-
-struct sn_profile *sn_read_collapsed(const unsigned char *data, size_t len,
-                                     const char *where, struct sn_error *e)
-{
-    struct sn_build b;
-    struct sn_lines l;
-    sn_lines_open(&l, data, len);
-    bool good = sn_build_open(&b, where, e) && read_stacks(&b, &l);
-    return sn_build_done(&b, good);
 }

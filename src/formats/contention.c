@@ -82,7 +82,7 @@ static bool add_wait(struct sn_build *b, const struct sn_lines *l,
     return sn_build_sample(b, values) && sn_build_addresses(b, l, x, 0);
 }
 
-static bool read_waits(struct sn_build *b, struct sn_lines *l)
+bool sn_read_contention(struct sn_build *b, struct sn_lines *l)
 {
     struct contention c = {.period = 1};
     sn_build_type(b, "contentions", "count");
@@ -101,16 +101,4 @@ static bool read_waits(struct sn_build *b, struct sn_lines *l)
         if (!sn_lines_blank(l) && !add_wait(b, l, &c))
             return false;
     return sn_build_skip_to_maps(b, l);
-}
-
-struct sn_profile *sn_read_contention(const unsigned char *data, size_t len,
-                                      const char *where, struct sn_error *e)
-{
-    struct sn_build b;
-    struct sn_lines l;
-    sn_lines_open(&l, data, len);
-    bool good = sn_build_open(&b, where, e) && read_waits(&b, &l);
-    if (good)
-        sn_build_drop_frames(&b);
-    return sn_build_done(&b, good);
 }

@@ -43,24 +43,15 @@ static bool read_counts(struct sn_build *b, struct sn_lines *l)
     return sn_build_skip_to_maps(b, l);
 }
 
-struct sn_profile *sn_read_count(const unsigned char *data, size_t len, const char *where,
-                                 struct sn_error *e)
+bool sn_read_count(struct sn_build *b, struct sn_lines *l)
 {
-    struct sn_build b;
-    struct sn_lines l;
     struct sn_piece name;
-    sn_lines_open(&l, data, len);
-    bool good = sn_build_open(&b, where, e);
-    if (good && read_head(&l, &name)) {
-        const char *type = sn_arena_strndup(b.p->arena, name.s, name.n);
-        good = type != NULL;
-        if (good) {
-            sn_build_type(&b, type, "count");
-            sn_build_period(&b, type, "count", 1);
-            good = read_counts(&b, &l);
-        }
-    }
-    if (good)
-        sn_build_drop_frames(&b);
-    return sn_build_done(&b, good);
+    if (!read_head(l, &name))
+        return true;
+    const char *type = sn_arena_strndup(b->p->arena, name.s, name.n);
+    if (type == NULL)
+        return false;
+    sn_build_type(b, type, "count");
+    sn_build_period(b, type, "count", 1);
+    return read_counts(b, l);
 }

@@ -127,30 +127,23 @@ static bool drop_handlers(struct sn_build *b)
     return true;
 }
 
-struct sn_profile *sn_read_cpu(const unsigned char *data, size_t len, const char *where,
-                               struct sn_error *e)
+bool sn_read_cpu(struct sn_build *b, struct sn_lines *l)
 {
-    struct sn_build b;
     struct words w;
-    struct sn_lines l;
     uint64_t java = 0, period = 0;
-    bool good = sn_build_open(&b, where, e);
-    if (!head(&w, data, len, &java, &period) || period > INT64_MAX / 1000)
-        good = good && sn_build_fail(&b, 0, "its period is too long");
-    if (good) {
-        sn_build_type(&b, "samples", "count");
-        sn_build_type(&b, "cpu", "nanoseconds");
-        sn_build_period(&b, "cpu", "nanoseconds", (int64_t)period * 1000);
-        good = read_stacks(&b, &w, java != 0 ? SN_NONE : 1);
-        sn_lines_open(&l, data, len);
-        l.next = w.at;
-    }
-    if (good && java != 0) {
-        good = sn_lines_next(&l) ? sn_build_java_names(&b, &l) : sn_build_renumber(&b);
-    } else if (good) {
-        good = drop_handlers(&b) && sn_build_maps(&b, &l);
-        sn_build_single_leaves(&b);
-    }
-    sn_build_drop_frames(&b);
-    return sn_build_done(&b, good);
+    if (!head(&w, (const unsigned char *)l->data, l->len, &java, &period) ||
+        period > INT64_MAX / 1000)
+        return sn_build_fail(b, 0, "its period is too long");
+    sn_build_type(b, "samples", "count");
+    sn_build_type(b, "cpu", "nanoseconds");
+    sn_build_period(b, "cpu", "nanoseconds", (int64_t)period * 1000);
+    if (!read_stacks(b, &w, java != 0 ? SN_NONE : 1))
+        return false;
+    l->next = w.at;
+    if (java != 0)
+        return sn_lines_next(l) ? sn_build_java_names(b, l) : sn_build_renumber(b);
+    if (!drop_handlers(b) || !sn_build_maps(b, l))
+        return false;
+    sn_build_single_leaves(b);
+    return true;
 }

@@ -102,7 +102,7 @@ static bool add_block(struct sn_build *b, const struct sn_lines *l, const struct
            sn_build_bytes(b, bytes);
 }
 
-static bool read_heap(struct sn_build *b, struct sn_lines *l)
+bool sn_read_heap(struct sn_build *b, struct sn_lines *l)
 {
     struct heap h;
     if (!sn_lines_next(l) || !read_head((struct sn_piece){l->line, l->n}, &h))
@@ -118,16 +118,4 @@ static bool read_heap(struct sn_build *b, struct sn_lines *l)
         if (!sn_lines_blank(l) && !add_block(b, l, &h))
             return false;
     return sn_build_skip_to_maps(b, l);
-}
-
-struct sn_profile *sn_read_heap(const unsigned char *data, size_t len, const char *where,
-                                struct sn_error *e)
-{
-    struct sn_build b;
-    struct sn_lines l;
-    sn_lines_open(&l, data, len);
-    bool good = sn_build_open(&b, where, e) && read_heap(&b, &l);
-    if (good)
-        sn_build_drop_frames(&b);
-    return sn_build_done(&b, good);
 }

@@ -156,7 +156,7 @@ static bool read_sample(struct sn_build *b, const struct sn_lines *l, bool heap)
            (!heap || sn_build_bytes(b, bytes));
 }
 
-static bool read_java(struct sn_build *b, struct sn_lines *l)
+bool sn_read_java(struct sn_build *b, struct sn_lines *l)
 {
     sn_lines_next(l);
     bool heap = is_heap(l);
@@ -167,18 +167,5 @@ static bool read_java(struct sn_build *b, struct sn_lines *l)
             if (!sn_lines_next(l))
                 break;
         } while (l->n == 0);
-    return (b->e == NULL || b->e->what[0] == '\0') && sn_build_java_names(b, l);
-}
-
-struct sn_profile *sn_read_java(const unsigned char *data, size_t len, const char *where,
-                                struct sn_error *e)
-{
-    struct sn_build b;
-    struct sn_lines l;
-    struct sn_error mine = {.offset = -1};
-    sn_lines_open(&l, data, len);
-    bool good = sn_build_open(&b, where, e != NULL ? e : &mine) && read_java(&b, &l);
-    if (good)
-        sn_build_drop_frames(&b);
-    return sn_build_done(&b, good);
+    return b->e->what[0] == '\0' && sn_build_java_names(b, l);
 }

@@ -164,30 +164,23 @@ static bool add_sample(struct sn_build *b, uint32_t events[MAX_EVENTS],
                b, (struct sn_label){.key = sn_strtab_add(t, "thread_id"), .num = h->tid});
 }
 
-static bool read_samples(struct sn_build *b, const unsigned char *data, size_t len)
+bool sn_read_perf_script(struct sn_build *b, struct sn_lines *l)
 {
-    struct sn_lines l;
+    struct sn_lines ahead = *l;
     struct head h;
     uint32_t events[MAX_EVENTS] = {0};
     /* The types come first: all samples have a value of each. A frame begins with an
      * address, which is no head. */
-    for (sn_lines_open(&l, data, len); sn_lines_next(&l);)
-        if (!sn_lines_blank(&l) && read_head(&l, &h) && !add_event(b, events, h.event))
-            return sn_build_fail(b, l.at, "it has more than 16 kinds of events");
-    for (sn_lines_open(&l, data, len); sn_lines_next(&l);) {
-        if (sn_lines_blank(&l))
+    while (sn_lines_next(&ahead))
+        if (!sn_lines_blank(&ahead) && read_head(&ahead, &h) &&
+            !add_event(b, events, h.event))
+            return sn_build_fail(b, ahead.at, "it has more than 16 kinds of events");
+    while (sn_lines_next(l)) {
+        if (sn_lines_blank(l))
             continue;
-        if (read_head(&l, &h) ? !add_sample(b, events, &h)
-                              : b->p->n_samples == 0 || !add_frame(b, &l))
-            return sn_build_fail(b, l.at, "this is neither a sample nor a frame of one");
+        if (read_head(l, &h) ? !add_sample(b, events, &h)
+                             : b->p->n_samples == 0 || !add_frame(b, l))
+            return sn_build_fail(b, l->at, "this is neither a sample nor a frame of one");
     }
     return true;
-}
-
-struct sn_profile *sn_read_perf_script(const unsigned char *data, size_t len,
-                                       const char *where, struct sn_error *e)
-{
-    struct sn_build b;
-    bool good = sn_build_open(&b, where, e) && read_samples(&b, data, len);
-    return sn_build_done(&b, good);
 }

@@ -1,17 +1,17 @@
 /* readers.c: the table of what is read beside profile.proto; the order matters where one
- * format's beginning could be another's. Allocates nothing. */
+ * format's beginning could be another's. */
 #include "readers_priv.h"
 
 const struct sn_reader sn_readers[] = {
-    {"gperftools CPU", sn_is_cpu, sn_read_cpu},
-    {"heap as text", sn_is_heap, sn_read_heap},
-    {"Go's counts as text", sn_is_count, sn_read_count},
-    {"threads as text", sn_is_threads, sn_read_threads},
-    {"Java's text", sn_is_java, sn_read_java},
-    {"contention as text", sn_is_contention, sn_read_contention},
-    {"callgrind", sn_is_callgrind, sn_read_callgrind},
-    {"perf script", sn_is_perf_script, sn_read_perf_script},
-    {"collapsed stacks", sn_is_collapsed, sn_read_collapsed},
+    {"gperftools CPU", sn_is_cpu, sn_read_cpu, true},
+    {"heap as text", sn_is_heap, sn_read_heap, true},
+    {"Go's counts as text", sn_is_count, sn_read_count, true},
+    {"threads as text", sn_is_threads, sn_read_threads, true},
+    {"Java's text", sn_is_java, sn_read_java, true},
+    {"contention as text", sn_is_contention, sn_read_contention, true},
+    {"callgrind", sn_is_callgrind, sn_read_callgrind, false},
+    {"perf script", sn_is_perf_script, sn_read_perf_script, false},
+    {"collapsed stacks", sn_is_collapsed, sn_read_collapsed, false},
 };
 
 const size_t sn_readers_count = SN_COUNT(sn_readers);
@@ -22,4 +22,17 @@ const struct sn_reader *sn_reader_find(const unsigned char *data, size_t len)
         if (sn_readers[i].is(data, len))
             return &sn_readers[i];
     return NULL;
+}
+
+struct sn_profile *sn_reader_read(const struct sn_reader *r, const unsigned char *data,
+                                  size_t len, const char *where, struct sn_error *e)
+{
+    struct sn_build b;
+    struct sn_lines l;
+    struct sn_error own = {.offset = -1};
+    sn_lines_open(&l, data, len);
+    bool good = sn_build_open(&b, where, e != NULL ? e : &own) && r->body(&b, &l);
+    if (good && r->drop_frames)
+        sn_build_drop_frames(&b);
+    return sn_build_done(&b, good);
 }

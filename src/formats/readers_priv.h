@@ -99,12 +99,13 @@ void sn_unsample(int64_t *count, int64_t *size, int64_t rate);
 /* java.c: what comes after the samples of a Java profile: addresses and their names. */
 bool sn_build_java_names(struct sn_build *b, struct sn_lines *l);
 
+/* A file's text, from its beginning, into a profile without anything. False: no memory,
+ * or an error that was told. */
+typedef bool sn_reader_body(struct sn_build *b, struct sn_lines *l);
 typedef bool sn_reader_is(const unsigned char *data, size_t len);
-typedef struct sn_profile *sn_reader_read(const unsigned char *data, size_t len,
-                                          const char *where, struct sn_error *e);
 sn_reader_is sn_is_cpu, sn_is_heap, sn_is_count, sn_is_threads, sn_is_contention,
     sn_is_java, sn_is_collapsed, sn_is_callgrind, sn_is_perf_script;
-sn_reader_read sn_read_cpu, sn_read_heap, sn_read_count, sn_read_threads,
+sn_reader_body sn_read_cpu, sn_read_heap, sn_read_count, sn_read_threads,
     sn_read_contention, sn_read_java, sn_read_collapsed, sn_read_callgrind,
     sn_read_perf_script;
 

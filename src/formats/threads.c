@@ -54,7 +54,7 @@ static bool read_thread(struct sn_build *b, struct sn_lines *l)
     return true;
 }
 
-static bool read_threads(struct sn_build *b, struct sn_lines *l)
+bool sn_read_threads(struct sn_build *b, struct sn_lines *l)
 {
     sn_build_type(b, "thread", "count");
     sn_build_period(b, "thread", "count", 1);
@@ -74,16 +74,4 @@ static bool read_threads(struct sn_build *b, struct sn_lines *l)
         return false;
     sn_build_single_leaves(b);
     return true;
-}
-
-struct sn_profile *sn_read_threads(const unsigned char *data, size_t len,
-                                   const char *where, struct sn_error *e)
-{
-    struct sn_build b;
-    struct sn_lines l;
-    sn_lines_open(&l, data, len);
-    bool good = sn_build_open(&b, where, e) && read_threads(&b, &l);
-    if (good)
-        sn_build_drop_frames(&b);
-    return sn_build_done(&b, good);
 }

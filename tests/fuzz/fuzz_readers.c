@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         struct sn_error e = {.offset = -1};
         struct sn_profile *p = NULL;
         if (sn_readers[i].is(data, len))
-            p = sn_readers[i].read(data, len, "fuzz", &e);
+            p = sn_reader_read(&sn_readers[i], data, len, "fuzz", &e);
         if (p != NULL)
             use(p);
         sn_profile_free(p);

@@ -125,7 +125,7 @@ static struct sn_profile *read_any(const void *data, size_t len, struct sn_error
 {
     const struct sn_reader *r = sn_reader_find(data, len);
     *e = (struct sn_error){.offset = -1};
-    return r != NULL ? r->read(data, len, "file", e) : NULL;
+    return r != NULL ? sn_reader_read(r, data, len, "file", e) : NULL;
 }
 
 static bool is_as_told(size_t i)
