@@ -13,6 +13,7 @@ import tempfile
 import symbolize_gen
 from common import BUILD, OUT, Chapter, compile_c, run, run_for_peak, show
 from pprof import message, numbers
+from wire import field, varint
 
 MEGABYTES = 150
 SIZES = [1_500, 10_000, 100_000]
@@ -36,19 +37,6 @@ def code_of(path):
     for name, _, _, address, _, size in sections:
         if data[sections[names][4] + name:].startswith(b".text\0"):
             return segment, (address, address + size)
-
-
-def varint(n):
-    out = b""
-    while n >= 128:
-        out, n = out + bytes([n & 127 | 128]), n >> 7
-    return out + bytes([n])
-
-
-def field(number, value):
-    if isinstance(value, bytes):
-        return varint(number << 3 | 2) + varint(len(value)) + value
-    return varint(number << 3) + varint(value)
 
 
 def write_proto(path, program, segment, addresses):

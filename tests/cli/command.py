@@ -198,19 +198,6 @@ def test_heap_difference():
     ok(status == 1 and out == "" and err, f"a heap minus CPU time: {err.strip()}")
 
 
-def number(value):
-    out = b""
-    while value >= 0x80:
-        out, value = out + bytes([value & 0x7f | 0x80]), value >> 7
-    return out + bytes([value])
-
-
-def field(n, value):
-    if isinstance(value, int):
-        return number(n << 3) + number(value & (1 << 64) - 1)
-    return number(n << 3 | 2) + number(len(value)) + value
-
-
 def proto(types, samples):
     """A profile's path. types: (type, unit). samples: (stack of names, leaf first; values)."""
     strings = [""]
@@ -223,13 +210,13 @@ def proto(types, samples):
     names = sorted({name for stack, _ in samples for name in stack})
     out = b"".join(field(1, field(1, text(t)) + field(2, text(u))) for t, u in types)
     for stack, values in samples:
-        out += field(2, field(1, b"".join(number(names.index(n) + 1) for n in stack)) +
-                     field(2, b"".join(number(v & (1 << 64) - 1) for v in values)))
+        out += field(2, field(1, b"".join(varint(names.index(n) + 1) for n in stack)) +
+                     field(2, b"".join(map(varint, values))))
     for i, name in enumerate(names, 1):
         out += field(4, field(1, i) + field(4, field(1, i) + field(2, 10)))
         out += field(5, field(1, i) + field(2, text(name)) + field(4, text("a.c")))
     path = f"{tempfile.mkdtemp(dir=scratch())}/made.pb"
-    pathlib.Path(path).write_bytes(out + b"".join(field(6, s.encode()) for s in strings))
+    pathlib.Path(path).write_bytes(out + b"".join(field(6, s) for s in strings))
     return path
 
 

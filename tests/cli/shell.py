@@ -8,7 +8,6 @@ import stat
 import gzip
 import time
 from tool import *
-from tool import field, varint
 
 SLEEPY = {tuple(f"f{(7 * i + k * k) % 97}" for k in range(7)): 1 + i % 9 for i in range(3000)}
 

@@ -11,23 +11,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
 from harness import *
 from harness import __all__ as harness_names
-
-
-def varint(value):
-    out = bytearray()
-    while True:
-        out.append((value & 127) | (128 if value > 127 else 0))
-        value >>= 7
-        if not value:
-            return bytes(out)
-
-
-def field(number, value):
-    """A number, a message or a string as a field of profile.proto."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    value = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(value)) + value
+from wire import field, varint
 
 
 def encode(stacks, period=10000000):
@@ -105,4 +89,4 @@ class Terminal:
         return os.waitstatus_to_exitcode(status)
 
 
-__all__ = [*harness_names, "STACKS", "Terminal", "call", "encode", "made"]
+__all__ = [*harness_names, "STACKS", "Terminal", "call", "encode", "field", "made", "varint"]

@@ -11,6 +11,7 @@ import threading
 import time
 
 from harness import SONDE, missing, ok, main, note, skip
+from wire import field, varint
 
 SOURCE = """
 __attribute__((noinline)) int middle(int x)
@@ -22,16 +23,6 @@ __attribute__((noinline)) int middle(int x)
 }
 int main(int n, char **v) { (void)v; return middle(n); }
 """
-
-
-def varint(n):
-    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + varint(n >> 7)
-
-
-def field(number, value):
-    if isinstance(value, bytes):
-        return varint(number << 3 | 2) + varint(len(value)) + value
-    return varint(number << 3) + varint(value)
 
 
 def profile(program, build_id, addresses):
