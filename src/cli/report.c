@@ -81,77 +81,72 @@ static int start_shell(const struct request *r, bool pprof, char **paths, int n)
     return p != NULL ? shell_start(r, p, pprof) : say_error(&e);
 }
 
+/* The words of a command into *r; *n of them, from argv[0] on, are left. False: that was
+ * all, and *status is how to end. */
+static bool read_words(const struct command *self, bool pprof, struct request *r,
+                       char **argv, int argc, int *n, int *status)
+{
+    struct sn_error e = {.offset = -1};
+    struct flags flags;
+    request_init(r);
+    r->options.histogram = !pprof;
+    r->format = format_find(self->name);
+    flags_fill(&flags, pprof);
+    if (!args_parse(flags.tables, r, false, argv, argc, n, &e) ||
+        !request_choose_type(r, &e)) {
+        *status = say_usage(self->name, &e);
+        return false;
+    }
+    if (r->help)
+        help_command(self, stdout);
+    *status = EXIT_GOOD;
+    return !r->help;
+}
+
+static int say_missing(const struct command *self, const char *what, bool named)
+{
+    struct sn_error e = {.offset = -1};
+    sn_fail(&e, NULL, -1, "%s%s%s", named ? self->name : "", named ? ": " : "", what);
+    return say_usage(self->name, &e);
+}
+
 /* `self` is the format's verb. */
 int report_main(const struct command *self, int argc, char **argv)
 {
-    struct sn_error e = {.offset = -1};
     struct request r;
-    struct flags flags;
-    int n;
-    request_init(&r);
-    r.options.histogram = true;
-    flags_fill(&flags, false);
-    r.format = format_find(self->name);
-    if (!args_parse(flags.tables, &r, false, argv, argc, &n, &e) ||
-        !request_choose_type(&r, &e))
-        return say_usage(self->name, &e);
-    if (r.help) {
-        help_command(self, stdout);
-        return EXIT_GOOD;
-    }
+    int n, status;
+    if (!read_words(self, false, &r, argv, argc, &n, &status))
+        return status;
     if (r.format->takes_regexp && n > 0) {
         r.argument = *argv++;
         n--;
     }
     if (n > 0)
         return make_report(&r, false, argv, n);
-    sn_fail(&e, NULL, -1,
-            r.format->takes_regexp ? "%s: give a regular expression and a profile"
-                                   : "%s: give a profile",
-            self->name);
-    return say_usage(self->name, &e);
+    return say_missing(self,
+                       r.format->takes_regexp ? "give a regular expression and a profile"
+                                              : "give a profile",
+                       true);
 }
 
 int pprof_main(const struct command *self, int argc, char **argv)
 {
-    struct sn_error e = {.offset = -1};
     struct request r;
-    struct flags flags;
-    int n;
-    request_init(&r);
-    flags_fill(&flags, true);
-    if (!args_parse(flags.tables, &r, false, argv, argc, &n, &e) ||
-        !request_choose_type(&r, &e))
-        return say_usage(self->name, &e);
-    if (r.help) {
-        help_command(self, stdout);
-        return EXIT_GOOD;
-    }
-    if (n > 0)
-        return r.format != NULL ? make_report(&r, true, argv, n)
-                                : start_shell(&r, true, argv, n);
-    sn_fail(&e, NULL, -1, "give a profile");
-    return say_usage(self->name, &e);
+    int n, status;
+    if (!read_words(self, true, &r, argv, argc, &n, &status))
+        return status;
+    if (n == 0)
+        return say_missing(self, "give a profile", false);
+    return r.format != NULL ? make_report(&r, true, argv, n)
+                            : start_shell(&r, true, argv, n);
 }
 
 int shell_main(const struct command *self, int argc, char **argv)
 {
-    struct sn_error e = {.offset = -1};
     struct request r;
-    struct flags flags;
-    int n;
-    request_init(&r);
-    r.options.histogram = true;
-    flags_fill(&flags, false);
-    if (!args_parse(flags.tables, &r, false, argv, argc, &n, &e) ||
-        !request_choose_type(&r, &e))
-        return say_usage(self->name, &e);
-    if (r.help) {
-        help_command(self, stdout);
-        return EXIT_GOOD;
-    }
-    if (n > 0)
-        return start_shell(&r, false, argv, n);
-    sn_fail(&e, NULL, -1, "%s: give a profile", self->name);
-    return say_usage(self->name, &e);
+    int n, status;
+    if (!read_words(self, false, &r, argv, argc, &n, &status))
+        return status;
+    return n > 0 ? start_shell(&r, false, argv, n)
+                 : say_missing(self, "give a profile", true);
 }
