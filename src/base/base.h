@@ -83,6 +83,11 @@ unsigned sn_cores(void); /* that this process may use, 16 at most */
 /* run(arg, part) of each part below n, in any order, on several threads of which the
  * caller's is one. Returns when all are done. */
 void sn_parallel(unsigned n, void (*run)(void *arg, unsigned part), void *arg);
+/* Where a part of n things begins, of so many parts. */
+static inline uint32_t sn_part_begin(uint32_t n, unsigned part, unsigned parts)
+{
+    return (uint32_t)((uint64_t)n * part / parts);
+}
 
 /* ---- buffers: bytes that grow -------------------------------------------------------
  */
@@ -107,6 +112,9 @@ void sn_buf_add(struct sn_buf *b, const void *data, size_t len);
  * memory. */
 char *sn_buf_room(struct sn_buf *b, size_t more);
 void sn_buf_puts(struct sn_buf *b, const char *s);
+/* As text of XML or HTML, also within quotes; control characters, which neither may have,
+ * are left out. */
+void sn_buf_add_xml(struct sn_buf *b, const char *text, size_t len);
 void sn_buf_putc(struct sn_buf *b, char c);
 void sn_buf_printf(struct sn_buf *b, const char *fmt, ...) SN_PRINTF(2, 3);
 void sn_buf_vprintf(struct sn_buf *b, const char *fmt, va_list ap);

@@ -55,6 +55,29 @@ void sn_buf_puts(struct sn_buf *b, const char *s)
     sn_buf_add(b, s, strlen(s));
 }
 
+void sn_buf_add_xml(struct sn_buf *b, const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        switch (text[i]) {
+        case '&':
+            sn_buf_puts(b, "&amp;");
+            break;
+        case '<':
+            sn_buf_puts(b, "&lt;");
+            break;
+        case '>':
+            sn_buf_puts(b, "&gt;");
+            break;
+        case '"':
+            sn_buf_puts(b, "&quot;");
+            break;
+        default:
+            if ((unsigned char)text[i] >= ' ' || text[i] == '\t' || text[i] == '\n')
+                sn_buf_putc(b, text[i]);
+        }
+    }
+}
+
 void sn_buf_putc(struct sn_buf *b, char c)
 {
     sn_buf_add(b, &c, 1);

@@ -52,24 +52,7 @@ static const char script[] =
 
 static void put_escaped(struct sn_buf *out, const char *s)
 {
-    for (; *s != '\0'; s++) {
-        switch (*s) {
-        case '&':
-            sn_buf_puts(out, "&amp;");
-            break;
-        case '<':
-            sn_buf_puts(out, "&lt;");
-            break;
-        case '>':
-            sn_buf_puts(out, "&gt;");
-            break;
-        case '"':
-            sn_buf_puts(out, "&quot;");
-            break;
-        default:
-            sn_buf_putc(out, *s);
-        }
-    }
+    sn_buf_add_xml(out, s, strlen(s));
 }
 
 static void group(void *self, const char *kind, const char *tooltip)

@@ -80,43 +80,32 @@ bool sn_builder_count(struct sn_builder *b)
     return b->values != NULL && count(b, false) && (!b->v->o.mean || count(b, true));
 }
 
-struct sn_values *sn_graph_group(struct sn_view *v, const struct sn_graph *g,
+struct sn_values *sn_graph_group(const struct sn_view *v, const struct sn_graph *g,
                                  const uint32_t *group_of, uint32_t n_groups,
                                  struct sn_error *e)
 {
-    struct sn_builder b;
     const struct sn_profile *p = v->p;
-    struct sn_arena *a = p->arena;
-    struct sn_values *sums = sn_arena_alloc(a, (n_groups + (size_t)1) * sizeof *sums);
-    uint32_t *seen = sn_arena_alloc(a, (n_groups + (size_t)1) * sizeof *seen);
-    uint32_t *group = NULL; /* of each info */
-    if (sn_builder_open(&b, v))
-        group = sn_arena_alloc(a, (b.n_infos + (size_t)1) * sizeof *group);
+    struct sn_values *sums = sn_arena_alloc(p->arena, (n_groups + 1UL) * sizeof *sums);
+    uint32_t *seen = sn_arena_alloc(p->arena, (n_groups + 1UL) * sizeof *seen);
+    uint32_t *group = sn_arena_alloc(p->arena, (g->n_ids + 1UL) * sizeof *group);
     if (sums == NULL || seen == NULL || group == NULL) {
         sn_fail(e, NULL, -1, "out of memory");
         return NULL;
     }
-    memset(group, 0xff, b.n_infos * sizeof *group);
+    memset(group, 0xff, g->n_ids * sizeof *group);
     for (uint32_t i = 0; i < g->n_nodes; i++)
         group[g->nodes[i].id] = group_of[i];
     for (uint32_t i = 0; i < p->n_samples; i++) {
         const struct sn_sample *s = &p->samples[i];
         int64_t divisor, weight = sn_view_weight(v, i, &divisor);
         for (uint32_t j = 0; j < s->n_locs; j++) {
-            uint32_t loc = p->sample_locs[s->loc0 + j], first = b.location_first[loc];
-            for (uint32_t k = first; k < b.location_first[loc + 1]; k++) {
-                uint32_t x = group[b.location_infos[k]];
+            uint32_t loc = p->sample_locs[s->loc0 + j], first = g->location_first[loc];
+            for (uint32_t k = first; k < g->location_first[loc + 1]; k++) {
+                uint32_t x = group[g->location_ids[k]];
                 if (x == SN_NONE)
                     continue;
-                if (j == 0 && k == first) {
-                    sums[x].flat += weight;
-                    sums[x].flat_div += divisor;
-                }
-                if (seen[x] == i + 1)
-                    continue;
-                seen[x] = i + 1;
-                sums[x].cum += weight;
-                sums[x].cum_div += divisor;
+                sn_values_add(&sums[x], &seen[x], i + 1, weight, divisor,
+                              j == 0 && k == first);
             }
         }
     }

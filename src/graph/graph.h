@@ -187,6 +187,10 @@ struct sn_graph {
     uint32_t *order; /* the nodes shown, in their order */
     uint32_t n_order;
     uint32_t n_before, dropped_nodes, dropped_edges; /* what trimming did */
+    /* The ids of the nodes that the profile's location i can be, innermost first:
+     * [location_first[i], location_first[i + 1]); in the profile's arena. */
+    const uint32_t *location_ids, *location_first;
+    uint32_t n_ids;
 };
 
 /* The trimmed graph; then v->out_unit is a definite unit. NULL on error. */
@@ -195,10 +199,25 @@ void sn_graph_free(struct sn_graph *g); /* NULL-safe */
 struct sn_values {
     int64_t flat, flat_div, cum, cum_div; /* the divisors: of means, else 0 */
 };
+/* A sample's value, once for each stamp. Samples are walked from the leaf on, which has
+ * the flat value, too. */
+static inline void sn_values_add(struct sn_values *v, uint32_t *seen, uint32_t stamp,
+                                 int64_t weight, int64_t divisor, bool leaf)
+{
+    if (*seen == stamp)
+        return;
+    *seen = stamp;
+    v->cum += weight;
+    v->cum_div += divisor;
+    if (leaf) {
+        v->flat += weight;
+        v->flat_div += divisor;
+    }
+}
 /* The sums of groups of a graph's nodes (of each node its group, or SN_NONE), where a
  * sample counts once for a group, however many of its nodes it has. In the profile's
  * arena. NULL on error. */
-struct sn_values *sn_graph_group(struct sn_view *v, const struct sn_graph *g,
+struct sn_values *sn_graph_group(const struct sn_view *v, const struct sn_graph *g,
                                  const uint32_t *group_of, uint32_t n_groups,
                                  struct sn_error *e);
 /* The node's edges, heaviest first, in an array of the graph's arena. */

@@ -40,12 +40,8 @@ struct sn_builder {
 };
 bool sn_builder_open(struct sn_builder *b, struct sn_view *v);
 const char *sn_builder_name(struct sn_builder *b, uint32_t info);
-/* How many parts of the samples to work on at once, and where a part of n begins. */
+/* How many parts of the samples to work on at once. */
 unsigned sn_parts(const struct sn_builder *b);
-static inline uint32_t sn_part_begin(uint32_t n, unsigned part, unsigned parts)
-{
-    return (uint32_t)((uint64_t)n * part / parts);
-}
 
 /* ---- count.c, build.c, tree.c, nodelets.c: graphs. False or NULL: no memory ---------
  */

@@ -483,6 +483,9 @@ struct sn_graph *sn_graph_new(struct sn_view *v, struct sn_error *e)
                                  (v->kind.drawn || (v->kind.objects && v->kind.edges))};
     if (sn_builder_open(&t.b, v) && trim(&t) && !sn_arena_failed(t.g->arena)) {
         choose_unit(v, t.g);
+        t.g->location_ids = t.b.location_infos;
+        t.g->location_first = t.b.location_first;
+        t.g->n_ids = t.b.n_infos;
         return t.g;
     }
     sn_graph_free(t.g);

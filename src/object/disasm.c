@@ -58,25 +58,10 @@ static bool open_capstone(const struct sn_object *o, bool intel, csh *handle, bo
 /* ---- text -----------------------------------------------------------------------------
  */
 
-static const struct sn_object_function *function_at(struct sn_object *o, uint64_t at)
-{
-    size_t n, lo = 0;
-    const struct sn_object_function *v = sn_object_functions(o, &n);
-    size_t hi = n; /* the first that begins after `at` */
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (v[mid].lo <= at)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo > 0 && at < v[lo - 1].hi ? &v[lo - 1] : NULL;
-}
-
 /* "<name+0x12>" of what is at the address, if that is known. */
 static void put_symbol(struct sn_object *o, uint64_t at, struct sn_buf *b)
 {
-    const struct sn_object_function *f = function_at(o, at);
+    const struct sn_object_function *f = sn_object_function_at(o, at);
     if (f == NULL)
         return;
     const char *name = symbol_name(o, f->lo); /* of several, that which is shown */

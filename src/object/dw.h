@@ -331,6 +331,20 @@ void dw_worker_stop(struct dw_worker *w);  /* answers are gone then */
 void dw_answer(struct dw_worker *w, const struct dw_unit *u, const uint64_t *vaddrs,
                struct dw_answer *out, uint32_t n);
 
+/* Of addresses that ascend, the first that is not below one: its index, or n. */
+static inline uint32_t dw_first_from(const uint64_t *vaddrs, uint32_t n, uint64_t address)
+{
+    uint32_t lo = 0, hi = n;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (vaddrs[mid] < address)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
 struct dw_row {
     uint64_t address; /* where it begins */
     uint32_t file, line, column;

@@ -97,22 +97,9 @@ static const struct dw_abbrevs *table_of(struct work *k, const struct dw_unit *u
  * -------------------------------------------------------------------------------
  */
 
-static uint32_t first_from(const struct work *k, uint64_t address)
-{
-    uint32_t lo = 0, hi = k->n;
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (k->vaddrs[mid] < address)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 static bool is_hit(const struct work *k, uint64_t lo, uint64_t hi)
 {
-    uint32_t i = first_from(k, lo);
+    uint32_t i = dw_first_from(k->vaddrs, k->n, lo);
     return i < k->n && k->vaddrs[i] < hi;
 }
 

@@ -180,19 +180,6 @@ static bool read_header(struct program *p)
  * ------------------------------------------------------------------------------
  */
 
-static uint32_t first_from(const struct program *p, uint64_t address)
-{
-    uint32_t lo = 0, hi = p->n;
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (p->vaddrs[mid] < address)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 /* The last row reaches to `end`. Where sequences overlap, the row that begins last is
  * right. */
 static void give(struct program *p, uint64_t end)
@@ -209,7 +196,7 @@ static inline void emit(struct program *p)
     if (!p->in_sequence || p->now.address < p->last.address) {
         /* What the linker threw away is not where code is. */
         p->next = p->in_sequence || object_is_code(p->d->o, p->now.address)
-                      ? first_from(p, p->now.address)
+                      ? dw_first_from(p->vaddrs, p->n, p->now.address)
                       : p->n;
         p->in_sequence = true;
     } else if (p->next < p->n && p->vaddrs[p->next] < p->now.address)

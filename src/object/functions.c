@@ -77,3 +77,19 @@ const struct sn_object_function *sn_object_functions(struct sn_object *o, size_t
     *n = made ? o->n_functions : 0;
     return o->functions;
 }
+
+const struct sn_object_function *sn_object_function_at(struct sn_object *o,
+                                                       uint64_t vaddr)
+{
+    size_t n, lo = 0;
+    const struct sn_object_function *v = sn_object_functions(o, &n);
+    size_t hi = n; /* the first that begins after it */
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (v[mid].lo <= vaddr)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo > 0 && vaddr < v[lo - 1].hi ? &v[lo - 1] : NULL;
+}

@@ -95,6 +95,9 @@ struct sn_object_function {   /* where a symbol, or several, begin */
 
 /* All of them, by address; they live as long as the object. */
 const struct sn_object_function *sn_object_functions(struct sn_object *o, size_t *n);
+/* That which has the address; NULL: none has. */
+const struct sn_object_function *sn_object_function_at(struct sn_object *o,
+                                                       uint64_t vaddr);
 
 struct sn_object_inst {
     uint64_t address; /* in the file's own address space */

@@ -194,13 +194,7 @@ static const struct dw_answer *find(struct resolved *r, uint64_t vaddr)
         lo = r->last + 1;
         hi = lo < r->n && r->vaddrs[lo] >= vaddr ? lo : hi;
     }
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (r->vaddrs[mid] < vaddr)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
+    lo += dw_first_from(r->vaddrs + lo, hi - lo, vaddr);
     if (lo >= r->n || r->vaddrs[lo] != vaddr)
         return NULL;
     r->last = lo;

@@ -65,28 +65,13 @@ bool sn_code_vaddr(struct sn_code *c, uint32_t mapping, uint64_t address, uint64
     return o != NULL && sn_object_vaddr(o, address, m->start, m->limit, m->offset, vaddr);
 }
 
-const struct sn_object_function *sn_code_function(struct sn_object *o, uint64_t vaddr)
+bool sn_code_resolve(struct sn_object *o, const struct sn_object_inst *v, size_t n,
+                     struct sn_arena *a)
 {
-    size_t n, lo = 0;
-    const struct sn_object_function *v = sn_object_functions(o, &n);
-    while (n > 0) { /* the first that begins behind it */
-        bool right = v[lo + n / 2].lo <= vaddr;
-        lo += right ? n / 2 + 1 : 0;
-        n = right ? n - n / 2 - 1 : n / 2;
-    }
-    return lo > 0 && vaddr < v[lo - 1].hi ? &v[lo - 1] : NULL;
-}
-
-bool sn_code_read(struct sn_object *o, uint64_t lo, uint64_t hi, bool intel,
-                  struct sn_arena *a, struct sn_object_inst **v, size_t *n,
-                  struct sn_error *e)
-{
-    if (!sn_object_disasm(o, lo, hi, intel, a, v, n, e))
-        return false;
-    uint64_t *vaddrs = sn_arena_alloc(a, (*n + 1) * sizeof *vaddrs);
-    for (size_t i = 0; vaddrs != NULL && i < *n; i++)
-        vaddrs[i] = (*v)[i].address;
+    uint64_t *vaddrs = sn_arena_alloc(a, (n + 1) * sizeof *vaddrs);
+    for (size_t i = 0; vaddrs != NULL && i < n; i++)
+        vaddrs[i] = v[i].address;
     if (vaddrs != NULL)
-        sn_object_resolve(o, vaddrs, (uint32_t)*n, true, NULL, NULL);
-    return vaddrs != NULL || sn_fail(e, NULL, -1, "out of memory");
+        sn_object_resolve(o, vaddrs, (uint32_t)n, true, NULL, NULL);
+    return vaddrs != NULL;
 }

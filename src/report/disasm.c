@@ -14,6 +14,9 @@ struct symbol { /* a function of a file, with samples */
     uint32_t n_names;
     uint64_t lo, hi;
     uint32_t first, n; /* its nodes, in `at` */
+    struct sn_object_inst *insts;
+    size_t n_insts;
+    const struct sn_values *inst_sums; /* of each */
 };
 
 struct placed { /* a node of the graph */
@@ -98,7 +101,7 @@ static bool find_symbols(struct disassembly *d)
             struct sn_object *o = sn_code_object(d->code, m, &d->why);
             if (o == NULL || !sn_code_vaddr(d->code, m, n->info.address, &vaddr))
                 continue;
-            const struct sn_object_function *f = sn_code_function(o, vaddr);
+            const struct sn_object_function *f = sn_object_function_at(o, vaddr);
             if (f == NULL)
                 note_no_symbols(d, o, m);
             uint32_t *symbol =
@@ -218,64 +221,28 @@ static void put_inst(struct disassembly *d, const struct sn_object_inst *i,
         sn_buf_printf(out, "%s\n", i->text);
 }
 
-static void put_insts(struct disassembly *d, const struct symbol *s,
-                      const struct sn_object_inst *v, size_t n,
-                      const struct sn_values *sums, struct sn_buf *out)
+static void put_insts(struct disassembly *d, const struct symbol *s, struct sn_buf *out)
 {
     struct place last = {"", "", 0};
-    for (size_t i = 0; i < n; i++) {
-        struct place p = place_of(d, s, &v[i]);
+    for (size_t i = 0; i < s->n_insts; i++) {
+        struct place p = place_of(d, s, &s->insts[i]);
         struct sn_buf text = {.arena = d->arena};
         if (strcmp(p.function, last.function) != 0 || strcmp(p.file, last.file) != 0 ||
             p.line != last.line)
             put_place(&p, &text);
         last = p;
-        put_inst(d, &v[i], &sums[i], text.data != NULL ? text.data : "", out);
+        put_inst(d, &s->insts[i], &s->inst_sums[i], text.data != NULL ? text.data : "",
+                 out);
     }
 }
 
-/* The sums of each instruction, and, behind them, of all. */
-static struct sn_values *sums_of(struct disassembly *d, const struct symbol *s,
-                                 const struct sn_object_inst *v, size_t n,
-                                 struct sn_error *e)
-{
-    uint32_t *group =
-        sn_arena_alloc(d->arena, (d->r->g->n_nodes + (size_t)1) * sizeof *group);
-    size_t i = 0;
-    if (group == NULL)
-        return NULL;
-    memset(group, 0xff, d->r->g->n_nodes * sizeof *group);
-    for (uint32_t k = 0; k < s->n; k++) {
-        const struct placed *x = &d->at[s->first + k];
-        while (i + 1 < n && v[i + 1].address <= x->vaddr)
-            i++;
-        if (n > 0)
-            group[x->node] = (uint32_t)i;
-    }
-    struct sn_values *sums = sn_graph_group(&d->r->v, d->r->g, group, (uint32_t)n + 1, e);
-    for (uint32_t k = 0; k < s->n; k++)
-        group[d->at[s->first + k].node] = 0;
-    struct sn_values *all = sn_graph_group(&d->r->v, d->r->g, group, 1, e);
-    if (sums != NULL && all != NULL)
-        sums[n] = all[0];
-    return all != NULL ? sums : NULL;
-}
-
-static bool put_symbol(struct disassembly *d, const struct symbol *s, struct sn_buf *out,
-                       struct sn_error *e)
+static bool put_symbol(struct disassembly *d, const struct symbol *s,
+                       const struct sn_values *sum, struct sn_buf *out)
 {
     const struct sn_view *v = &d->r->v;
-    struct sn_object_inst *insts;
-    size_t n;
     char flat[64], cum[64], percent[32];
-    if (!sn_code_read(s->object, s->lo, s->hi, v->o.intel_syntax, d->arena, &insts, &n,
-                      e))
-        return false;
-    struct sn_values *sums = sums_of(d, s, insts, n, e);
-    if (sums == NULL)
-        return sn_fail(e, NULL, -1, "out of memory");
-    int64_t all_flat = sn_mean(sums[n].flat, sums[n].flat_div);
-    int64_t all_cum = sn_mean(sums[n].cum, sums[n].cum_div);
+    int64_t all_flat = sn_mean(sum->flat, sum->flat_div);
+    int64_t all_cum = sn_mean(sum->cum, sum->cum_div);
     sn_buf_printf(out, "ROUTINE ======================== %s\n", s->names[0]);
     for (uint32_t i = 1; i < s->n_names; i++)
         sn_buf_printf(out, "    AKA ======================== %s\n", s->names[i]);
@@ -283,8 +250,55 @@ static bool put_symbol(struct disassembly *d, const struct symbol *s, struct sn_
                   sn_view_value(v, all_flat, flat, sizeof flat),
                   sn_view_value(v, all_cum, cum, sizeof cum),
                   sn_unit_percent(all_cum, v->total, percent, sizeof percent));
-    put_insts(d, s, insts, n, sums, out);
+    if (!sn_code_resolve(s->object, s->insts, s->n_insts, d->arena))
+        return false;
+    put_insts(d, s, out);
     return true;
+}
+
+/* ---- sums -----------------------------------------------------------------------------
+ */
+
+/* Of each node its instruction, numbered through all symbols, which begin at `base`. */
+static void group_insts(const struct disassembly *d, const struct symbol *s,
+                        uint32_t base, uint32_t *inst_of)
+{
+    size_t i = 0;
+    for (uint32_t k = 0; k < s->n && s->n_insts > 0; k++) {
+        const struct placed *x = &d->at[s->first + k];
+        while (i + 1 < s->n_insts && s->insts[i + 1].address <= x->vaddr)
+            i++;
+        inst_of[x->node] = base + (uint32_t)i;
+    }
+}
+
+/* Of each symbol, and of its instructions, in one walk through the samples each. */
+static struct sn_values *count(struct disassembly *d, struct sn_error *e)
+{
+    size_t bytes = (d->r->g->n_nodes + (size_t)1) * sizeof(uint32_t);
+    uint32_t *inst_of = sn_arena_alloc(d->arena, bytes);
+    uint32_t *symbol_of = sn_arena_alloc(d->arena, bytes), n = 0;
+    if (inst_of == NULL || symbol_of == NULL)
+        return NULL;
+    memset(inst_of, 0xff, bytes);
+    memset(symbol_of, 0xff, bytes);
+    for (uint32_t i = 0; i < d->n_symbols; i++) {
+        struct symbol *s = &d->symbols[i];
+        if (!sn_object_disasm(s->object, s->lo, s->hi, d->r->v.o.intel_syntax, d->arena,
+                              &s->insts, &s->n_insts, e))
+            return NULL;
+        for (uint32_t k = 0; k < s->n; k++)
+            symbol_of[d->at[s->first + k].node] = i;
+        group_insts(d, s, n, inst_of);
+        n += (uint32_t)s->n_insts;
+    }
+    const struct sn_values *insts = sn_graph_group(&d->r->v, d->r->g, inst_of, n, e);
+    for (uint32_t i = 0; insts != NULL && i < d->n_symbols; i++) {
+        d->symbols[i].inst_sums = insts;
+        insts += d->symbols[i].n_insts;
+    }
+    return insts != NULL ? sn_graph_group(&d->r->v, d->r->g, symbol_of, d->n_symbols, e)
+                         : NULL;
 }
 
 /* ---- the whole ------------------------------------------------------------------------
@@ -331,8 +345,11 @@ bool sn_report_disasm(struct sn_profile *p, const struct sn_options *o,
         sn_buf_printf(out, "Total: %s\n",
                       sn_view_value(&r.v, r.v.total, total, sizeof total));
     }
+    const struct sn_values *sums = good ? count(&d, e) : NULL;
+    good = good && (sums != NULL || sn_fail(e, NULL, -1, "out of memory"));
     for (uint32_t i = 0; good && i < d.n_symbols; i++)
-        good = put_symbol(&d, &d.symbols[i], out, e);
+        good = put_symbol(&d, &d.symbols[i], &sums[i], out) ||
+               sn_fail(e, NULL, -1, "out of memory");
     sn_report_close(&r);
     sn_code_close(d.code);
     sn_regex_free(d.rx);

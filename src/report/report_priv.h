@@ -69,11 +69,10 @@ void sn_code_close(struct sn_code *c);             /* NULL-safe */
 struct sn_object *sn_code_object(struct sn_code *c, uint32_t mapping, const char **why);
 bool sn_code_vaddr(struct sn_code *c, uint32_t mapping, uint64_t address,
                    uint64_t *vaddr);
-const struct sn_object_function *sn_code_function(struct sn_object *o, uint64_t vaddr);
-/* The instructions in [lo, hi), of which the sources are then known ahead. */
-bool sn_code_read(struct sn_object *o, uint64_t lo, uint64_t hi, bool intel,
-                  struct sn_arena *a, struct sn_object_inst **v, size_t *n,
-                  struct sn_error *e);
+/* Find where in the sources the instructions are, ahead: until the next call. False: no
+ * memory. */
+bool sn_code_resolve(struct sn_object *o, const struct sn_object_inst *v, size_t n,
+                     struct sn_arena *a);
 /* disasm.c: "0x401000" or "4198400"; 0: it is no number. */
 uint64_t sn_address_of(const char *argument);
 

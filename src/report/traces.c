@@ -209,8 +209,8 @@ static void write_part(void *writing, unsigned i)
     struct writing *w = writing;
     struct sn_buf *out = &w->part[i].text;
     struct sn_arena *scratch = sn_arena_new();
-    uint32_t k = w->begin + (uint32_t)((uint64_t)w->n * i / w->parts);
-    uint32_t end = w->begin + (uint32_t)((uint64_t)w->n * (i + 1) / w->parts);
+    uint32_t k = w->begin + sn_part_begin(w->n, i, w->parts);
+    uint32_t end = w->begin + sn_part_begin(w->n, i + 1, w->parts);
     out->len = 0;
     for (; scratch != NULL && k < end; k++)
         put_sample(w->v, k, w->frames, scratch, out);

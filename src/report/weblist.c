@@ -34,36 +34,9 @@ static const char style[] =
     "color:var(--dim)}.a b{font-weight:400;color:var(--fg)}\n"
     ".cut{border-top:1px dashed var(--rule);margin:.2rem 0}\n";
 
-static void put_html(struct sn_buf *out, const char *text, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        switch (text[i]) {
-        case '&':
-            sn_buf_puts(out, "&amp;");
-            break;
-        case '<':
-            sn_buf_puts(out, "&lt;");
-            break;
-        case '>':
-            sn_buf_puts(out, "&gt;");
-            break;
-        case '"':
-            sn_buf_puts(out, "&quot;");
-            break;
-        case '\t':
-        case '\n':
-            sn_buf_putc(out, text[i]);
-            break;
-        default:
-            if ((unsigned char)text[i] >= ' ')
-                sn_buf_putc(out, text[i]);
-        }
-    }
-}
-
 static void put_word(struct sn_buf *out, const char *text)
 {
-    put_html(out, text, strlen(text));
+    sn_buf_add_xml(out, text, strlen(text));
 }
 
 struct page {
@@ -114,7 +87,7 @@ static void put_calls(const struct page *x, const struct web_entry *e,
         while (n > 0 && (*text == ' ' || *text == '\t'))
             text++, n--;
         sn_buf_printf(x->out, "%*s", (int)(36 + 2 * k), "");
-        put_html(x->out, text != NULL ? text : "", text != NULL ? n : 0);
+        sn_buf_add_xml(x->out, text != NULL ? text : "", text != NULL ? n : 0);
         sn_buf_puts(x->out, "  <i>");
         put_word(x->out, sn_base_name(f->file));
         sn_buf_printf(x->out, ":%" PRId64 "</i>\n", f->line);
@@ -165,7 +138,7 @@ static void put_source(const struct page *x, const char *file, int64_t number)
     const char *text = sn_source_line(x->sources, file, number, &n);
     sn_buf_printf(x->out, "<span class=n>%6" PRId64 "</span>  ", number);
     if (text != NULL)
-        put_html(x->out, text, n);
+        sn_buf_add_xml(x->out, text, n);
     else if (number == 0)
         sn_buf_puts(x->out, "<i>instructions whose line is not known</i>");
     sn_buf_putc(x->out, '\n');
@@ -280,7 +253,7 @@ static void put_function(const struct page *x, uint32_t index)
         sn_buf_puts(x->out, "<p>Its source is not shown: ");
         put_word(x->out, error);
         sn_buf_puts(x->out, "</p><pre>");
-        put_html(x->out, tried.data != NULL ? tried.data : "", tried.len);
+        sn_buf_add_xml(x->out, tried.data != NULL ? tried.data : "", tried.len);
         sn_buf_puts(x->out, "</pre>\n");
     }
     sn_buf_puts(x->out, "<div class=code>");
@@ -302,7 +275,7 @@ static void put_head(const struct page *x, const char *argument)
     sn_buf_printf(x->out, "</title>\n<style>%s</style></head><body>\n<h1>", style);
     put_word(x->out, v->title);
     sn_buf_puts(x->out, "</h1>\n<pre>");
-    put_html(x->out, about.data != NULL ? about.data : "", about.len);
+    sn_buf_add_xml(x->out, about.data != NULL ? about.data : "", about.len);
     sn_buf_printf(x->out, "Total: %s</pre>\n",
                   sn_view_value(v, v->total, total, sizeof total));
     sn_buf_puts(x->out, "<p>A line opens by a click: its instructions, under the calls "

@@ -67,7 +67,7 @@ static bool is_around(struct finding *f, const struct sn_location *l)
         !sn_code_vaddr(f->w->code, l->mapping, l->address, &vaddr))
         return l->address == f->address;
     const struct sn_object_function *x =
-        sn_code_function(sn_code_object(f->w->code, l->mapping, NULL), vaddr);
+        sn_object_function_at(sn_code_object(f->w->code, l->mapping, NULL), vaddr);
     uint64_t base = l->address - vaddr;
     return l->address == f->address ||
            (x != NULL && ((f->address >= x->lo && f->address < x->hi) ||
@@ -135,7 +135,7 @@ static struct range *range_of(struct finding *f, const struct sn_location *l)
         !sn_code_vaddr(f->w->code, l->mapping, l->address, &vaddr))
         return NULL;
     struct sn_object *o = sn_code_object(f->w->code, l->mapping, NULL);
-    const struct sn_object_function *x = sn_code_function(o, vaddr);
+    const struct sn_object_function *x = sn_object_function_at(o, vaddr);
     if (x == NULL)
         return NULL;
     uint64_t lo = x->lo + (vaddr - x->lo) / MAX_RANGE * MAX_RANGE;
@@ -159,14 +159,23 @@ static bool add_inst(struct finding *f, struct web_inst x)
     return added != NULL;
 }
 
+static const char *keep(struct finding *f, const char *s)
+{
+    struct sn_strtab *t = f->p->strings;
+    return sn_strtab_get(t, s != NULL ? sn_strtab_add(t, s) : 0);
+}
+
 static struct sn_object_frame *frames_at(struct finding *f, struct sn_object *o,
                                          uint64_t vaddr, uint32_t *n)
 {
     struct sn_object_frame v[MAX_FRAMES], *copy;
     *n = (uint32_t)sn_object_frames(o, vaddr, true, v, MAX_FRAMES);
     copy = sn_arena_alloc(f->w->arena, (*n + 1) * sizeof *copy);
-    if (copy != NULL && *n > 0)
-        memcpy(copy, v, *n * sizeof *v);
+    for (uint32_t i = 0; copy != NULL && i < *n; i++) {
+        copy[i] = v[i]; /* its strings last until the next range is read */
+        copy[i].name = keep(f, v[i].name);
+        copy[i].file = keep(f, v[i].file);
+    }
     return copy;
 }
 
@@ -175,8 +184,10 @@ static bool read_range(struct finding *f, const struct range *r)
     struct sn_object_inst *v;
     size_t n;
     bool intel = f->w->r->v.o.intel_syntax;
-    if (!sn_code_read(r->object, r->lo, r->hi, intel, f->w->arena, &v, &n, NULL))
+    if (!sn_object_disasm(r->object, r->lo, r->hi, intel, f->w->arena, &v, &n, NULL))
         return true; /* there is no code; the lines of the profile stand for it */
+    if (!sn_code_resolve(r->object, v, n, f->w->arena))
+        return false;
     for (size_t i = 0; i < n; i++) {
         struct web_inst x = {.address = v[i].address, .text = v[i].text, .next = SN_NONE};
         x.frames = frames_at(f, r->object, v[i].address, &x.n_frames);
@@ -276,8 +287,8 @@ struct seat { /* an entry before it is sorted */
     uint32_t inst, frame;
 };
 
-/* Of a frame's function: what it is called here; NULL: it is not asked for. Names of one
- * file are the same pointers, and are looked at once. */
+/* Of a frame's function: what it is called here; NULL: it is not asked for. Names are
+ * kept, so that equal ones are the same pointers: each is looked at once. */
 static const char *shown_name(struct finding *f, const char *name)
 {
     uint32_t *known = sn_map_put(f->known, (uint64_t)(uintptr_t)name);
@@ -386,20 +397,6 @@ static bool open_counting(const struct weblist *w, struct counting *c)
     return true;
 }
 
-static void add(struct sn_values *v, uint32_t *seen, uint32_t stamp, int64_t weight,
-                int64_t divisor, bool leaf)
-{
-    if (*seen == stamp)
-        return;
-    *seen = stamp;
-    v->cum += weight;
-    v->cum_div += divisor;
-    if (leaf) {
-        v->flat += weight;
-        v->flat_div += divisor;
-    }
-}
-
 /* From the leaf on: its flat value is seen first. */
 static bool count(struct finding *f)
 {
@@ -415,14 +412,15 @@ static bool count(struct finding *f)
             uint32_t inst = f->inst_of[p->sample_locs[s->loc0 + j]];
             if (inst == SN_NONE)
                 continue;
-            add(&w->insts[inst].sum, &c.seen[0][inst], i + 1, weight, divisor, j == 0);
+            sn_values_add(&w->insts[inst].sum, &c.seen[0][inst], i + 1, weight, divisor,
+                          j == 0);
             for (uint32_t k = c.first[inst]; k < c.first[inst + 1]; k++) {
                 uint32_t line = w->entries[c.by_inst[k]].line;
                 uint32_t function = w->lines[line].function;
-                add(&w->lines[line].sum, &c.seen[1][line], i + 1, weight, divisor,
-                    j == 0);
-                add(&w->functions[function].sum, &c.seen[2][function], i + 1, weight,
-                    divisor, j == 0);
+                sn_values_add(&w->lines[line].sum, &c.seen[1][line], i + 1, weight,
+                              divisor, j == 0);
+                sn_values_add(&w->functions[function].sum, &c.seen[2][function], i + 1,
+                              weight, divisor, j == 0);
             }
         }
     }

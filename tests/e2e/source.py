@@ -162,6 +162,11 @@ def test_weblist():
     ok("return below + twist(depth);" in page.text, "weblist: the source")
     ok("x = x * 31 + i;  dive.c:" in page.text, "weblist: under the line, the call inlined into it")
     ok(re.search(r"call\S* +[0-9a-f]+ <burn>", page.text), "weblist: instructions")
+    whole = recorded() / "whole.html"  # several functions: what is known of one outlives the next
+    call("weblist", "-o", whole, "^(dive|burn|main|twist)$", recorded() / "dive.pprof")
+    text = whole.read_text()
+    equal(set(re.findall(r"<i>([^<]*):\d+</i>", text)) |
+          set(re.findall(r"</b> +(\S*):\d+$", text, re.M)), {"dive.c"}, "weblist: of which file")
     ok(not re.search(r"https?://|src=|href=\"[^#]", out.read_text()), "it needs nothing beside it")
 
 
