@@ -128,7 +128,7 @@ static bool read_time(const char *value, uint64_t *ns)
         return false;
     for (size_t i = 0; i < SN_COUNT(units); i++)
         if (strcmp(end, units[i].unit) == 0) {
-            *ns = (uint64_t)(n * units[i].ns);
+            *ns = (uint64_t)(n * units[i].ns + 0.5); /* a decimal is seldom exact */
             return true;
         }
     return false;
