@@ -27,15 +27,24 @@ void kept_remove(struct kept_file *list)
     }
 }
 
-/* A child: 0 there, its process here. It has no use for the shell's signals. */
+/*
+ * A child: 0 there, its process here. It has no use for the shell's signals; one that comes
+ * before it has its own waits.
+ */
 static pid_t begin_child(void)
 {
+    sigset_t both, before;
+    sigemptyset(&both);
+    sigaddset(&both, SIGINT);
+    sigaddset(&both, SIGQUIT);
     fflush(NULL);
+    sigprocmask(SIG_BLOCK, &both, &before);
     pid_t pid = fork();
     if (pid == 0) {
         signal(SIGINT, SIG_DFL);
         signal(SIGQUIT, SIG_DFL);
     }
+    sigprocmask(SIG_SETMASK, &before, NULL);
     return pid;
 }
 

@@ -207,8 +207,8 @@ class Person(Terminal):
         self.press(keys if isinstance(keys, bytes) else keys.encode())
         end = time.time() + 10
         while time.time() < end:
-            if until in self.screen() if until else len(self.lines) > 1 and \
-                    "".join(self.lines[-1]).rstrip() == self.prompt.rstrip():
+            if until in self.screen() if until else (len(self.lines) > 1 or "^C" in self.seen.decode(errors="replace")) \
+                    and "".join(self.lines[-1]).rstrip() == self.prompt.rstrip():
                 break
             if select.select([self.fd], [], [], 0.2)[0]:
                 data = os.read(self.fd, 65536)
@@ -291,7 +291,11 @@ def test_interrupt():
     ok(not pathlib.Path(f"{person_home(person)}/slow.svg").exists(), "... without a file")
     ok("f" in person.run("top1"), "... and the shell goes on")
     person.type("top | sleep 60\r", "\n")
-    time.sleep(0.3)
+    for _ in range(100):
+        children = pathlib.Path(f"/proc/{person.pid}/task/{person.pid}/children").read_text().split()
+        if any(pathlib.Path(f"/proc/{child}/comm").read_text() == "sleep\n" for child in children):
+            break
+        time.sleep(0.1)
     person.type("\x03")
     ok("flat" in person.run("top1"), "a program behind a pipe")
     person.press(b"\x04")

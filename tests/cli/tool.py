@@ -6,7 +6,9 @@ import os
 import pathlib
 import pty
 import select
+import signal
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
 from harness import *
@@ -81,10 +83,15 @@ class Terminal:
     def press(self, key):
         os.write(self.fd, key)
 
-    def status(self):
-        """Wait for the end: as subprocess has it, negative for a signal."""
+    def status(self, seconds=30):
+        """Wait for the end: as subprocess has it, negative for a signal; what does not end is killed."""
         self.read_until("\0never")
-        _, status = os.waitpid(self.pid, 0)
+        end, ended, status = time.time() + seconds, 0, 0
+        while ended == 0:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended == 0 and time.time() > end:
+                os.kill(self.pid, signal.SIGKILL)
+            time.sleep(0.01)
         os.close(self.fd)
         return os.waitstatus_to_exitcode(status)
 

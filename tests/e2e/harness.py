@@ -1,6 +1,7 @@
 """What every end-to-end test shares: where the build is, how a program is run under Sonde, and
 TAP (https://testanything.org). A test file is a list of functions and `main(globals())`."""
 
+import faulthandler
 import glob
 import math
 import os
@@ -19,6 +20,8 @@ BUILD = pathlib.Path(os.environ.get("SONDE_BUILD", ROOT / "build")).resolve()
 LIBRARY = BUILD / "libsonde.so"
 SONDE = BUILD / "sonde"
 PROGRAMS = BUILD / "tests" / "programs"
+
+HANGS = 230  # seconds; meson's limit is 240
 
 state = {"count": 0, "failed": 0}
 
@@ -140,6 +143,7 @@ def sonde(*arguments, **options):
 def main(module):
     """Run every function of the test file whose name begins with test_."""
     wanted = sys.argv[1:]
+    faulthandler.dump_traceback_later(HANGS, exit=True)  # where, before meson kills the test without a word
     with tempfile.TemporaryDirectory(prefix="sonde-e2e-") as state["scratch"]:
         for key, function in list(module.items()):
             if not key.startswith("test_") or (wanted and key not in wanted):
