@@ -12,7 +12,7 @@
  *     judge.c     which of those that could run does
  *     threads.c   the threads, by number
  *     waits.c     what a thread waits for
- *     symbols.c   an address -> the variable that lies there
+ *     symbols.c   an address -> the variable or function that lies there
  *     lines.c     the lines
  *
  * Pages of its own, never malloc, so that it serves inside a program; descriptors only in
@@ -37,13 +37,26 @@ extern const char *const sn_sched_source_names[]; /* "tracepoints", "switch", "p
 /* By name; SN_SCHED_SOURCES: there is none of that name. */
 enum sn_sched_source sn_sched_source_find(const char *name);
 
+#define SN_SCHED_DEPTH 64
+
+/* Where the threads stand: the caller's, who knows how a stack is walked. */
+struct sn_sched_stacks {
+    /* Now, of all threads. Called once a sweep, before any `of`. */
+    void (*take)(void *self);
+    /* What was taken of one: pcs[0] is where it is, each later one lies in a call. *why:
+     * what cut it, or why there is none (0); NULL: it is whole. */
+    size_t (*of)(void *self, pid_t tid, uint64_t pcs[SN_SCHED_DEPTH], const char **why);
+    void *self;
+};
+
 struct sn_sched_plan {
     pid_t pid;
     bool detail;
-    bool forced;                 /* `source`, or none */
-    enum sn_sched_source source; /* the first to try */
-    unsigned interval_ms;        /* only said */
-    const char *tail;            /* what ends each line; borrowed */
+    const struct sn_sched_stacks *stacks; /* with detail, of each thread; NULL: none */
+    bool forced;                          /* `source`, or none */
+    enum sn_sched_source source;          /* the first to try */
+    unsigned interval_ms;                 /* only said */
+    const char *tail;                     /* what ends each line; borrowed */
     /* Its descriptors, -1 where there is none: read by others at any time, never moved.
      * So many it may keep open. */
     atomic_int *fds;

@@ -85,7 +85,7 @@ struct sn_named {
     char name[96];
 };
 
-#define SN_NAMED   128
+#define SN_NAMED   1024
 #define SN_MODULES 256
 
 struct sn_symbols {
@@ -211,6 +211,10 @@ enum sn_asked sn_waits_ask(struct sn_sched *s, struct sn_thread *t);
 void sn_waits_guess(struct sn_sched *s, struct sn_thread *t);
 /* The variable at the address, else FILE+0xOFFSET, else the number. */
 void sn_symbols_name(struct sn_sched *s, uint64_t address, char *name, size_t size);
+/* The function there, "" if that is not known, and where: in which file, how far above
+ * its load address; NULL: in none. The string until the next call. */
+const char *sn_symbols_function(struct sn_sched *s, uint64_t address, char *name,
+                                size_t size, uint64_t *offset);
 
 /* ---- lines.c */
 

@@ -9,7 +9,6 @@
  * No malloc; the lock is held while a sweep runs, and over a fork, so that the child
  * finds the descriptors as they are in the list.
  */
-#include "sched/sched.h"
 #include "trace_priv.h"
 
 #include <pthread.h>
@@ -84,16 +83,17 @@ static bool open_sched(const struct sn_settings *s, struct sn_error *e)
 {
     const char *source = s->trace.schedsource;
     forget_fds();
-    struct sn_sched_plan plan = {.pid = getpid(),
-                                 .detail = s->trace.scheddetail,
-                                 .forced = *source != '\0',
-                                 .source = *source != '\0' ? sn_sched_source_find(source)
-                                                           : SN_SCHED_TRACEPOINTS,
-                                 .interval_ms = s->trace.schedtrace_ms,
-                                 .tail = sn_trace_pid(),
-                                 .fds = fds,
-                                 .max_fds = atomic_load(&allowed),
-                                 .keep_fd = sn_fd_move_high};
+    struct sn_sched_plan plan = {
+        .pid = getpid(),
+        .detail = s->trace.scheddetail > 0,
+        .stacks = s->trace.scheddetail > 1 ? &sn_trace_sched_stacks : NULL,
+        .forced = *source != '\0',
+        .source = *source != '\0' ? sn_sched_source_find(source) : SN_SCHED_TRACEPOINTS,
+        .interval_ms = s->trace.schedtrace_ms,
+        .tail = sn_trace_pid(),
+        .fds = fds,
+        .max_fds = atomic_load(&allowed),
+        .keep_fd = sn_fd_move_high};
     sched = sn_sched_open(&plan, e);
     return sched != NULL;
 }
