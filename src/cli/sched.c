@@ -201,7 +201,7 @@ static bool watch(struct sn_sched *s, const struct sched_request *r,
         if (r->count > 0 && i == r->count)
             return true;
         wait_until(s, due);
-        text = sn_sched_sweep(s, (now_ns() - began) / 1000000, 0, &len);
+        text = sn_sched_sweep(s, (now_ns() - began) / 1000000, &len);
         due += period;
         if (due < now_ns())
             due = now_ns() + period;

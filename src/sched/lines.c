@@ -132,7 +132,7 @@ static void add(struct sn_sums *to, const struct sn_sums *x)
     to->migrations += x->migrations;
 }
 
-static struct counts count(struct sn_sched *s, pid_t without)
+static struct counts count(struct sn_sched *s)
 {
     struct counts c = {.sums = s->ended};
     for (unsigned i = 0; i < s->n_cpus; i++) {
@@ -141,7 +141,7 @@ static struct counts count(struct sn_sched *s, pid_t without)
     }
     for (uint32_t i = 0; i < s->threads.n; i++) {
         const struct sn_thread *t = &s->threads.v[i];
-        if (t->tid == without)
+        if (sn_left_out(s, t->tid))
             continue;
         c.threads++;
         c.states[t->told]++;
@@ -258,14 +258,14 @@ static void put_thread(struct sn_sched *s, struct sn_thread *t)
         put_stack(s, t->tid);
 }
 
-void sn_lines_sweep(struct sn_sched *s, uint64_t now_ms, pid_t without)
+void sn_lines_sweep(struct sn_sched *s, uint64_t now_ms)
 {
     for (uint32_t i = 0; s->plan.detail && i < s->threads.n; i++)
-        if (s->threads.v[i].tid != without)
+        if (!sn_left_out(s, s->threads.v[i].tid))
             look_closer(s, &s->threads.v[i]);
     if (s->plan.detail && s->plan.stacks != NULL)
         s->plan.stacks->take(s->plan.stacks->self);
-    struct counts c = count(s, without);
+    struct counts c = count(s);
     put_process(s, now_ms, &c);
     if (!s->plan.detail)
         return;
@@ -273,6 +273,6 @@ void sn_lines_sweep(struct sn_sched *s, uint64_t now_ms, pid_t without)
         if (s->cpus[i].usable)
             put_cpu(s, i);
     for (uint32_t i = 0; i < s->threads.n; i++)
-        if (s->threads.v[i].tid != without)
+        if (!sn_left_out(s, s->threads.v[i].tid))
             put_thread(s, &s->threads.v[i]);
 }

@@ -76,13 +76,13 @@ unsigned sn_sched_take_ms(const struct sn_sched *s);
 void sn_sched_take(struct sn_sched *s);
 /* The first line, which names the source and why none better. Until the next call. */
 const char *sn_sched_head(struct sn_sched *s, uint64_t now_ms, size_t *len);
+/* Not the program's: nothing is said of it. */
+void sn_sched_leave_out(struct sn_sched *s, pid_t tid);
 /*
- * One SCHED line, with detail also one for each CPU and thread. `without`: a thread that
- * is left out; 0: none. NULL: the process has ended, or there is no memory. Until the
- * next call.
+ * One SCHED line, with detail also one for each CPU and thread. NULL: the process has
+ * ended, or there is no memory. Until the next call.
  */
-const char *sn_sched_sweep(struct sn_sched *s, uint64_t now_ms, pid_t without,
-                           size_t *len);
+const char *sn_sched_sweep(struct sn_sched *s, uint64_t now_ms, size_t *len);
 /* The lowest of its descriptors in [first, last]; -1: none. Signal-safe. */
 int sn_sched_fd(const atomic_int *fds, unsigned max_fds, unsigned first, unsigned last);
 

@@ -10,6 +10,8 @@ extern const struct sn_tracer sn_efence, sn_gcdead, sn_invalidptr, sn_allocfreet
 
 extern const struct sn_sched_stacks sn_trace_sched_stacks; /* sched_stacks.c */
 
+void sn_alone_bind(void); /* alone.c: the calls that it stands before */
+
 /* ---- cells.c: what became of the block at an address
  * ----------------------------------- */
 

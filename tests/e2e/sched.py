@@ -380,6 +380,24 @@ def test_standard_error():
 # ---- what is allowed -----------------------------------------------------------------------
 
 
+def test_calls_that_want_no_other_thread():
+    """setuid after capset, and other namespaces: refused, or fatal, where there are threads."""
+    if os.getuid() != 0 or missing("setpriv", "unshare"):
+        return skip("setpriv, unshare", "not root, or not here")
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    for command in [drop + ["id"], ["unshare", "-Ur", "id"], ["unshare", "-U", *drop[:1], "--help"]]:
+        plain = subprocess.run(command, capture_output=True, text=True)
+        if plain.returncode != 0:
+            skip(" ".join(command[:2]), plain.stderr.strip())
+            continue
+        for settings in ["schedtrace=1,scheddetail=2", "scavenge", "gctrace,invalidptr=2"]:
+            run = preload(command, f"{settings},quiet,trace_path=/dev/null")
+            equal((run.status, run.out), (0, plain.stdout), f"{settings}: {' '.join(command[:2])}")
+    run = preload([*drop, "sleep", "0.05"], "schedtrace=1,scheddetail,quiet")
+    ended = {line.split(" ended=")[1].split()[0] for line in run.err.splitlines() if " ended=" in line}
+    ok(run.status == 0 and ended == {"0"}, f"our thread, gone and back, is no thread of the program's: ended {ended}")
+
+
 def refuse_perf():
     """Let perf_event_open fail, as container runtimes do."""
     number = {"x86_64": 298, "aarch64": 241}[os.uname().machine]
