@@ -99,12 +99,14 @@ const struct sn_report_format *format_find(const char *name); /* or its alias */
 struct request {
     struct sn_options options;
     const struct sn_report_format *format;
-    const char *argument; /* of a format that takes a regexp */
-    const char *output;   /* NULL: standard output */
+    const char *format_flag; /* that asked for it; NULL: none did */
+    const char *argument;    /* of a format that takes a regexp */
+    const char *output;      /* NULL: standard output */
     const char *symbolize;
     const char *heap_type; /* "peak": --peak; NULL: none */
     bool heap_objects;     /* --objects */
     unsigned old_types;    /* bits: rows of flags.c */
+    unsigned choices;      /* the same */
     const char *bases[MAX_BASES];
     unsigned n_bases;
     bool diff_base;                /* percentages against the base, not only subtracted */
@@ -129,8 +131,9 @@ void flags_fill(struct flags *f, bool pprof);
  * with a request): three tables and the end, which is returned. */
 struct flag_table *flags_fill_shaping(struct flag_table *t);
 void request_init(struct request *r);
-/* After the flags: which value of the samples they ask for. */
-bool request_choose_type(struct request *r, struct sn_error *e);
+/* After the flags: refuse those that exclude each other, and find which value of the
+ * samples they ask for. */
+bool request_finish(struct request *r, struct sn_error *e);
 
 /* ---- load.c, output.c -----------------------------------------------------------------
  */

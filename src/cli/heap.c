@@ -222,7 +222,7 @@ int heap_main(const struct command *self, int argc, char **argv)
     request_init(&r.report);
     flags_fill_shaping(tables + 1);
     if (!args_parse(tables, &r, false, argv, argc, &n, &e) ||
-        !request_choose_type(&r.report, &e))
+        !request_finish(&r.report, &e))
         return say_usage(self->name, &e);
     if (r.report.help) {
         help_command(self, stdout);
