@@ -292,8 +292,8 @@ static void tell(struct symbolizer *s, const char *name, uint32_t unnamed,
  *
  * Beside where it was, in the folders of PPROF_BINARY_PATH, in all of the layouts that
  * pprof knows (github.com/google/pprof, doc/README.md): DIR/BUILD-ID/NAME, whatever is in
- * DIR/BUILD-ID/, perf's DIR/PATH/BUILD-ID, the debug servers' DIR/ab/cdef.debug,
- * DIR/NAME, DIR/PATH, and gdb's places for debug files below DIR.
+ * DIR/BUILD-ID/ (by name), perf's DIR/PATH/BUILD-ID, the debug servers'
+ * DIR/ab/cdef.debug, DIR/NAME, DIR/PATH, and gdb's places for debug files below DIR.
  */
 
 /* Is it the file that was profiled? Where the profile has no build id, any will do. */
@@ -310,6 +310,30 @@ static bool is_it(struct symbolizer *s, const char *path, const char *id)
     return o != NULL;
 }
 
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* The first that is it, in the order of names. */
+static const char *find_in(struct symbolizer *s, const char *folder, const char *id)
+{
+    struct dirent **v = NULL;
+    const char *found = NULL;
+    int n = folder != NULL ? scandir(folder, &v, NULL, by_name) : 0;
+    for (int i = 0; i < n; i++) {
+        const char *name = v[i]->d_name;
+        bool more = found == NULL && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+        const char *path =
+            more ? sn_arena_printf(s->p->arena, "%s/%s", folder, name) : NULL;
+        if (more && is_it(s, path, id))
+            found = path;
+        free(v[i]);
+    }
+    free(v);
+    return found;
+}
+
 static const char *find_by_id(struct symbolizer *s, const char *dir, const char *file,
                               const char *id)
 {
@@ -317,15 +341,8 @@ static const char *find_by_id(struct symbolizer *s, const char *dir, const char 
     const char *path = sn_arena_printf(a, "%s/%s/%s", dir, id, base_name(file));
     if (*file != '\0' && is_it(s, path, id))
         return path;
-    DIR *d = opendir(sn_arena_printf(a, "%s/%s", dir, id));
-    bool found = false;
-    for (const struct dirent *x; d != NULL && !found && (x = readdir(d)) != NULL;) {
-        path = sn_arena_printf(a, "%s/%s/%s", dir, id, x->d_name);
-        found = x->d_name[0] != '.' && is_it(s, path, id);
-    }
-    if (d != NULL)
-        closedir(d);
-    if (found)
+    path = find_in(s, sn_arena_printf(a, "%s/%s", dir, id), id);
+    if (path != NULL)
         return path;
     path = sn_arena_printf(a, "%s%s/%s", dir, file, id);
     if (*file == '/' && is_it(s, path, id))
