@@ -159,15 +159,15 @@ struct sn_profile *load_profiles(const struct request *r, char *const *paths, in
 /* p less `base`, as r's options say; both are consumed. NULL on error. */
 struct sn_profile *load_difference(const struct request *r, struct sn_profile *p,
                                    struct sn_profile *base, struct sn_error *e);
-/* Read pprof's words for --symbolize; *skip: no symbols are wanted. */
-bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
-               struct sn_error *e);
+/* Are those pprof's words for --symbolize? */
 bool load_mode_good(const char *mode, struct sn_error *e);
 /* What is said of modules whose names were not found. */
 enum telling { TELL_NOTHING, TELL_MODULES, TELL_ATTEMPTS };
-/* Functions and lines, from the binaries; with progress. `binary` may be NULL. */
+/* Functions and lines, from the binaries; with progress. `binary` may be NULL. Else
+ * names, from the servers that the profile came from; `servers` NULL: none is asked. */
 bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
-                  enum telling telling, struct sn_error *e);
+                  const struct sn_fetch_options *servers, enum telling telling,
+                  struct sn_error *e);
 /* Is that an ELF file, and so no profile? */
 bool load_is_binary(const char *path);
 /* The first of STEM.pprof, STEM.2.pprof, ... that is free; made, so that two who do this

@@ -146,8 +146,8 @@ static bool add_names(const struct sn_attached *a, struct sn_profile *p,
         if (inside != NULL)
             p->mappings[i].file = sn_strtab_add(p->strings, inside);
     }
-    bool good =
-        load_symbols(p, NULL, r->symbolize, r->verbose ? TELL_ATTEMPTS : TELL_MODULES, e);
+    bool good = load_symbols(p, NULL, r->symbolize, NULL,
+                             r->verbose ? TELL_ATTEMPTS : TELL_MODULES, e);
     for (uint32_t i = 0; i < p->n_mappings; i++)
         p->mappings[i].file = names[i];
     return good;

@@ -144,6 +144,7 @@ static void demangling(void)
         {"_ZNSt6vectorIiSaIiEE9push_backERKi", "std::vector::push_back",
          "std::vector<int, std::allocator<int> >::push_back",
          "std::vector<int, std::allocator<int> >::push_back(int const&)"},
+        {"_ZN3foo3barIiEEvT_", "foo::bar", "foo::bar<int>", "void foo::bar<int>(int)"},
         {"_ZlsRSoRK1A", "operator<<", "operator<<",
          "operator<<(std::ostream&, A const&)"},
         {"_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE",
