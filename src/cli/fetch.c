@@ -61,7 +61,7 @@ static bool gather(struct sources *s, const char *const *words, size_t n)
         const char *url = url_of(s, words[i]);
         if (url == NULL)
             continue;
-        s->fetched[s->n_fetched++].url = url;
+        s->fetched[s->n_fetched++] = (struct sn_fetched){.url = url};
         if (strncmp(url, "file:", 5) != 0)
             tell(&s->fetched[s->n_fetched - 1]);
     }
@@ -81,6 +81,28 @@ struct source {
     size_t max_size;
 };
 
+/* What has no mappings gets one of everything, as from pprof: a program that is given, or
+ * the server, may know its addresses. */
+static void make_mapping(struct sn_profile *p)
+{
+    struct sn_mapping *all = NULL;
+    if (p->n_mappings == 0)
+        all = SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings);
+    for (uint32_t i = 0; all != NULL && i < p->n_locations; i++)
+        p->locations[i].mapping = 0;
+}
+
+/* Its mappings remember whom to ask for names. A file: is nobody. */
+static void note_server(struct sn_profile *p, const char *url)
+{
+    const char *source =
+        strncmp(url, "http", 4) == 0 ? sn_arena_strdup(p->arena, url) : NULL;
+    for (uint32_t i = 0; i < p->n_mappings; i++) {
+        p->mappings[i].source = source;
+        p->mappings[i].source_start = p->mappings[i].start;
+    }
+}
+
 static void read_source(void *sources, unsigned i)
 {
     struct source *s = (struct source *)sources + i;
@@ -95,6 +117,10 @@ static void read_source(void *sources, unsigned i)
         const char *name = strchr(s->word, '@') != NULL ? "URL" : s->word;
         s->p = load_bytes(&file, name, s->max_size, &s->bad);
     }
+    if (s->p != NULL)
+        make_mapping(s->p);
+    if (s->p != NULL && f != NULL)
+        note_server(s->p, f->url);
 }
 
 /* Each word's profile, read on all cores; with several, one that fails is told and left

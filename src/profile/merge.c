@@ -20,6 +20,7 @@ struct merger {
     struct sn_arena *scratch; /* what only the merging needs */
     struct table mappings, functions, locations, samples;
     const struct sn_profile *in;
+    const char *source, *own_source; /* of `in`, and the copy of it */
     /* Of `in`, by index: the merged index, SN_NONE while not met. */
     uint32_t *string_of, *mapping_of, *function_of, *location_of;
 };
@@ -68,20 +69,37 @@ static uint32_t map_string(struct merger *m, uint32_t id)
 
 struct mapping_key {
     uint64_t size, offset;
-    uint32_t name; /* the build id, else the file */
+    uint32_t name;      /* the build id, else the file */
+    const char *server; /* of what has neither; else NULL */
 };
 
 static struct mapping_key key_of(const struct sn_mapping *x)
 {
     uint64_t size = (x->limit - x->start + 0xfff) & ~(uint64_t)0xfff;
-    return (struct mapping_key){size, x->offset,
-                                x->build_id != 0 ? x->build_id : x->file};
+    uint32_t name = x->build_id != 0 ? x->build_id : x->file;
+    return (struct mapping_key){size, x->offset, name, name == 0 ? x->source : NULL};
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
 static bool same_mapping(const struct sn_profile *p, uint32_t i, const void *key)
 {
     const struct mapping_key *a = key, b = key_of(&p->mappings[i]);
-    return a->size == b.size && a->offset == b.offset && a->name == b.name;
+    return a->size == b.size && a->offset == b.offset && a->name == b.name &&
+           same_text(a->server, b.server);
+}
+
+/* Most mappings of a profile have the same. */
+static const char *map_source(struct merger *m, const char *source)
+{
+    if (source != m->source) {
+        m->source = source;
+        m->own_source = source != NULL ? sn_arena_strdup(m->out->arena, source) : NULL;
+    }
+    return m->own_source;
 }
 
 static uint32_t map_mapping(struct merger *m, uint32_t i)
@@ -93,11 +111,18 @@ static uint32_t map_mapping(struct merger *m, uint32_t i)
     struct sn_mapping x = m->in->mappings[i];
     x.file = map_string(m, x.file);
     x.build_id = map_string(m, x.build_id);
+    x.source = map_source(m, x.source);
     struct mapping_key key = key_of(&x);
     uint64_t words[] = {key.size, key.offset, key.name};
     *known = find(m, &m->mappings, hash_words(1, words, 3), same_mapping, &key, &slot);
-    if (*known != SN_NONE)
+    if (*known != SN_NONE) {
+        struct sn_mapping *first = &p->mappings[*known];
+        if (first->source == NULL) {
+            first->source = x.source;
+            first->source_start = x.source_start;
+        }
         return *known;
+    }
     struct sn_mapping *added =
         SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings);
     if (added == NULL || !link_newest(m, &m->mappings, slot, p->n_mappings - 1))
@@ -398,6 +423,7 @@ static bool merge_one(struct merger *m, const struct sn_profile *in)
 {
     struct sn_arena *a = m->scratch;
     m->in = in;
+    m->source = m->own_source = NULL; /* of another arena may be at the same address */
     m->string_of = unknown(a, sn_strtab_count(in->strings));
     m->mapping_of = unknown(a, in->n_mappings);
     m->function_of = unknown(a, in->n_functions);

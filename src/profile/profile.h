@@ -21,6 +21,10 @@ struct sn_mapping {
     uint64_t start, limit, offset; /* limit is exclusive; offset is into the file */
     uint32_t file, build_id;       /* string ids; build id in lower-case hexadecimal */
     uint32_t found; /* where the file was found; 0: where it says. Not written */
+    /* URL of the server that it came from (NULL: none; it may hold a password), and where
+     * it starts there, which merging does not change. In the arena. Not written */
+    const char *source;
+    uint64_t source_start;
     bool has_functions, has_filenames, has_lines, has_inlines;
 };
 
@@ -120,8 +124,8 @@ bool sn_profile_common_types(struct sn_profile *const *v, size_t n, struct sn_er
  * none, its values are 0. */
 bool sn_profile_all_types(struct sn_profile *const *v, size_t n, struct sn_error *e);
 /* Merge n profiles of the same sample types (as pprof's profile.Merge: samples of equal
- * stack and labels are summed, mappings matched by build id or file across load
- * addresses). The result is new; the inputs are untouched. */
+ * stack and labels are summed, mappings matched by build id or file, else by server,
+ * across load addresses). The result is new; the inputs are untouched. */
 struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
                                     struct sn_error *e);
 

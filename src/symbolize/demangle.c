@@ -63,7 +63,7 @@ const char *sn_demangle(const char *name, enum sn_demangle mode, struct sn_arena
         (strncmp(name, "_", 1) != 0 && strncmp(name, "?", 1) != 0))
         return name;
     if (mode == SN_DEMANGLE_FULL)
-        options |= DMGL_PARAMS | DMGL_RET_POSTFIX;
+        options |= DMGL_PARAMS;
     /* Rust's own names end in a hash, "17h" and 16 digits, or begin with _R. */
     bool may_be_rust = name[1] == 'R' || strstr(name, "17h") != NULL;
     char *plain = may_be_rust ? rust_demangle(name, options) : NULL;
