@@ -53,6 +53,17 @@ struct sn_sample {
     uint32_t label0, n_labels; /* into labels */
 };
 
+/* The numbers that a file has where they are not 1, 2, 3, ...; n is 0 where they are. */
+struct sn_numbers {
+    uint64_t *v, max;
+    uint32_t n;
+};
+/* The number of index i; what was added later is numbered on. */
+static inline uint64_t sn_number(const struct sn_numbers *x, uint32_t i)
+{
+    return i < x->n ? x->v[i] : x->max + 1 + (i - x->n);
+}
+
 struct sn_profile {
     struct sn_arena *arena; /* owned: holds all that follows */
     struct sn_strtab *strings;
@@ -83,6 +94,7 @@ struct sn_profile {
     struct sn_value_type period_type;
     int64_t period;
     uint32_t default_sample_type, drop_frames, keep_frames, doc_url; /* string ids */
+    struct sn_numbers mapping_numbers, location_numbers; /* of the one file it is from */
 };
 
 struct sn_profile *sn_profile_new(void);    /* NULL: out of memory */

@@ -260,7 +260,7 @@ static uint32_t name_all(struct symbolizer *s, struct sn_mapping *m, struct sn_o
         m->has_functions = true;
         m->has_filenames |= frames[0].file[0] != '\0';
         m->has_lines |= frames[0].line != 0;
-        m->has_inlines |= count > 1;
+        m->has_inlines = true; /* what pprof says of all that it names */
     }
     return named;
 }

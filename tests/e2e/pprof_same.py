@@ -14,6 +14,7 @@ import shutil
 import subprocess
 
 from harness import BUILD, SONDE, main, missing, note, ok, program, scratch, skip
+from wire import field, varint
 
 GO = """package main
 import ("context"; "os"; "runtime"; "runtime/pprof"; "sync"; "time")
@@ -65,6 +66,10 @@ OLDER = re.compile(r"-showcolumns|-tags|-raw|-traces|-addresses")
 
 def pprof():
     return shlex.split(os.environ["PPROF"]) if "PPROF" in os.environ else ["go", "tool", "pprof"]
+
+
+def is_older():
+    return "showcolumns" not in subprocess.run([*pprof(), "-help"], capture_output=True, text=True).stderr
 
 
 def profiles():
@@ -154,7 +159,7 @@ def test_same():
     if missing("go"):
         return skip("the same as go tool pprof", "go is not installed")
     seen = set()
-    older = "showcolumns" not in subprocess.run([*pprof(), "-help"], capture_output=True, text=True).stderr
+    older = is_older()
     todo = [r for r in rows() if not ON_PURPOSE.search(f"{r[0]} {r[3]} {r[4]}")
             and not (older and OLDER.search(f"{r[3]} {r[4]}"))
             and not (r[2:] in seen or seen.add(r[2:]))]
@@ -168,6 +173,49 @@ def test_same():
     ok(results.count(None) + ties == len(todo), f"{len(todo) - ties} reports of real profiles are "
        f"pprof's, to the byte; {ties} but for ties that pprof orders differently in each run")
     ok(ties < len(todo) / 10, "ties are few")
+
+
+HEAP = "heap profile: 1: 10 [2: 30] @ heap/1048576\n1: 10 [2: 30] @ 0x401000 0x402000\n"
+JAVA = ("--- contentionz 1 ---\nformat = java\nresolution = microseconds\nsampling period = 2\n\n"
+        " 70 3 @ 0x3 0x4\n\n0x3 com.x.f (F.java:12)\n0x4 com.x.main (F.java:9)\n")
+
+
+def numbered():
+    """Three locations and a mapping whose numbers are not 1, 2, 3."""
+    message = lambda *fields: b"".join(field(n, v) for n, v in fields)
+    packed = lambda *numbers: b"".join(map(varint, numbers))
+    texts = ["", "samples", "count", "f", "g", "h", "/bin/p", "kind", "x"]
+    samples = [message((1, packed(*ids)), (2, packed(n)), (3, message((1, 7), (2, 8))))
+               for n, ids in ((5, (700, 3)), (6, (20, 700, 3)))]
+    return message((1, message((1, 1), (2, 2))), *((2, s) for s in samples),
+                   (3, message((1, 9), (2, 0x1000), (3, 0x9000), (5, 6))),
+                   *((4, message((1, i), (2, 9), (3, 0x1000 + i), (4, message((1, i), (2, 1)))))
+                     for i in (20, 700, 3)),
+                   *((5, message((1, i), (2, name))) for i, name in ((20, 3), (700, 4), (3, 5))),
+                   *((6, text) for text in texts))
+
+
+def test_programs_and_numbers():
+    """A program beside a profile without mappings, merged with one that has; numbers kept."""
+    if missing("go"):
+        return skip("programs and numbers as go tool pprof", "go is not installed")
+    folder = pathlib.Path(scratch())
+    (folder / "heap").write_text(HEAP)
+    (folder / "java").write_text(JAVA)
+    (folder / "numbered").write_bytes(numbered())
+    other, heap, java, odd = (str(folder / n) for n in ("other", "heap", "java", "numbered"))
+    (folder / "other").write_bytes(SONDE.read_bytes())
+    for row in [["-top", other, heap], ["-raw", other, heap], ["-callgrind", other, heap],
+                ["-raw", other, java], ["-top", f"-base={java}", other, java], ["-raw", java, java],
+                ["-raw", "-buildid=abcd", heap], ["-raw", odd], ["-raw", other, odd],
+                ["-raw", "-tagroot=kind", "-tagleaf=none,kind", odd], ["-raw", odd, odd]]:
+        if "-raw" in row and is_older():
+            continue
+        run = lambda command: subprocess.run(
+            [*command, "-symbolize=none", *row], capture_output=True,
+            env={**os.environ, "TZ": "UTC", "PPROF_TMPDIR": str(folder)}, timeout=100).stdout
+        want, got = run(pprof()), run([SONDE, "pprof"])
+        ok(got == want and want, " ".join(os.path.basename(w) for w in row))
 
 
 main(globals())
