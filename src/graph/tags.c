@@ -29,7 +29,7 @@ static bool is_text(const struct sn_label *l)
 
 static bool is_number(const struct sn_label *l)
 {
-    return l->str == 0 && (l->num != 0 || l->num_unit != 0);
+    return l->str == 0;
 }
 
 /* ---- parsing

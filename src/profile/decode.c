@@ -412,6 +412,10 @@ static bool add_label(struct decoder *d, const struct sn_pb *in,
             break;
         }
     }
+    if (l->str == 0 && l->num == 0 && l->num_unit == 0) { /* no value, as to pprof */
+        *l = (struct sn_label){0};
+        d->at.label--;
+    }
     return ended(d, &r);
 }
 

@@ -43,7 +43,7 @@ struct sn_location {
 
 struct sn_label {
     uint32_t key;
-    uint32_t str;      /* string label when not 0 (or when num and num_unit are 0) */
+    uint32_t str;      /* string label when not 0 */
     int64_t num;       /* else a number ... */
     uint32_t num_unit; /* ... in this unit (may be 0) */
 };

@@ -175,7 +175,8 @@ def test_same():
     ok(ties < len(todo) / 10, "ties are few")
 
 
-HEAP = "heap profile: 1: 10 [2: 30] @ heap/1048576\n1: 10 [2: 30] @ 0x401000 0x402000\n"
+HEAP = ("heap profile: 1: 10 [2: 30] @ heap/1048576\n1: 10 [2: 30] @ 0x401000 0x402000\n"
+        "0: 0 [0: 0] @ 0x403000 0x402000\n")
 JAVA = ("--- contentionz 1 ---\nformat = java\nresolution = microseconds\nsampling period = 2\n\n"
         " 70 3 @ 0x3 0x4\n\n0x3 com.x.f (F.java:12)\n0x4 com.x.main (F.java:9)\n")
 
@@ -185,7 +186,7 @@ def numbered():
     message = lambda *fields: b"".join(field(n, v) for n, v in fields)
     packed = lambda *numbers: b"".join(map(varint, numbers))
     texts = ["", "samples", "count", "f", "g", "h", "/bin/p", "kind", "x"]
-    samples = [message((1, packed(*ids)), (2, packed(n)), (3, message((1, 7), (2, 8))))
+    samples = [message((1, packed(*ids)), (2, packed(n)), (3, message((1, 7), (2, 8))), (3, message((1, 3), (3, 0))))
                for n, ids in ((5, (700, 3)), (6, (20, 700, 3)))]
     return message((1, message((1, 1), (2, 2))), *((2, s) for s in samples),
                    (3, message((1, 9), (2, 0x1000), (3, 0x9000), (5, 6))),
@@ -196,7 +197,8 @@ def numbered():
 
 
 def test_programs_and_numbers():
-    """A program beside a profile without mappings, merged with one that has; numbers kept."""
+    """A program beside a profile without mappings, merged with one that has; numbers kept; labels
+    that are 0, which in a message are none."""
     if missing("go"):
         return skip("programs and numbers as go tool pprof", "go is not installed")
     folder = pathlib.Path(scratch())
@@ -208,6 +210,7 @@ def test_programs_and_numbers():
     for row in [["-top", other, heap], ["-raw", other, heap], ["-callgrind", other, heap],
                 ["-raw", other, java], ["-top", f"-base={java}", other, java], ["-raw", java, java],
                 ["-raw", "-buildid=abcd", heap], ["-raw", odd], ["-raw", other, odd],
+                ["-tags", heap], ["-traces", heap], ["-tags", odd], ["-traces", "-tagleaf=bytes", heap],
                 ["-raw", "-tagroot=kind", "-tagleaf=none,kind", odd], ["-raw", odd, odd]]:
         if "-raw" in row and is_older():
             continue
