@@ -433,5 +433,6 @@ bool sn_symbolize(struct sn_profile *p, const struct sn_symbolize_options *o,
     bool good = s.functions != NULL && s.demangled != NULL && intern_existing(&s);
     for (uint32_t m = 0; good && m < p->n_mappings; m++)
         good = symbolize_mapping(&s, m);
+    sn_demangle_functions(p, o->force, o->demangle);
     return (good && !sn_arena_failed(p->arena)) || sn_fail(e, NULL, -1, "out of memory");
 }

@@ -196,6 +196,47 @@ def numbered():
                    *((6, text) for text in texts))
 
 
+NAMES = """_ZN3foo3barEi _ZNSt6vectorIiSaIiEE9push_backERKi _RNvCs1234_7mycrate3foo
+_ZN4core3fmt5write17h0123456789abcdefE _ZN3fooL3barEv.isra.0 __ZN3foo3barEi a.<init> f< foo.part.3
+std::vector<int>::push_back(int) foo(int) main.(*Bar[...]).M x::y(a)::z(b) _ZN12_GLOBAL__N_13fooEv
+(anonymous-namespace)::f(int) operator<<(int) a::operator()(int) _ZN1A1BIiEclEv _ZZ4mainENKUlvE_clEv
+_Z3fooiz _ZNK3FooIiE3barERKS0_ _Z1fILi3EEvv _ZN1AcviEv _ZN1AltERKS_ _ZN1AlsIiEERS_RKT_ x::operator<=>
+_ZN9__gnu_cxxeqIPcSt6vectorIcSaIcEEEEbRKNS_17__normal_iteratorIT_T0_EESA_ a)::b( _Z _ZN _R a<b>>::c
+_ZN9__gnu_cxxmiIPiSt6vectorIiSaIiEEEENS_17__normal_iteratorIT_T0_E15difference_typeERKS8_SB_""".split()
+
+
+def named():
+    """A function of each of NAMES."""
+    message = lambda *fields: b"".join(field(n, v) for n, v in fields)
+    texts = ["", "cpu", "nanoseconds", "/no/such/program", *NAMES]
+    return message((1, message((1, 1), (2, 2))),
+                   (3, message((1, 1), (2, 0x1000), (3, 0x9000), (5, 3), *((n, 1) for n in range(7, 11)))),
+                   *(x for i in range(1, len(NAMES) + 1) for x in (
+                       (2, message((1, varint(i)), (2, varint(i)))),
+                       (4, message((1, i), (2, 1), (3, 0x1000 + i), (4, message((1, i))))),
+                       (5, message((1, i), (2, i + 3), (3, i + 3))))),
+                   *((6, text) for text in texts))
+
+
+def test_names():
+    """Names that a profile carries are demangled, and cut, as pprof does."""
+    if missing("go") or is_older():
+        return skip("names as go tool pprof", "go of 1.22 or later is not installed")
+    path = pathlib.Path(scratch()) / "named"
+    path.write_bytes(named())
+    for mode in ("local", "none", "force", "demangle=none", "demangle=templates", "demangle=full"):
+        run = lambda command: [line.split(None, 5)[5] for line in subprocess.run(
+            [*command, f"-symbolize={mode}", "-top", "-nodefraction=0", path], capture_output=True, text=True,
+            env={**os.environ, "PPROF_TMPDIR": str(path.parent)}, timeout=100).stdout.splitlines()
+                                  if "%" in line and "flat%" not in line and "nodes" not in line]
+        want, got = run(pprof()), run([SONDE, "pprof"])
+        ok(len(want) > 20 and want == got, f"-symbolize={mode}")
+        for theirs, ours in zip(want, got):
+            if theirs != ours:
+                note(f"pprof: {theirs}")
+                note(f"sonde: {ours}")
+
+
 def test_programs_and_numbers():
     """A program beside a profile without mappings, merged with one that has; numbers kept; labels
     that are 0, which in a message are none."""
