@@ -414,4 +414,5 @@ const struct sn_tracer sn_allocfreetrace = {.name = "allocfreetrace",
                                             .start = start,
                                             .stop = stop,
                                             .after_fork = after_fork,
+                                            .pages = sn_alloclog_pages,
                                             .fd = sn_alloclog_fd};

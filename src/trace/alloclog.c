@@ -64,6 +64,24 @@ int sn_alloclog_fd(unsigned first, unsigned last)
                : -1;
 }
 
+static void *base_of(uint64_t window)
+{
+    return (void *)(uintptr_t)(window >> NUMBER_BITS << 12);
+}
+
+/* Each place, taken or not: as many however often they are counted. */
+void sn_alloclog_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                       void *argument)
+{
+    if (log_.header == NULL)
+        return;
+    visit(log_.header, SN_ALLOCTRACE_AT, argument);
+    for (unsigned i = 0; i < PLACES; i++) {
+        uint64_t window = atomic_load(&log_.places[i].window);
+        visit(base_of(window), window != 0 ? WINDOW_BYTES : 0, argument);
+    }
+}
+
 /* ---- windows --------------------------------------------------------------------------
  */
 
@@ -84,11 +102,6 @@ static void give_up(enum sn_alloctrace_loss why)
 static bool has_ended(void)
 {
     return __atomic_load_n(&log_.header->why, __ATOMIC_RELAXED) != SN_ALLOCTRACE_WHOLE;
-}
-
-static void *base_of(uint64_t window)
-{
-    return (void *)(uintptr_t)(window >> NUMBER_BITS << 12);
 }
 
 static bool is_window(uint64_t window, uint64_t number)

@@ -27,6 +27,9 @@ bool sn_alloclog_put(uint64_t slot, const struct sn_alloctrace_slot *x);
  */
 uint64_t sn_alloclog_record(const struct sn_alloctrace_slot *head, const void *data,
                             size_t bytes);
+/* What is mapped of it, as a tracer's. */
+void sn_alloclog_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                       void *argument);
 int sn_alloclog_fd(unsigned first, unsigned last); /* as sn_clock_fd */
 
 #endif

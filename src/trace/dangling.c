@@ -5,9 +5,13 @@
  * points into a kept block is told, in the words of Go's collector. Then what was kept is
  * freed.
  *
+ * What efence has it takes back at once, since it gives out no address again: it faults
+ * from then on, and is only looked for.
+ *
  * A conservative look: a word may lie where nobody will read it again, so nothing is
  * aborted. What frees while another thread looks is kept for the next time.
  */
+#include "trace/efence.h"
 #include "trace/trace_priv.h"
 
 #include <inttypes.h>
@@ -98,13 +102,22 @@ static uintptr_t block_around(const struct list *l, uintptr_t address)
     return address - start < sn_cell_size(sn_cell_at(start, false)->what) ? start : 0;
 }
 
+/* Unless it has begun another life, as addresses of efence do when all were used. */
+static void let_go_one(uintptr_t address, struct sn_cell *c, void *nothing)
+{
+    uint64_t what = atomic_load(&c->what);
+    (void)nothing;
+    if ((what & SN_CELL_THERE) &&
+        atomic_compare_exchange_strong(&c->what, &what,
+                                       sn_cell_size(what) << 2 | SN_CELL_FREED) &&
+        !ef_arena_has((void *)address))
+        layer.below->release(layer.below, (void *)address);
+}
+
 static void let_go(const struct look *l)
 {
-    for (size_t i = 0; i < l->kept.n; i++) {
-        struct sn_cell *c = sn_cell_at(l->kept.v[i], false);
-        atomic_store(&c->what, sn_cell_size(c->what) << 2 | SN_CELL_FREED);
-        layer.below->release(layer.below, (void *)l->kept.v[i]);
-    }
+    for (size_t i = 0; i < l->kept.n; i++)
+        let_go_one(l->kept.v[i], sn_cell_at(l->kept.v[i], false), NULL);
 }
 
 /* ---- looking --------------------------------------------------------------------------
@@ -258,21 +271,11 @@ static uint64_t bytes_of(const struct list *l)
     return sum;
 }
 
-static void let_go_late(uintptr_t address, struct sn_cell *c, void *nothing)
-{
-    uint64_t what = atomic_load(&c->what);
-    (void)nothing;
-    if ((what & SN_CELL_THERE) &&
-        atomic_compare_exchange_strong(&c->what, &what,
-                                       sn_cell_size(what) << 2 | SN_CELL_FREED))
-        layer.below->release(layer.below, (void *)address);
-}
-
 void sn_dangling_let_go(void)
 {
     if (atomic_flag_test_and_set(&looking))
         return;
-    sn_cells_each(SN_CELL_KEPT, let_go_late, NULL);
+    sn_cells_each(SN_CELL_KEPT, let_go_one, NULL);
     atomic_flag_clear(&looking);
 }
 
@@ -320,7 +323,10 @@ static void release(struct sn_layer *self, void *p)
         self->below->release(self->below, p);
         return;
     }
+    bool fenced = ef_arena_has(p);
     atomic_fetch_or(&c->what, SN_CELL_THERE);
+    if (fenced)
+        self->below->release(self->below, p);
     if (atomic_fetch_add(&kept_bytes, size) + size > atomic_load(&limit))
         look_once();
 }

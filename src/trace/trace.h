@@ -68,7 +68,8 @@ struct sn_layer {
     void *(*allocate)(struct sn_layer *self, size_t size, size_t alignment, bool zeroed);
     void *(*resize)(struct sn_layer *self, void *p, size_t size); /* neither is 0 */
     void (*release)(struct sn_layer *self, void *p);              /* not NULL */
-    size_t (*usable)(struct sn_layer *self, void *p);             /* not NULL */
+    /* Not NULL. Of what is no live block, 0, where that can be known. */
+    size_t (*usable)(struct sn_layer *self, void *p);
     struct sn_layer *below; /* set when it is laid */
 };
 
@@ -82,6 +83,10 @@ enum sn_layer_rank {
     SN_LAYER_INVALIDPTR, /* sees a bad pointer first */
     SN_LAYERS
 };
+
+/* Is it malloc_usable_size that the program calls? Else a layer asks how large is what it
+ * is to free or to move: whoever does that tells of a bad pointer. */
+bool sn_layer_asked(void);
 
 /* Once for each rank; a second time it does nothing. Not from several threads at once. */
 void sn_layer_lay(enum sn_layer_rank rank, struct sn_layer *layer);
