@@ -109,10 +109,10 @@ static bool wanted(const struct sn_settings *s)
 static bool start(const struct sn_settings *s, struct sn_error *e)
 {
     (void)s;
-    (void)e;
+    if (!sn_libgc_or_malloc("gcdead", e))
+        return false;
     sn_layer_lay(SN_LAYER_GCDEAD, &layer);
     sn_libgc_on_start(before_collection);
-    sn_libgc_find(NULL);
     on = true;
     return true;
 }

@@ -159,6 +159,13 @@ def test_right():
         equal(refused, [], f"{settings}: and nothing is refused")
 
 
+def test_scarce():
+    """Where memory is short, what is kept back goes, and that nobody looked is said."""
+    run = traced(program("bad_pointers", "scarce"), "invalidptr=2")
+    equal((run.status, run.out), (0, "survived\n"), "what was freed can be had again")
+    equal(run.trace.count("invalidptr: there is no memory to look"), 1, f"said once: {run.trace[:200]}")
+
+
 def test_again():
     """What became of blocks between two recordings is not held against the program."""
     directory = scratch()

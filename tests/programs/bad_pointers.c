@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define KEEP __attribute__((noinline))
@@ -180,6 +181,27 @@ static void right(void) /* nothing wrong, much of it, with handlers that allocat
         free(v[i]);
 }
 
+/* So little memory that what was freed is needed. */
+static void scarce(void)
+{
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    if (statm == NULL || fscanf(statm, "%lu", &pages) != 1)
+        abort();
+    rlim_t bytes = pages * 4096 + (30u << 20);
+    setrlimit(RLIMIT_AS, &(struct rlimit){bytes, bytes});
+    for (int i = 0; i < 2000; i++) {
+        char *p = malloc(40000);
+        if (p == NULL)
+            abort();
+        memset(p, 1, 40000);
+        p = realloc(p, 50000);
+        if (p == NULL || p[39999] != 1)
+            abort();
+        free(p);
+    }
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -199,6 +221,7 @@ static const struct {
     {"by_threads", by_threads},
     {"dangling", dangling},
     {"right", right},
+    {"scarce", scarce},
 };
 
 int main(int argc, char **argv)
