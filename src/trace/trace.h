@@ -44,7 +44,7 @@ uint64_t sn_trace_ns(void);
 /* Whole lines in one write: to trace_path, else to stderr as long as descriptor 2 is the
  * file that it was at the start. Signal-safe, keeps errno. */
 void sn_trace_write(const char *text, size_t len);
-/* The same, formatted; at most 4096 bytes. Signal-safe if the format has no %f. */
+/* The same, formatted; at most 512 bytes. Signal-safe if the format has no %f. */
 void sn_trace_printf(const char *fmt, ...) SN_PRINTF(1, 2);
 /* What ends a line of a fork's child, so that its lines are told from its parent's:
  * " pid=123"; "" in the process that began. */

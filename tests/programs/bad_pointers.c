@@ -181,6 +181,30 @@ static void right(void) /* nothing wrong, much of it, with handlers that allocat
         free(v[i]);
 }
 
+KEEP static void *deep(void *nothing)
+{
+    char used[5500];
+    memset(used, 1, sizeof used);
+    for (int i = 0; i < 300; i++) {
+        char *p = malloc(100000u + (unsigned)used[i] + (unsigned)i);
+        p = realloc(p, 200000);
+        free(p);
+    }
+    return nothing;
+}
+
+/* Nothing wrong, where there is little stack left: a third of the least. */
+static void small_stack(void)
+{
+    pthread_attr_t attr;
+    pthread_t t;
+    pthread_attr_init(&attr);
+    if (pthread_attr_setstacksize(&attr, 16384) != 0 ||
+        pthread_create(&t, &attr, deep, NULL) != 0)
+        abort();
+    pthread_join(t, NULL);
+}
+
 /* So little memory that what was freed is needed. */
 static void scarce(void)
 {
@@ -222,6 +246,7 @@ static const struct {
     {"dangling", dangling},
     {"right", right},
     {"scarce", scarce},
+    {"small_stack", small_stack},
 };
 
 int main(int argc, char **argv)
