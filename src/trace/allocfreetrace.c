@@ -120,16 +120,13 @@ static void tell_name(void)
 
 static void tell_module(const struct sn_spool_module *m)
 {
-    struct {
-        uint64_t offset;
-        char bytes[sizeof m->build_id + sizeof m->path];
-    } data = {.offset = m->offset};
+    uint64_t offset = m->offset;
     size_t id = m->build_id_len, n = strlen(m->path);
     struct sn_alloctrace_slot head = {
         {SN_ALLOC_MODULE | (uint64_t)n << 4 | (uint64_t)id << 20, m->start, m->limit}};
-    memcpy(data.bytes, m->build_id, id);
-    memcpy(data.bytes + id, m->path, n);
-    sn_alloclog_record(&head, &data, sizeof data.offset + id + n);
+    struct iovec pieces[] = {
+        {&offset, sizeof offset}, {(void *)m->build_id, id}, {(void *)m->path, n}};
+    sn_alloclog_record(&head, pieces, SN_COUNT(pieces));
 }
 
 /* Told before it is said that they are: twice rather than too late. */
@@ -155,7 +152,8 @@ __attribute__((noinline)) static uint32_t tell_stack(const struct sn_table_key *
         {SN_ALLOC_STACK | (uint64_t)key->n << 4 | (uint64_t)key->end << 20}};
     uint64_t none = 0;
     tell_modules();
-    uint64_t slot = sn_alloclog_record(&head, key->pcs, key->n * sizeof *key->pcs);
+    struct iovec stack = {(void *)key->pcs, key->n * sizeof *key->pcs};
+    uint64_t slot = sn_alloclog_record(&head, &stack, 1);
     __atomic_compare_exchange_n(number, &none, slot, false, __ATOMIC_RELEASE,
                                 __ATOMIC_RELAXED);
     return (uint32_t)slot;
@@ -414,4 +412,5 @@ const struct sn_tracer sn_allocfreetrace = {.name = "allocfreetrace",
                                             .start = start,
                                             .stop = stop,
                                             .after_fork = after_fork,
+                                            .pages = sn_alloclog_pages,
                                             .fd = sn_alloclog_fd};

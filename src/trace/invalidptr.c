@@ -232,6 +232,13 @@ static void know(void *p, size_t size)
 
 static bool start(const struct sn_settings *s, struct sn_error *e)
 {
+    if (!sn_libgc_or_malloc("invalidptr", e)) {
+        if (s->trace.invalidptr != SN_INVALIDPTR_DEFAULT)
+            return false;
+        *e =
+            (struct sn_error){.offset = -1}; /* it came with another, and is not missed */
+        return true;
+    }
     if (!sn_stacks_open(e))
         return sn_fail(e, NULL, -1, "invalidptr has no memory for its accounts");
     if (!on) { /* it still is in a fork's child */

@@ -24,6 +24,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
+#include <unistd.h>
 
 /* gc.h's */
 enum event {
@@ -374,6 +375,16 @@ bool sn_libgc_find(const void *of)
 bool sn_libgc_is_awaited(void)
 {
     return atomic_load(&awaited);
+}
+
+bool sn_libgc_or_malloc(const char *tracer, struct sn_error *e)
+{
+    const char *whose = sn_libgc_find(NULL) ? NULL : sn_malloc_whose();
+    return whose == NULL ||
+           sn_fail(e, tracer, -1,
+                   "%s (%d) calls the malloc of %s, which is not seen, and has no libgc",
+                   program_invocation_short_name, (int)getpid(),
+                   whose[0] != '\0' ? whose : "the program");
 }
 
 bool sn_libgc_is_used(void)

@@ -49,6 +49,9 @@ extern struct sn_libgc_functions sn_libgc;
  * none, or one older than 8.0, which cannot tell. */
 bool sn_libgc_find(const void *of);
 bool sn_libgc_is_awaited(void); /* it was looked for in vain */
+/* The same, or is the malloc that the program calls one that we see? Else a tracer that
+ * hears of both has nothing to hear: *e. */
+bool sn_libgc_or_malloc(const char *tracer, struct sn_error *e);
 /* Is it loaded and in use? Signal-safe. */
 bool sn_libgc_is_used(void);
 

@@ -121,6 +121,23 @@ def test_dangling():
     equal(where.get("freed at", ["?"])[0], "freeing_site", "dangling: who freed it")
 
 
+def test_dangling_beside_a_log():
+    """What our own log has of the addresses is no pointer of the program's, nor in a heap dump."""
+    for settings in ("invalidptr=2", "invalidptr=2,allocfreetrace"):
+        run = traced(program("bad_pointers", "dangling"), settings)
+        equal((run.status, "in global data" in run.trace, "in a live block" in run.trace),
+              (0, False, True), f"{settings}: what is held by the program alone")
+    for settings in ("mem=exact", "mem=exact,allocfreetrace"):
+        path = f"{scratch()}/dump"
+        run = traced([PYTHON, "-c", "import ctypes, sys; c = ctypes.CDLL(None)\n"
+                      "for i in range(1000): c.malloc(777)\n"
+                      "sys.exit(c.sonde_heapdump_write(sys.argv[1].encode()))", path], settings)
+        dump = subprocess.run([SONDE, "heapdump", path], capture_output=True, text=True)
+        leaked = re.search(r"^Leaked: (\d+) block", dump.stdout, re.M)
+        if not ok(run.status == 0 and leaked and int(leaked[1]) > 900, f"{settings}: leaks"):
+            note(run.err + dump.stdout[:500] + dump.stderr)
+
+
 def test_dangling_in_a_collected_heap():
     if not os.path.exists(program("gc_dangling")[0]):
         return skip("libgc", "libgc-dev is not installed")
@@ -148,6 +165,13 @@ def test_right():
         equal((run.status, run.out), (0, "survived\n"), f"{settings}: a right program goes on")
         refused = [line for line in run.trace.splitlines() if "invalid pointer" in line]
         equal(refused, [], f"{settings}: and nothing is refused")
+
+
+def test_scarce():
+    """Where memory is short, what is kept back goes, and that nobody looked is said."""
+    run = traced(program("bad_pointers", "scarce"), "invalidptr=2")
+    equal((run.status, run.out), (0, "survived\n"), "what was freed can be had again")
+    equal(run.trace.count("invalidptr: there is no memory to look"), 1, f"said once: {run.trace[:200]}")
 
 
 def test_again():
@@ -196,6 +220,9 @@ def test_gcdead():
         equal(set(lines.get(what, "").split()), {dead}, f"gcdead: {what}")
     ok(lines.get("stack", "").split().count(dead) >= 32, "gcdead: the stack below")
     equal(lines.get("kept"), "hello", "gcdead: what lives is kept")
+    for settings in ("gcdead", "gcdead,allocfreetrace,gctrace,invalidptr=0"):
+        run = traced(program("dead", "alone"), settings)
+        equal((run.status, run.out), (0, "alone bac\n"), f"{settings}: a block may grow where two have no room")
     plain = subprocess.run(program("dead"), capture_output=True, text=True)
     ok(dead not in plain.stdout, "and nothing of it without")
 
