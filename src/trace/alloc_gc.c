@@ -123,6 +123,8 @@ void sn_allocfreetrace_gc_listed(void *list, size_t size, bool program)
         return;
     if (program)
         b.stack = sn_alloc_stack();
+    if (program && sn_libgc.kind_and_size != NULL) /* what it has made of it */
+        sn_libgc.kind_and_size(list, &b.size);
     for (unsigned i = 0; list != NULL && i < LIST_MAX; i++, list = *(void **)list) {
         b.address = (uintptr_t)list;
         if (program)

@@ -153,10 +153,10 @@ static bool clear(_Atomic uint64_t *words, const struct bit *b)
 static struct sn_gc_block block_at(uintptr_t address, const struct leaf *l, unsigned page)
 {
     return (struct sn_gc_block){
-        address,
-        (size_t)atomic_load_explicit(&l->granules[page], memory_order_relaxed)
-            << GRANULE_BITS,
-        atomic_load_explicit(&l->stacks[page], memory_order_relaxed)};
+        .address = address,
+        .size = (size_t)atomic_load_explicit(&l->granules[page], memory_order_relaxed)
+                << GRANULE_BITS,
+        .stack = atomic_load_explicit(&l->stacks[page], memory_order_relaxed)};
 }
 
 static void set_size(const struct bit *b, size_t size)
