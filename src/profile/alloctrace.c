@@ -264,6 +264,7 @@ static void free_block(struct sn_alloc_block *b, struct sn_alloc_event *x,
         x->size = b->size;
     if (x->known) {
         x->origin = b->stack;
+        x->timed = !x->late && !b->late;
         x->life_ns = x->time_ns > b->time_ns ? x->time_ns - b->time_ns : 0;
         x->temporary = !x->late && thread->address == x->address;
     }

@@ -141,6 +141,7 @@ struct sn_alloc_event {
     bool temporary;  /* it was the last event of the thread that frees */
     uint32_t origin; /* stack */
     uint64_t life_ns;
+    bool timed; /* life_ns is known: neither end was seen late */
 };
 
 static inline bool sn_alloc_is_free(const struct sn_alloc_event *x)

@@ -47,7 +47,8 @@ bool sn_alloc_sites_add(struct sn_alloc_sites *s, const struct sn_alloc_event *x
         sum->frees++;
         sum->free_bytes += x->size;
         sum->temporary += x->temporary;
-        sum->life_ns += x->life_ns;
+        sum->timed += x->timed;
+        sum->life_ns += x->timed ? x->life_ns : 0;
     } else if (x->kind == SN_ALLOC_RESIZE_KEPT && x->known && sum->frees > 0) {
         sum->frees--;
         sum->free_bytes -= x->size < sum->free_bytes ? x->size : sum->free_bytes;
@@ -84,6 +85,7 @@ static void add_sum(struct sn_alloc_sum *to, const struct sn_alloc_sum *x)
     to->frees += x->frees;
     to->free_bytes += x->free_bytes;
     to->temporary += x->temporary;
+    to->timed += x->timed;
     to->life_ns += x->life_ns;
 }
 
@@ -125,8 +127,8 @@ static const char *share(uint64_t part, uint64_t all, char *buf, size_t size)
 static void put_row(const char *site, const struct sn_alloc_sum *s, struct sn_buf *out)
 {
     char bytes[32], live[32], temporary[32], life[32] = "-";
-    uint64_t mean = s->frees > 0 ? s->life_ns / s->frees : 0;
-    if (s->frees > 0)
+    uint64_t mean = s->timed > 0 ? s->life_ns / s->timed : 0;
+    if (s->timed > 0)
         sn_unit_label((int64_t)mean, "ns", "auto", life, sizeof life);
     uint64_t left = s->alloc_bytes > s->free_bytes ? s->alloc_bytes - s->free_bytes : 0;
     sn_buf_printf(

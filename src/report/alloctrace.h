@@ -65,7 +65,8 @@ bool sn_alloc_wanted(const struct sn_alloc_filter *f, struct sn_alloc_names *n,
 struct sn_alloc_sites; /* sums, by the stack that allocated */
 
 struct sn_alloc_sum {
-    uint64_t allocs, alloc_bytes, frees, free_bytes, temporary, life_ns;
+    uint64_t allocs, alloc_bytes, frees, free_bytes, temporary;
+    uint64_t timed, life_ns; /* of the frees, those whose life is known; their sum */
 };
 
 struct sn_alloc_sites *sn_alloc_sites_new(struct sn_alloctrace *t); /* in its arena */
