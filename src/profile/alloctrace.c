@@ -26,8 +26,10 @@ struct sn_alloctrace_state {
     uint32_t n_threads, cap_threads;
     struct clock_point point; /* the last */
     double ns_per_tick;
-    uint64_t now;                 /* the last event's time, unwrapped, in shifted ticks */
-    uint64_t gc_ns, gc_before_ns; /* when the last collection ended, and that before */
+    uint64_t now; /* the last event's time, unwrapped, in shifted ticks */
+    /* When the last collection ended, as it is told and as events tell it, and that
+     * before it. */
+    uint64_t gc_ns, gc_now, gc_before_ns;
     const char *where;
 };
 
@@ -145,6 +147,7 @@ static void end_collection(struct sn_alloctrace *t)
 {
     struct sn_alloctrace_state *s = t->state;
     s->gc_before_ns = s->gc_ns;
+    s->gc_now = s->now;
     s->gc_ns = ns_of(t, s->now);
     t->n_collections++;
 }
@@ -314,12 +317,14 @@ static bool bad(const struct sn_alloctrace *t, struct sn_error *e, const char *w
         "%s", why);
 }
 
-/* *stack: 0 of what has none. */
+/* What a collection saw is of its moment; the rest came up after it. *stack: 0 of what
+ * has none. */
 static bool read_late(struct sn_alloctrace *t, struct sn_alloc_event *x, uint32_t *stack,
                       struct sn_error *e)
 {
     x->late = true;
-    x->since_ns = t->state->gc_before_ns;
+    x->since_ns =
+        t->state->now == t->state->gc_now ? t->state->gc_before_ns : t->state->gc_ns;
     x->kind = x->size > 0 ? SN_ALLOC_GC_ALLOC : SN_ALLOC_GC_FREE;
     t->n_late++;
     if (x->size > 0)

@@ -254,17 +254,23 @@ uint32_t sn_alloc_stack(void)
     return has_ended() ? 0 : stack_here();
 }
 
-uint64_t sn_alloc_moment(void)
+static uint64_t moment_of(uint64_t ticks)
 {
     const struct sn_alloctrace_header *h = sn_alloclog_header();
-    return (now_ticks() - h->start_ticks) >> h->shift;
+    return (ticks - h->start_ticks) >> h->shift;
+}
+
+uint64_t sn_alloc_moment(void)
+{
+    return moment_of(now_ticks());
 }
 
 uint64_t sn_alloc_log_collection(void)
 {
+    uint64_t now = now_ticks();
     if (!has_ended())
-        tell_time(now_ticks(), SN_ALLOC_TIME | SN_ALLOC_TIME_GC);
-    return sn_alloc_moment();
+        tell_time(now, SN_ALLOC_TIME | SN_ALLOC_TIME_GC);
+    return moment_of(now);
 }
 
 void sn_alloc_log(enum sn_alloctrace_kind kind, void *p, size_t size)

@@ -6,15 +6,17 @@
  *                                every eighth of the others is freed by hand
  *     alloc_gc_late functions N  the same, by GC_MALLOC
  *     alloc_gc_late final N      N blocks with finalizers, garbage
- *     alloc_gc_late again N      lists, then as many by GC_MALLOC, then lists, all
- * garbage alloc_gc_late threads N    four threads: lists and functions, while they
- * collect alloc_gc_late heap MB      so much of live pairs, then garbage: for the
- * benchmark
+ *     alloc_gc_late again N      lists, then GC_MALLOC, then lists, all of it garbage
+ *     alloc_gc_late hidden N     N by GC_MALLOC, freed by a GC_free that is not seen
+ *     alloc_gc_late later N DIR  as lists, after as much that is not traced
+ *     alloc_gc_late threads N    four threads: lists and functions, while they collect
+ *     alloc_gc_late heap MB      so much that lives, marked ten times: bench/gc_late.py
  *
  * "truth allocated kept freed": of the site by_list, then of by_function; then how many
  * finalizers ran, and what libgc says lives.
  */
 #define GC_THREADS
+#include "sonde.h"
 #include <gc/gc.h>
 #include <gc/gc_mark.h>
 
@@ -158,6 +160,20 @@ static void hidden(unsigned long n)
         release(by_function(NULL));
 }
 
+/* A program that is not traced from the start. */
+static void later(unsigned long n, const char *directory)
+{
+    struct sonde *(*start)(const struct sonde_config *);
+    *(void **)&start = dlsym(RTLD_DEFAULT, "sonde_start");
+    make(n, pop, &by_list_count);
+    by_list_count.allocated = by_list_count.kept = by_list_count.freed = 0;
+    struct sonde_config config = {
+        .allocfreetrace = true, .profile_path = directory, .quiet = true};
+    if (start == NULL || start(&config) == NULL)
+        abort();
+    make(n, pop, &by_list_count);
+}
+
 static void *work(void *n)
 {
     for (int i = 0; i < 4; i++) {
@@ -220,6 +236,8 @@ int main(int argc, char **argv)
         again(n);
     else if (strcmp(way, "hidden") == 0)
         hidden(n);
+    else if (strcmp(way, "later") == 0)
+        later(n, argc > 3 ? argv[3] : ".");
     else if (strcmp(way, "threads") == 0)
         threads(n);
     else
