@@ -219,31 +219,38 @@ void sn_gc_blocks_ready(uintptr_t address)
  */
 
 struct marking {
-    uint64_t number; /* of the leaf that was last looked up */
-    struct leaf *leaf;
-    uint64_t homeless; /* live blocks without a leaf */
+    uint64_t number;   /* of the page that the last block was in */
+    struct page *page; /* NULL: it has none */
+    uint64_t homeless; /* live blocks without a page */
 };
 
+/* There, it is in use, and its blocks are of that size. */
+static struct page *page_of(uintptr_t address, size_t size)
+{
+    struct leaf *l = leaf_at(address >> LEAF_BITS, true);
+    if (l == NULL)
+        return NULL;
+    struct bit b = bit_in(l, address);
+    use(&b);
+    set_size(&b, size);
+    return b.page;
+}
+
+/* Of millions of blocks: those of a page come in turn. */
 static void mark(void *object, size_t size, void *marking)
 {
     struct marking *m = marking;
     uintptr_t address = (uintptr_t)object;
-    if (is_no_block(address)) {
+    if (m->number != address >> PAGE_BITS && !is_no_block(address)) {
+        m->number = address >> PAGE_BITS;
+        m->page = page_of(address, size);
+    }
+    if (m->page == NULL || is_no_block(address)) {
         m->homeless++;
         return;
     }
-    if (m->leaf == NULL || m->number != address >> LEAF_BITS) {
-        m->number = address >> LEAF_BITS;
-        m->leaf = leaf_at(m->number, true);
-    }
-    if (m->leaf == NULL) {
-        m->homeless++;
-        return;
-    }
-    struct bit b = bit_in(m->leaf, address);
-    use(&b);
-    set_size(&b, size);
-    b.page->marked[b.word] |= b.mask;
+    unsigned granule = (address >> GRANULE_BITS) % (WORDS * 64);
+    m->page->marked[granule / 64] |= UINT64_C(1) << granule % 64;
 }
 
 /* The same ones at each collection: counted once. */

@@ -10,7 +10,8 @@
  *     alloc_gc_late hidden N     N by GC_MALLOC, freed by a GC_free that is not seen
  *     alloc_gc_late later N DIR  as lists, after as much that is not traced
  *     alloc_gc_late threads N    four threads: lists and functions, while they collect
- *     alloc_gc_late heap MB      so much that lives, marked ten times: bench/gc_late.py
+ *     alloc_gc_late heap MB N    so much that lives, of N bytes each; how long each of
+ *                                some collections takes, in ms: bench/gctrace.py
  *
  * "truth allocated kept freed": of the site by_list, then of by_function; then how many
  * finalizers ran, and what libgc says lives.
@@ -27,10 +28,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define SIZE    48
-#define KEEP    100000
-#define THREADS 4
+#define SIZE        48
+#define KEEP        100000
+#define THREADS     4
+#define COLLECTIONS 11
 
 struct count {
     atomic_ulong allocated, kept, freed;
@@ -193,19 +196,31 @@ static void threads(unsigned long n)
         pthread_join(t[i], NULL);
 }
 
-/* Pauses are those of gctrace. */
-static void heap(unsigned long megabytes)
+static double now_ms(void)
 {
-    struct list l = {NULL};
-    void *head = NULL;
-    for (unsigned long i = 0; i < megabytes << 20; i += SIZE + 16) {
-        void **p = pop(&l);
-        p[1] = head;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* Blocks of `bytes`, in one list. */
+static void heap(unsigned long megabytes, size_t bytes)
+{
+    void *head = NULL, *next = NULL;
+    for (unsigned long i = 0; i < megabytes << 20; i += bytes) {
+        if (next == NULL)
+            next = GC_malloc_many(bytes);
+        void **p = next;
+        next = GC_NEXT(p);
+        *p = head;
         head = p;
     }
-    for (int i = 0; i < 10; i++)
-        GC_gcollect();
     kept[0] = head;
+    for (int i = 0; i < COLLECTIONS; i++) {
+        double begin_ms = now_ms();
+        GC_gcollect();
+        printf("collect %.3f\n", now_ms() - begin_ms);
+    }
 }
 
 static void count_one(void *object, size_t bytes, void *n)
@@ -225,6 +240,7 @@ int main(int argc, char **argv)
 {
     const char *way = argc > 1 ? argv[1] : "lists";
     unsigned long n = argc > 2 ? strtoul(argv[2], NULL, 10) : 10000, live = 0;
+    GC_set_all_interior_pointers(0); /* as Guile does: a block is no larger than asked */
     GC_INIT();
     if (strcmp(way, "lists") == 0)
         make(n, pop, &by_list_count);
@@ -241,7 +257,7 @@ int main(int argc, char **argv)
     else if (strcmp(way, "threads") == 0)
         threads(n);
     else
-        heap(n);
+        heap(n, argc > 3 ? strtoul(argv[3], NULL, 10) : 16);
     settle();
     GC_call_with_alloc_lock(count_live, &live);
     struct count *counts[] = {&by_list_count, &by_function_count};
