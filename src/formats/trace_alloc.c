@@ -242,6 +242,11 @@ bool sn_trace_parse_stack(struct sn_trace *t, struct sn_scan s)
     uint64_t address;
     double number;
     bool indented = s.p < s.end && (*s.p == '\t' || *s.p == ' ');
+    if (r->of_thread) { /* where it stands: nothing that is summed up */
+        word = s;
+        if (sn_scan_literal(&word, "    #") || sn_scan_literal(&word, "    ("))
+            return true;
+    }
     if (!r->in_stack)
         return false;
     if (s.p == s.end) { /* ends it, and is its */

@@ -142,6 +142,10 @@ void sn_monitor_set_period(void (*run)(void), uint64_t period_ns);
 /* After it `run` is not running, nor will it; unless `dying`, then it may be. */
 void sn_monitor_stop(void (*run)(void), bool dying);
 void sn_monitor_after_fork(void); /* in the child: there is no thread, nothing runs */
+/* End the thread for now, so that the calling one may be the only one. False: there is
+ * none, or it is being begun or ended, or this is a vfork's child. Signal-safe. */
+bool sn_monitor_pause(void);
+void sn_monitor_go_on(void); /* once after it; what cannot be is told */
 /* The thread's id, which is not the program's; 0: there is none. */
 pid_t sn_monitor_tid(void);
 

@@ -95,6 +95,14 @@ def test_without():
     ok("runtime:" not in run.trace + run.err, "invalidptr=0 says nothing")
     run = traced(program("bad_pointers", "twice"), "gcdead=1")
     ok("runtime: invalid pointer" in run.trace, "gcdead brings invalidptr with it")
+    run = traced(program("bad_pointers", "twice"), "gctrace=1")
+    ok(run.status == -signal.SIGABRT and "runtime: invalid pointer" in run.trace and
+       "freed block of" in run.trace and "invalidptr=1 tells who" in run.trace, "gctrace, too, without the stacks")
+    run = traced(program("bad_pointers", "twice"), "gctrace=1,invalidptr=1")
+    ok("  freed at\n    #0" in run.trace, "... with them if it is said")
+    for settings in ("gctrace=1,invalidptr=0", "allocfreetrace=1", "schedtrace=10"):
+        run = traced(program("bad_pointers", "twice"), settings)
+        ok("runtime: invalid" not in run.trace + run.err, f"{settings}: not")
 
 
 def test_dangling():
