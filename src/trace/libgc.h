@@ -59,6 +59,8 @@ bool sn_libgc_is_used(void);
  * functions that take it. */
 void sn_libgc_on_cycle(void (*cycle)(const struct sn_gc_cycle *c));
 void sn_libgc_on_start(void (*start)(void)); /* of a collection, before anything else */
+/* What lives is marked, finalizers are chosen; the world goes on, nothing is swept. */
+void sn_libgc_on_reclaimed(void (*reclaimed)(void));
 
 /* What is to be done when a thread of the program allocates next, and holds no lock. */
 enum sn_libgc_due {

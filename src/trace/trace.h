@@ -122,13 +122,16 @@ void sn_text_add_frames(struct sn_text *t, const uintptr_t *pcs, size_t n);
 void sn_text_add_stack(struct sn_text *t, uint32_t id);
 void sn_text_send(struct sn_text *t); /* in one write; it is empty then */
 
-/* ---- allocfreetrace.c -----------------------------------------------------------------
+/* ---- alloc_gc.c -----------------------------------------------------------------------
  */
 
 /* A collector's function has handed out a block, or is about to free one: that is an
  * event, too, where they are traced. From a function that is SN_MALLOC_ENTRY. */
 void sn_allocfreetrace_gc_allocated(void *p, size_t size); /* NULL: nothing */
 void sn_allocfreetrace_gc_freeing(void *p);                /* likewise */
+/* It has made a list of blocks of `size`, each of which holds the next one's address: for
+ * the program, which empties it itself, or for its own functions. */
+void sn_allocfreetrace_gc_listed(void *list, size_t size, bool program);
 
 /* ---- monitor.c ------------------------------------------------------------------------
  */
