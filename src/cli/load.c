@@ -107,21 +107,8 @@ static void free_all(struct sn_profile **v, size_t n)
         sn_profile_free(v[i]);
 }
 
-/* As pprof does: a profile that names no object has all its code in one without a name.
- */
-static void give_mapping(struct sn_profile *p)
-{
-    if (p->n_mappings > 0 ||
-        SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings) == NULL)
-        return;
-    for (uint32_t i = 0; i < p->n_locations; i++)
-        p->locations[i].mapping = 0;
-}
-
 void load_program(struct sn_profile *p, const char *binary, const char *build_id)
 {
-    if (binary != NULL || build_id != NULL)
-        give_mapping(p);
     if (p->n_mappings == 0)
         return;
     struct sn_mapping *m = &p->mappings[0];
@@ -136,8 +123,6 @@ struct sn_profile *load_merge(struct sn_profile **v, size_t n, struct sn_error *
 {
     if (n == 1)
         return v[0];
-    for (size_t i = 0; i < n; i++)
-        give_mapping(v[i]);
     struct sn_profile *merged =
         sn_profile_all_types(v, n, e) ? sn_profile_merge(v, n, e) : NULL;
     free_all(v, n);

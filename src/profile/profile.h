@@ -140,6 +140,15 @@ bool sn_profile_all_types(struct sn_profile *const *v, size_t n, struct sn_error
  * across load addresses). The result is new; the inputs are untouched. */
 struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
                                     struct sn_error *e);
+/* The same, one after the other: each may go when it has been added. `expected`: how many
+ * there will be, more or less. Not of several threads at once. */
+struct sn_merger;
+struct sn_merger *sn_merger_new(unsigned expected); /* NULL: no memory */
+/* Has it the sample types and the kind of period of those before it? */
+bool sn_merger_fits(const struct sn_merger *m, const struct sn_profile *p);
+void sn_merger_add(struct sn_merger *m, const struct sn_profile *p); /* one that fits */
+/* Frees m. NULL: *e. */
+struct sn_profile *sn_merger_end(struct sn_merger *m, struct sn_error *e);
 
 /* ---- the spool: stacks counted in a mapped file -------------------------------------
  */
