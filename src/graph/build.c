@@ -5,15 +5,17 @@
  * it. An edge that skips nodes which are not kept is residual. What the nodes themselves
  * come to is known (count.c), and does not depend on what is kept.
  *
- * All cores build, each over a part of the samples; then the parts' edges are added up.
+ * All cores build: each goes through all samples and counts the edges from its share of
+ * the nodes, so that there is nothing to add up in the end.
  */
 #include "graph_priv.h"
 
 #define DROPPED UINT32_MAX       /* of a location: its one node is not kept */
 #define MANY    (UINT32_MAX - 1) /* it has several lines: ask for each */
 #define MATRIX  1024             /* nodes up to which edges are found by index */
+#define BLOCK   64               /* frames whose edges are looked for together */
 
-/* The edges of a part of the samples. */
+/* The edges from a part of the nodes. */
 struct edges {
     struct sn_arena *arena;
     uint32_t n_nodes;
@@ -47,6 +49,8 @@ static bool open_edges(struct edges *x, uint32_t n_nodes, uint32_t most)
     x->size = 1024;
     if (x->arena == NULL)
         return false;
+    while (x->size < most && x->size / 32 < n_nodes)
+        x->size *= 2;
     if (n_nodes <= MATRIX)
         x->matrix =
             sn_arena_alloc(x->arena, ((size_t)n_nodes * n_nodes + 1) * sizeof *x->matrix);
@@ -57,11 +61,19 @@ static bool open_edges(struct edges *x, uint32_t n_nodes, uint32_t most)
     return !sn_arena_failed(x->arena);
 }
 
-/* The slot of the edge, or where it goes. */
+/* Where it should be. */
+static uint32_t *slot_of(const struct edges *x, uint32_t src, uint32_t dst)
+{
+    if (x->matrix != NULL)
+        return &x->matrix[(size_t)src * x->n_nodes + dst];
+    uint64_t hash = ((uint64_t)src << 32 | dst) * UINT64_C(0x9e3779b97f4a7c15);
+    return &x->slots[(uint32_t)(hash >> 32) & (x->size - 1)];
+}
+
+/* Where it is, or where it goes. */
 static uint32_t *probe(const struct edges *x, uint32_t src, uint32_t dst)
 {
-    uint64_t hash = ((uint64_t)src << 32 | dst) * UINT64_C(0x9e3779b97f4a7c15);
-    uint32_t i = (uint32_t)(hash >> 32) & (x->size - 1);
+    uint32_t i = (uint32_t)(slot_of(x, src, dst) - x->slots);
     while (x->slots[i] != 0 &&
            (x->v[x->slots[i] - 1].dst != dst || x->v[x->slots[i] - 1].src != src))
         i = (i + 1) & (x->size - 1);
@@ -86,8 +98,7 @@ static bool grow(struct edges *x)
 /* NULL: no memory, which the arena says. */
 static struct sn_edge *edge_of(struct edges *x, uint32_t src, uint32_t dst)
 {
-    uint32_t *known = x->matrix != NULL ? &x->matrix[(size_t)src * x->n_nodes + dst]
-                                        : probe(x, src, dst);
+    uint32_t *known = x->matrix != NULL ? slot_of(x, src, dst) : probe(x, src, dst);
     if (*known != 0)
         return &x->v[*known - 1];
     if (x->matrix == NULL && x->n >= x->size / 2) {
@@ -103,31 +114,77 @@ static struct sn_edge *edge_of(struct edges *x, uint32_t src, uint32_t dst)
     return e;
 }
 
+struct passage { /* over an edge */
+    uint32_t src, dst;
+    bool residual, inlined;
+};
+
 struct walk { /* of one sample, from the root */
     const struct building *x;
     struct edges *edges;
+    unsigned part;
     uint32_t parent, stamp; /* the sample's number from 1 */
     bool residual;
     int64_t weight, divisor;
+    uint32_t n; /* of the batch */
+    struct passage batch[2 * BLOCK];
 };
 
-static void step(struct walk *w, uint32_t node, bool inlined)
+static void count_passage(const struct walk *w, const struct passage *p)
 {
-    uint32_t parent = w->parent;
-    bool residual = w->residual;
-    w->parent = node;
-    w->residual = false;
-    if (parent == SN_NONE || parent == node ||
-        (w->x->wanted != NULL && !w->x->wanted[parent] && !w->x->wanted[node]))
-        return;
-    struct sn_edge *e = edge_of(w->edges, parent, node);
+    struct sn_edge *e = edge_of(w->edges, p->src, p->dst);
     if (e == NULL || e->seen == w->stamp)
         return;
     e->seen = w->stamp;
     e->weight += w->weight;
     e->weight_div += w->divisor;
-    e->residual |= residual;
-    e->inlined &= inlined;
+    e->residual |= p->residual;
+    e->inlined &= p->inlined;
+}
+
+/* Each takes two looks into memory that is in no cache: those of a batch are under way
+ * together. */
+static void count_batch(struct walk *w)
+{
+    const struct edges *x = w->edges;
+    for (uint32_t i = 0; i < w->n; i++)
+        __builtin_prefetch(slot_of(x, w->batch[i].src, w->batch[i].dst));
+    for (uint32_t i = 0; i < w->n; i++) {
+        uint32_t known = *slot_of(x, w->batch[i].src, w->batch[i].dst);
+        __builtin_prefetch(&x->v[known > 0 ? known - 1 : 0]);
+    }
+    for (uint32_t i = 0; i < w->n; i++)
+        count_passage(w, &w->batch[i]);
+    w->n = 0;
+}
+
+/* Whose are the edges from that node? */
+static unsigned part_of(uint32_t node, unsigned parts)
+{
+    return (unsigned)((uint64_t)(node * UINT32_C(0x9e3779b1)) * parts >> 32);
+}
+
+/* Into the batch, which has room, or not: without a branch, which could not be foretold.
+ */
+static inline void pass(struct walk *w, uint32_t src, uint32_t dst, bool residual,
+                        bool inlined)
+{
+    const struct building *x = w->x;
+    bool counts = (src != dst) & (part_of(src, x->parts) == w->part);
+    if (x->wanted != NULL)
+        counts &= x->wanted[src] | x->wanted[dst];
+    w->batch[w->n] = (struct passage){src, dst, residual, inlined};
+    w->n += counts;
+}
+
+static void step(struct walk *w, uint32_t node, bool inlined)
+{
+    if (w->parent != SN_NONE)
+        pass(w, w->parent, node, w->residual, inlined);
+    w->parent = node;
+    w->residual = false;
+    if (w->n >= BLOCK)
+        count_batch(w);
 }
 
 static void step_lines(struct walk *w, uint32_t location)
@@ -143,57 +200,93 @@ static void step_lines(struct walk *w, uint32_t location)
     }
 }
 
-static void walk(struct walk *w, const struct sn_sample *s)
+/* Frames some of which have several lines. */
+static void walk_lines(struct walk *w, const uint32_t *locs, uint32_t n)
 {
-    const uint32_t *locs = w->x->b->v->p->sample_locs + s->loc0;
-    for (uint32_t i = s->n_locs; i-- > 0;) {
-        uint32_t node = w->x->at[locs[i]];
+    while (n-- > 0) {
+        uint32_t node = w->x->at[locs[n]];
         if (node == DROPPED)
             w->residual = true;
         else if (node == MANY)
-            step_lines(w, locs[i]);
+            step_lines(w, locs[n]);
         else
             step(w, node, false);
     }
+}
+
+/* A block of frames, from its last to its first. Those that are kept are gathered without
+ * a branch; an edge is residual if they are not next to one another. */
+static void walk_block(struct walk *w, const uint32_t *locs, uint32_t n)
+{
+    uint32_t nodes[BLOCK + 1], places[BLOCK + 1], kept = 0;
+    bool many = false;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t node = w->x->at[locs[n - 1 - i]];
+        nodes[kept] = node;
+        places[kept] = i;
+        kept += node < MANY;
+        many |= node == MANY;
+    }
+    if (many) {
+        walk_lines(w, locs, n);
+        return;
+    }
+    if (kept == 0) {
+        w->residual = true;
+        return;
+    }
+    if (w->parent != SN_NONE)
+        pass(w, w->parent, nodes[0], w->residual || places[0] > 0, false);
+    for (uint32_t i = 1; i < kept; i++)
+        pass(w, nodes[i - 1], nodes[i], places[i] - places[i - 1] > 1, false);
+    w->parent = nodes[kept - 1];
+    w->residual = places[kept - 1] + 1 < n;
+    count_batch(w);
+}
+
+static void walk(struct walk *w, const struct sn_sample *s)
+{
+    const uint32_t *locs = w->x->b->v->p->sample_locs + s->loc0;
+    for (uint32_t n = s->n_locs, block; n > 0; n -= block) {
+        block = n < BLOCK ? n : BLOCK;
+        walk_block(w, locs + n - block, block);
+    }
+    count_batch(w);
 }
 
 static void connect_part(void *building, unsigned part)
 {
     const struct building *x = building;
     const struct sn_view *v = x->b->v;
-    uint32_t end = sn_part_begin(v->p->n_samples, part + 1, x->parts);
-    for (uint32_t i = sn_part_begin(v->p->n_samples, part, x->parts); i < end; i++) {
-        struct walk w = {
-            .x = x, .edges = &x->edges[part], .parent = SN_NONE, .stamp = i + 1};
+    struct walk w = {.x = x, .edges = &x->edges[part], .part = part};
+    for (uint32_t i = 0; i < v->p->n_samples; i++) {
+        w.parent = SN_NONE;
+        w.stamp = i + 1;
+        w.residual = false;
         w.weight = sn_view_weight(v, i, &w.divisor);
         if (w.weight != 0 || w.divisor != 0)
             walk(&w, &v->p->samples[i]);
     }
 }
 
-static void add_edges(struct edges *to, const struct edges *from)
+/* All parts' edges, in one array, and from their nodes. */
+static bool hand_over(struct sn_graph *g, const struct edges *parts, unsigned n_parts)
 {
-    for (uint32_t i = 0; i < from->n; i++) {
-        const struct sn_edge *e = &from->v[i];
-        struct sn_edge *sum = edge_of(to, e->src, e->dst);
-        if (sum == NULL)
-            return;
-        sum->weight += e->weight;
-        sum->weight_div += e->weight_div;
-        sum->residual |= e->residual;
-        sum->inlined &= e->inlined;
-    }
-}
-
-static bool hand_over(struct sn_graph *g, const struct edges *x)
-{
-    g->edges = sn_arena_alloc(g->arena, (x->n + 1) * sizeof *g->edges);
-    if (g->edges == NULL || sn_arena_failed(x->arena))
+    uint64_t n = 0;
+    for (unsigned i = 0; i < n_parts; i++)
+        n += sn_arena_failed(parts[i].arena) ? SN_NONE : parts[i].n;
+    if (n >= SN_NONE)
         return false;
-    if (x->n > 0)
-        memcpy(g->edges, x->v, x->n * sizeof *g->edges);
-    g->n_edges = g->cap_edges = x->n;
-    for (uint32_t i = 0; i < x->n; i++) {
+    g->edges = sn_arena_alloc(g->arena, (n + 1) * sizeof *g->edges);
+    if (g->edges == NULL)
+        return false;
+    for (unsigned i = 0; i < n_parts; i++) {
+        if (parts[i].n > 0)
+            memcpy(g->edges + g->n_edges, parts[i].v, parts[i].n * sizeof *g->edges);
+        g->n_edges += parts[i].n;
+    }
+    g->cap_edges = g->n_edges;
+    for (uint32_t i = 0; i < g->n_edges; i++) {
         struct sn_edge *e = &g->edges[i];
         e->next_in = g->nodes[e->dst].in;
         e->next_out = g->nodes[e->src].out;
@@ -211,11 +304,7 @@ static bool connect(struct building *x)
         good &= open_edges(&x->edges[i], x->g->n_nodes, x->b->v->p->n_sample_locs);
     if (good && x->edges != NULL) {
         sn_parallel(x->parts, connect_part, x);
-        for (unsigned i = 1; i < x->parts; i++) {
-            good &= !sn_arena_failed(x->edges[i].arena);
-            add_edges(&x->edges[0], &x->edges[i]);
-        }
-        good = good && hand_over(x->g, &x->edges[0]);
+        good = hand_over(x->g, x->edges, x->parts);
     }
     for (unsigned i = 0; x->edges != NULL && i < x->parts; i++)
         sn_arena_free(x->edges[i].arena);

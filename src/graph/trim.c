@@ -207,43 +207,74 @@ static int compare_nodes(const void *a, const void *b, void *arg)
     return order != 0 ? order : compare_infos(s->p, &m->info, &n->info);
 }
 
-/* -f log2 f of each edge's share; `self` is what stays in the node. */
-static double entropy(const struct sn_graph *g, uint32_t first, bool in, int64_t self)
-{
-    double score = 0;
-    int64_t total = self;
-    uint32_t i;
-    for (i = first; i != SN_NONE; i = in ? g->edges[i].next_in : g->edges[i].next_out)
-        if (!g->edges[i].gone && g->edges[i].weight > 0)
-            total += g->edges[i].weight;
-    if (total == 0)
-        return 0;
-    for (i = first; i != SN_NONE; i = in ? g->edges[i].next_in : g->edges[i].next_out) {
-        double share = (double)sn_abs(g->edges[i].weight) / (double)total;
-        if (!g->edges[i].gone)
-            score -= share * log2(share); /* of an edge that cancels out: no number */
-    }
-    if (self > 0)
-        score -= (double)self / (double)total * log2((double)self / (double)total);
-    return score;
-}
+/* The edges of one side of a node. */
+struct side {
+    int64_t total;
+    double score; /* -f log2 f of each edge's share f of the total */
+    bool has_edges;
+};
 
-static bool has_edges(const struct sn_graph *g, uint32_t i, bool in)
+/* Sides of all nodes, in a pass over the edges as they lie. `in` and `out`: as many as
+ * there are nodes, zeroed but for what stays in a node, which is of `out`. */
+static void score_sides(const struct sn_graph *g, struct side *in, struct side *out)
 {
-    while (i != SN_NONE && g->edges[i].gone)
-        i = in ? g->edges[i].next_in : g->edges[i].next_out;
-    return i != SN_NONE;
+    for (uint32_t i = 0; i < g->n_edges; i++) {
+        const struct sn_edge *e = &g->edges[i];
+        if (e->gone)
+            continue;
+        in[e->dst].has_edges = out[e->src].has_edges = true;
+        if (e->weight > 0) {
+            in[e->dst].total += e->weight;
+            out[e->src].total += e->weight;
+        }
+    }
+    for (uint32_t i = 0; i < g->n_edges; i++) {
+        const struct sn_edge *e = &g->edges[i];
+        struct side *both[] = {&in[e->dst], &out[e->src]};
+        for (unsigned k = 0; k < 2 && !e->gone; k++) {
+            double share = (double)sn_abs(e->weight) / (double)both[k]->total;
+            if (both[k]->total != 0) /* of an edge that cancels out: no number */
+                both[k]->score -= share * log2(share);
+        }
+    }
 }
 
 /* How interesting a node is to look at: little, if what comes in just goes out. */
-static int64_t entropy_score(const struct sn_graph *g, const struct sn_node *n)
+static int64_t entropy_score(const struct sn_node *n, const struct side *in,
+                             const struct side *out)
 {
-    double in = has_edges(g, n->in, true) ? entropy(g, n->in, true, 0) : 1;
-    double out = has_edges(g, n->out, false) ? entropy(g, n->out, false, n->flat) : 1;
-    double score = (in + out) * (double)n->cum;
+    double self = (double)n->flat / (double)out->total;
+    double into = in->has_edges ? in->score : 1, from = out->has_edges ? out->score : 1;
+    if (out->has_edges && out->total != 0 && n->flat > 0)
+        from -= self * log2(self);
+    double score = (into + from) * (double)n->cum;
     /* pprof's order is kept where the score is no number: its processors make it that. */
     int64_t whole = isnan(score) ? INT64_MIN : (int64_t)score;
     return (int64_t)((uint64_t)whole + (uint64_t)n->flat);
+}
+
+static bool rank_by_entropy(struct sn_graph *g, struct ranked *r)
+{
+    struct side *in = sn_arena_alloc(g->arena, (g->n_nodes + 1) * sizeof *in);
+    struct side *out = sn_arena_alloc(g->arena, (g->n_nodes + 1) * sizeof *out);
+    if (in == NULL || out == NULL)
+        return false;
+    for (uint32_t i = 0; i < g->n_nodes; i++)
+        out[i].total = g->nodes[i].flat;
+    score_sides(g, in, out);
+    for (uint32_t i = 0; i < g->n_order; i++) {
+        uint32_t n = g->order[i];
+        r[i] = (struct ranked){n, entropy_score(&g->nodes[n], &in[n], &out[n])};
+    }
+    return true;
+}
+
+static void rank_by_value(const struct sn_graph *g, bool cum, struct ranked *r)
+{
+    for (uint32_t i = 0; i < g->n_order; i++) {
+        const struct sn_node *n = &g->nodes[g->order[i]];
+        r[i] = (struct ranked){g->order[i], cum ? n->cum : n->flat};
+    }
 }
 
 static bool sort_nodes(struct sn_graph *g, const struct sn_view *v)
@@ -252,11 +283,10 @@ static bool sort_nodes(struct sn_graph *g, const struct sn_view *v)
     struct ranked *r = sn_arena_alloc(g->arena, (g->n_order + 1) * sizeof *r);
     if (r == NULL)
         return false;
-    for (uint32_t i = 0; i < g->n_order; i++) {
-        const struct sn_node *n = &g->nodes[g->order[i]];
-        r[i].node = g->order[i];
-        r[i].score = v->kind.drawn ? entropy_score(g, n) : v->o.cum ? n->cum : n->flat;
-    }
+    if (!v->kind.drawn)
+        rank_by_value(g, v->o.cum, r);
+    else if (!rank_by_entropy(g, r))
+        return false;
     qsort_r(r, g->n_order, sizeof *r, compare_nodes, &s);
     for (uint32_t i = 0; i < g->n_order; i++)
         g->order[i] = r[i].node;
