@@ -113,6 +113,8 @@ def test_inputs():
     equal(call("top", str(SONDE), profile)[0], 0, "the first of two may be a binary")
     less = call("top", f"--base={made({('forty', 'work', 'main'): 40})}", profile)[1]
     ok("thirty" in less and "0.40s" not in less, "--base subtracts")
+    ten = f"--base={made({('forty', 'work', 'main'): 10})}"
+    ok("0.20s" in call("top", ten, ten, profile)[1], "--base twice subtracts both")
 
 
 def heap(name="mem", settings="mem=exact", blocks="1000"):

@@ -179,6 +179,10 @@ HEAP = ("heap profile: 1: 10 [2: 30] @ heap/1048576\n1: 10 [2: 30] @ 0x401000 0x
         "0: 0 [0: 0] @ 0x403000 0x402000\n")
 JAVA = ("--- contentionz 1 ---\nformat = java\nresolution = microseconds\nsampling period = 2\n\n"
         " 70 3 @ 0x3 0x4\n\n0x3 com.x.f (F.java:12)\n0x4 com.x.main (F.java:9)\n")
+# g is called from two lines of f and one of h, and each of them by one line of main.
+SITES = ("--- contentionz 1 ---\nformat = java\nresolution = microseconds\nsampling period = 2\n\n"
+         " 70 3 @ 0x3 0x4 0x5\n 50 5 @ 0x3 0x6 0x5\n 20 9 @ 0x3 0x7 0x5\n\n0x3 g (F.java:12)\n"
+         "0x4 f (F.java:9)\n0x6 f (F.java:8)\n0x7 h (F.java:7)\n0x5 main (F.java:3)\n")
 
 
 def numbered():
@@ -239,19 +243,21 @@ def test_names():
 
 def test_programs_and_numbers():
     """A program beside a profile without mappings, merged with one that has; numbers kept; labels
-    that are 0, which in a message are none."""
+    that are 0, which in a message are none; call sites of a tree that are of one function."""
     if missing("go"):
         return skip("programs and numbers as go tool pprof", "go is not installed")
     folder = pathlib.Path(scratch())
     (folder / "heap").write_text(HEAP)
     (folder / "java").write_text(JAVA)
     (folder / "numbered").write_bytes(numbered())
-    other, heap, java, odd = (str(folder / n) for n in ("other", "heap", "java", "numbered"))
+    (folder / "sites").write_text(SITES)
+    other, heap, java, odd, sites = (str(folder / n)
+                                     for n in ("other", "heap", "java", "numbered", "sites"))
     (folder / "other").write_bytes(SONDE.read_bytes())
     for row in [["-top", other, heap], ["-raw", other, heap], ["-callgrind", other, heap],
                 ["-raw", other, java], ["-top", f"-base={java}", other, java], ["-raw", java, java],
                 ["-raw", "-buildid=abcd", heap], ["-raw", odd], ["-raw", other, odd],
-                ["-tags", heap], ["-traces", heap], ["-tags", odd], ["-traces", "-tagleaf=bytes", heap],
+                ["-callgrind", "-call_tree", sites], ["-tags", heap], ["-traces", heap], ["-tags", odd], ["-traces", "-tagleaf=bytes", heap],
                 ["-raw", "-tagroot=kind", "-tagleaf=none,kind", odd], ["-raw", odd, odd]]:
         if "-raw" in row and is_older():
             continue
