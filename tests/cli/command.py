@@ -5,6 +5,7 @@ import re
 import pathlib
 import random
 import tempfile
+import zlib
 from tool import *
 
 
@@ -72,6 +73,26 @@ def test_failures():
     ok(status == 0 and "/nowhere/more" in err and "1 source profiles out of 2" in err, "one of two is missing: told, as pprof")
     status, _, err = call("top", "--focus=(", made())
     ok(status != 0 and "focus" in err, f"a bad regular expression: {err.strip()}")
+
+
+def test_large():
+    """A stack that is one line of a megabyte; what expands beyond the limit takes no more than it."""
+    folder = scratch()
+    with open(f"{folder}/deep", "w") as file:
+        file.write(";".join(f"f{i}" for i in range(150000)) + " 7\n")
+    status, out, err = call("top", "--nodecount=1", f"{folder}/deep")
+    ok(status == 0 and " f149999" in out, f"a deep stack: {err[:200]}")
+    with open(f"{folder}/zeros.gz", "wb") as file:
+        packer = zlib.compressobj(1, wbits=31)
+        file.writelines([packer.compress(bytes(1 << 20)) for _ in range(300)] +
+                        [packer.flush()[:-4] + b"\0\0\1\0"])
+    process = subprocess.Popen([str(SONDE), "top", "--max_size=256MB", f"{folder}/zeros.gz"],
+                               stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    err = process.stderr.read().decode()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    ok(process.returncode == 1 and "more than is allowed" in err, err.strip())
+    ok(used.ru_maxrss < 350 << 10, f"... in {used.ru_maxrss >> 10} MB")
 
 
 def test_grammars():
