@@ -5,6 +5,8 @@ What differs on purpose is in docs/pprof-differences.md and has tests of its own
 tries N random rows more; PPROF='...' is another pprof than Go's."""
 
 import concurrent.futures
+import html.parser
+import json
 import os
 import pathlib
 import random
@@ -12,6 +14,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import xml.dom.minidom
 
 from harness import BUILD, SONDE, main, missing, note, ok, program, scratch, skip
 from wire import field, varint
@@ -239,6 +242,63 @@ def test_names():
             if theirs != ours:
                 note(f"pprof: {theirs}")
                 note(f"sonde: {ours}")
+
+
+HOSTILE = [b"<script>alert(1)</script>", b'"onload="x', b"'a'&amp;<b>", b"a\nb\tc\x01", b"</title><svg onload=x>",
+           b'\\"; digraph', b"\xe9\xff", b"x\xed\xa0\x80y", b"]]>", b"-->", b"javascript:alert(1)"]
+
+
+def hostile():
+    """Functions, files, an object and labels with such names."""
+    message = lambda *fields: b"".join(field(n, v) for n, v in fields)
+    n, files = len(HOSTILE), [b"/no/<img src=x onerror=alert(1)>.c", b'/no/"q".c', b"../../no/a\nb.c"]
+    texts = [b"", b"cpu", b"nanoseconds", b"/bin/<b>no", b"<k>", b"<v>&\"'", *HOSTILE, *files]
+    return message((1, message((1, 1), (2, 2))), (3, message((1, 1), (2, 0x1000), (3, 0x9000), (5, 3), (7, 1))),
+                   *(x for i in range(1, n + 1) for x in (
+                       (2, message((1, varint(i) + varint(i % n + 1)), (2, varint(i * 10)),
+                                   (3, message((1, 4), (2, 5))))),
+                       (4, message((1, i), (2, 1), (3, 0x1000 + i), (4, message((1, i), (2, 1))))),
+                       (5, message((1, i), (2, i + 5), (3, i + 5), (4, 6 + n + i % 3))))),
+                   *((6, text) for text in texts))
+
+
+class Tags(html.parser.HTMLParser):
+    """What a page would run."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.bad, self.scripts = [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.scripts += tag == "script"
+        self.bad += [(tag, k, v) for k, v in attributes
+                     if k.startswith("on") or "javascript:" in (v or "") or tag == "img"]
+
+
+def test_hostile_names():
+    """Names are text, whatever is in them: for pictures and pages; reports are pprof's."""
+    path = pathlib.Path(scratch()) / "hostile"
+    path.write_bytes(hostile())
+    run = lambda command, *words: subprocess.run(
+        [*command, "-symbolize=none", *words, path], capture_output=True, timeout=100,
+        env={**os.environ, "TZ": "UTC", "PPROF_TMPDIR": str(path.parent)}).stdout
+    page = Tags(run([SONDE, "pprof"], "-weblist=.").decode(errors="replace"))
+    ok(page.bad == [] and page.scripts == 0, f"weblist runs nothing: {page.bad}")
+    picture = run([SONDE, "pprof"], "-svg")
+    xml.dom.minidom.parseString(picture)
+    own = Tags(picture.decode(errors="replace")).scripts
+    ok(own <= 1 and b"<script>alert" not in picture, "svg is XML, with the script of its own only")
+    boxes = [line for line in run([SONDE, "pprof"], "-dot").splitlines() if b"<k>" in line]
+    ok(boxes and all(b'<k>:<v>&\\"' in line for line in boxes), "dot: a quote within a label is escaped")
+    for form in ("-speedscope", "-firefox"):
+        ok(json.loads(run([SONDE, "pprof"], form)), f"{form} is JSON")
+    if missing("go") or is_older():
+        return skip("reports as go tool pprof", "go of 1.22 or later is not installed")
+    for words in (["-top"], ["-tree"], ["-peek=^.+$"], ["-traces"], ["-raw"], ["-tags"], ["-callgrind"],
+                  ["-top", "-focus=^..$"], ["-top", "-ignore=x...y"]):
+        want, got = run(pprof(), *words), run([SONDE, "pprof"], *words)
+        ok(want == got and want, " ".join(words))
 
 
 def test_programs_and_numbers():
