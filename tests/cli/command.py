@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The command line: its grammars, its help, its errors, and where its output goes."""
 
+import json
 import re
 import pathlib
 import random
@@ -93,6 +94,46 @@ def test_large():
     process.returncode = os.waitstatus_to_exitcode(status)
     ok(process.returncode == 1 and "more than is allowed" in err, err.strip())
     ok(used.ru_maxrss < 350 << 10, f"... in {used.ru_maxrss >> 10} MB")
+
+
+def stacks_of(thread):
+    """{stack, root first: weight} of a thread of profiler.firefox.com's processed format."""
+    names, table, frames = thread["stringArray"], thread["stackTable"], thread["frameTable"]["func"]
+    out = {}
+    for stack, weight in zip(thread["samples"]["stack"], thread["samples"]["weight"]):
+        path = []
+        while stack is not None:
+            path.append(names[thread["funcTable"]["name"][frames[table["frame"][stack]]]])
+            stack = table["prefix"][stack]
+        out[";".join(reversed(path))] = out.get(";".join(reversed(path)), 0) + weight
+    return out
+
+
+def test_json():
+    """Both JSON formats have what the collapsed stacks have; each table's columns are as long as it says."""
+    profile = made()
+    lines = [line.rsplit(" ", 1) for line in call("collapsed", profile)[1].splitlines() if line[0] != "#"]
+    want = {stack: int(value) / 1e6 for stack, value in lines}  # milliseconds
+    firefox = json.loads(call("firefox", profile)[1])
+    thread, = firefox["threads"]
+    for name in ("samples", "stackTable", "frameTable", "funcTable", "resourceTable", "nativeSymbols", "markers"):
+        columns = {k: len(v) for k, v in thread[name].items() if isinstance(v, list)}
+        equal(columns, dict.fromkeys(columns, thread[name]["length"]), f"firefox: columns of {name}")
+    equal(firefox["meta"]["preprocessedProfileVersion"], 46, "firefox: the version")
+    ok({"interval", "startTime", "categories", "product", "stackwalk"} <= set(firefox["meta"])
+       and thread["isMainThread"] is True and firefox["libs"] == [], "firefox: what that version asks for")
+    table = thread["stackTable"]
+    ok(all(p is None or p < i for i, p in enumerate(table["prefix"])), "firefox: stacks come after their prefixes")
+    equal(thread["samples"]["time"], sorted(thread["samples"]["time"]), "firefox: samples in order")
+    equal(stacks_of(thread), want, "firefox: the stacks and their weights")
+    scope = json.loads(call("speedscope", profile)[1])
+    names = [frame["name"] for frame in scope["shared"]["frames"]]
+    shown = [p for p in scope["profiles"] if p["unit"] == "nanoseconds"]
+    ok(shown, "speedscope: a profile of time")
+    got = {";".join(names[i] for i in stack): weight / 1e6
+           for stack, weight in zip(shown[0]["samples"], shown[0]["weights"])}
+    equal(got, want, "speedscope: the stacks and their weights")
+    equal(shown[0]["endValue"] - shown[0]["startValue"], sum(shown[0]["weights"]), "speedscope: the end")
 
 
 def test_grammars():
