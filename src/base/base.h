@@ -131,6 +131,7 @@ struct sn_strtab *sn_strtab_new(struct sn_arena *a); /* NULL: out of memory */
 uint32_t sn_strtab_add(struct sn_strtab *t, const char *s);
 uint32_t sn_strtab_addn(struct sn_strtab *t, const char *s, size_t n);
 uint32_t sn_strtab_find(const struct sn_strtab *t, const char *s); /* SN_NONE: absent */
+uint32_t sn_strtab_findn(const struct sn_strtab *t, const char *s, size_t n);
 const char *sn_strtab_get(const struct sn_strtab *t, uint32_t id); /* never NULL */
 size_t sn_strtab_len(const struct sn_strtab *t, uint32_t id);
 uint32_t sn_strtab_count(const struct sn_strtab *t);

@@ -11,7 +11,7 @@
 
 #define PAGE  ((size_t)4096)
 #define CHUNK ((size_t)256 << 10)
-#define HUGE  ((size_t)8 << 20)
+#define HUGE  ((size_t)2 << 20)
 
 #ifdef SN_LIBSONDE /* mmap is a hook of ours there, for the program's mappings */
 #define MMAP(...)   ((void *)syscall(SYS_mmap, __VA_ARGS__))
@@ -23,17 +23,29 @@
 
 static unsigned fail_after; /* tests only */
 
+/* In the command, what is large is made of large pages: all of it will be touched, nearly
+ * always. The kernel lays it so that they fit if it is whole ones. */
+static size_t whole_pages(size_t size)
+{
+#ifndef SN_LIBSONDE
+    if (size >= HUGE)
+        return (size + HUGE - 1) & ~(HUGE - 1);
+#endif
+    return (size + PAGE - 1) & ~(PAGE - 1);
+}
+
 void *sn_pages_map(size_t size)
 {
     if (fail_after > 0 && --fail_after == 0)
         return NULL;
-    void *p = MMAP(NULL, (size + PAGE - 1) & ~(PAGE - 1), PROT_READ | PROT_WRITE,
+    size = whole_pages(size);
+    void *p = MMAP(NULL, size, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
 #ifndef SN_LIBSONDE
     if (size >= HUGE)
-        madvise(p, size, MADV_HUGEPAGE); /* all of it will be touched, nearly always */
+        madvise(p, size, MADV_HUGEPAGE);
 #endif
     return p;
 }
@@ -41,7 +53,7 @@ void *sn_pages_map(size_t size)
 void sn_pages_unmap(void *p, size_t size)
 {
     if (p != NULL)
-        MUNMAP(p, (size + PAGE - 1) & ~(PAGE - 1));
+        MUNMAP(p, whole_pages(size));
 }
 
 void sn_pages_fail_after(unsigned n)

@@ -56,10 +56,14 @@ uint32_t sn_strtab_add(struct sn_strtab *t, const char *s)
     return sn_strtab_addn(t, s, strlen(s));
 }
 
+uint32_t sn_strtab_findn(const struct sn_strtab *t, const char *s, size_t n)
+{
+    return find(t, sn_map_get(t->by_hash, sn_hash_bytes(s, n)), s, n);
+}
+
 uint32_t sn_strtab_find(const struct sn_strtab *t, const char *s)
 {
-    size_t n = strlen(s);
-    return find(t, sn_map_get(t->by_hash, sn_hash_bytes(s, n)), s, n);
+    return sn_strtab_findn(t, s, strlen(s));
 }
 
 const char *sn_strtab_get(const struct sn_strtab *t, uint32_t id)

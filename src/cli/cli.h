@@ -99,12 +99,14 @@ const struct sn_report_format *format_find(const char *name); /* or its alias */
 struct request {
     struct sn_options options;
     const struct sn_report_format *format;
-    const char *argument; /* of a format that takes a regexp */
-    const char *output;   /* NULL: standard output */
+    const char *format_flag; /* that asked for it; NULL: none did */
+    const char *argument;    /* of a format that takes a regexp */
+    const char *output;      /* NULL: standard output */
     const char *symbolize;
     const char *heap_type; /* "peak": --peak; NULL: none */
     bool heap_objects;     /* --objects */
     unsigned old_types;    /* bits: rows of flags.c */
+    unsigned choices;      /* the same */
     const char *bases[MAX_BASES];
     unsigned n_bases;
     bool diff_base;                /* percentages against the base, not only subtracted */
@@ -129,8 +131,9 @@ void flags_fill(struct flags *f, bool pprof);
  * with a request): three tables and the end, which is returned. */
 struct flag_table *flags_fill_shaping(struct flag_table *t);
 void request_init(struct request *r);
-/* After the flags: which value of the samples they ask for. */
-bool request_choose_type(struct request *r, struct sn_error *e);
+/* After the flags: refuse those that exclude each other, and find which value of the
+ * samples they ask for. */
+bool request_finish(struct request *r, struct sn_error *e);
 
 /* ---- load.c, output.c -----------------------------------------------------------------
  */
@@ -160,15 +163,15 @@ struct sn_profile *load_profiles(const struct request *r, char *const *paths, in
 /* p less `base`, as r's options say; both are consumed. NULL on error. */
 struct sn_profile *load_difference(const struct request *r, struct sn_profile *p,
                                    struct sn_profile *base, struct sn_error *e);
-/* Read pprof's words for --symbolize; *skip: no symbols are wanted. */
-bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
-               struct sn_error *e);
+/* Are those pprof's words for --symbolize? */
 bool load_mode_good(const char *mode, struct sn_error *e);
 /* What is said of modules whose names were not found. */
 enum telling { TELL_NOTHING, TELL_MODULES, TELL_ATTEMPTS };
-/* Functions and lines, from the binaries; with progress. `binary` may be NULL. */
+/* Functions and lines, from the binaries; with progress. `binary` may be NULL. Else
+ * names, from the servers that the profile came from; `servers` NULL: none is asked. */
 bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
-                  enum telling telling, struct sn_error *e);
+                  const struct sn_fetch_options *servers, enum telling telling,
+                  struct sn_error *e);
 /* Is that an ELF file, and so no profile? */
 bool load_is_binary(const char *path);
 /* The first of STEM.pprof, STEM.2.pprof, ... that is free; made, so that two who do this

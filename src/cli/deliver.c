@@ -106,7 +106,7 @@ static void print_tables(const struct delivery *d, struct sn_profile *p)
 {
     struct sn_buf out = {.arena = p->arena}, painted = {.arena = p->arena};
     struct sn_error e = {.offset = -1};
-    bool good = load_symbols(p, NULL, NULL, TELL_MODULES, &e) &&
+    bool good = load_symbols(p, NULL, NULL, NULL, TELL_MODULES, &e) &&
                 d->kind->tables(p, &d->batch, &out, &e);
     if (good && colour_wanted(stderr)) {
         paint_table(&out, &painted);

@@ -5,6 +5,8 @@
 #include "viewers.h"
 
 #include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 struct sources {
@@ -12,8 +14,6 @@ struct sources {
     struct sn_arena *arena;
     struct sn_fetched *fetched; /* the URLs, in their order */
     size_t n_fetched;
-    struct sn_profile **v;
-    size_t n;
 };
 
 static void show(void *arg, uint64_t bytes, unsigned left)
@@ -56,16 +56,15 @@ static void tell(const struct sn_fetched *f)
 static bool gather(struct sources *s, const char *const *words, size_t n)
 {
     s->fetched = sn_arena_alloc(s->arena, (n + 1) * sizeof *s->fetched);
-    s->v = calloc(n + 1, sizeof(struct sn_profile *));
     for (size_t i = 0; s->fetched != NULL && i < n; i++) {
         const char *url = url_of(s, words[i]);
         if (url == NULL)
             continue;
-        s->fetched[s->n_fetched++].url = url;
+        s->fetched[s->n_fetched++] = (struct sn_fetched){.url = url};
         if (strncmp(url, "file:", 5) != 0)
             tell(&s->fetched[s->n_fetched - 1]);
     }
-    if (s->fetched == NULL || s->v == NULL || sn_arena_failed(s->arena))
+    if (s->fetched == NULL || sn_arena_failed(s->arena))
         return false;
     if (s->n_fetched > 0)
         fetch_all(s);
@@ -78,54 +77,183 @@ struct source {
     const struct sn_fetched *fetched; /* NULL: it names a file */
     struct sn_profile *p;
     struct sn_error bad;
-    size_t max_size;
+    atomic_bool read; /* it may be merged */
 };
 
-static void read_source(void *sources, unsigned i)
+/*
+ * Who has read a profile merges what may be, unless another is just merging: then it
+ * reads on, unless it is too far ahead. So of two cores one reads while the other merges,
+ * and few profiles are in memory at a time. They are merged in the order of the words.
+ */
+#define AHEAD 2 /* profiles for each core that may be in memory, more or less */
+
+struct reading {
+    const struct sources *s;
+    const char *binary; /* NULL: none was given */
+    struct source *v;
+    size_t n;
+    pthread_mutex_t lock; /* of all that follows */
+    atomic_size_t next;   /* the first that is not merged yet */
+    size_t good;
+    struct sn_profile *only; /* the first good one, while there is no other */
+    struct sn_merger *merger;
+    struct sn_profile **rest; /* from the first on that has other sample types */
+    size_t n_rest;
+    bool failed; /* no memory */
+};
+
+/* What has no mappings gets one of everything, as from pprof: a program that is given, or
+ * the server, may know its addresses. */
+static void make_mapping(struct sn_profile *p)
 {
-    struct source *s = (struct source *)sources + i;
+    struct sn_mapping *all = NULL;
+    if (p->n_mappings == 0)
+        all = SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings);
+    for (uint32_t i = 0; all != NULL && i < p->n_locations; i++)
+        p->locations[i].mapping = 0;
+}
+
+/* Its mappings remember whom to ask for names. A file: is nobody. */
+static void note_server(struct sn_profile *p, const char *url)
+{
+    const char *source =
+        strncmp(url, "http", 4) == 0 ? sn_arena_strdup(p->arena, url) : NULL;
+    for (uint32_t i = 0; i < p->n_mappings; i++) {
+        p->mappings[i].source = source;
+        p->mappings[i].source_start = p->mappings[i].start;
+    }
+}
+
+static struct sn_profile *read_profile(const struct reading *r, struct source *s)
+{
     const struct sn_fetched *f = s->fetched;
+    struct sn_profile *p = NULL;
     s->bad.offset = -1;
     if (f == NULL) {
-        s->p = load_path(s->word, s->max_size, &s->bad);
+        p = load_path(s->word, r->s->r->max_size, &s->bad);
     } else if (f->error.what[0] != '\0') {
         s->bad = f->error;
     } else {
         const struct sn_file file = {(const unsigned char *)f->body.data, f->body.len, 0};
         const char *name = strchr(s->word, '@') != NULL ? "URL" : s->word;
-        s->p = load_bytes(&file, name, s->max_size, &s->bad);
+        p = load_bytes(&file, name, r->s->r->max_size, &s->bad);
+    }
+    if (p == NULL)
+        return NULL;
+    make_mapping(p);
+    if (f != NULL)
+        note_server(p, f->url);
+    load_program(p, r->binary, r->s->r->build_id);
+    return p;
+}
+
+/* ---- merging --------------------------------------------------------------------------
+ */
+
+static bool merge_next(struct reading *r, struct sn_profile *p)
+{
+    if (r->n_rest > 0 || (r->merger != NULL && !sn_merger_fits(r->merger, p))) {
+        r->rest[r->n_rest++] = p;
+        return true;
+    }
+    if (r->merger == NULL && r->only == NULL) {
+        r->only = p;
+        return true;
+    }
+    if (r->merger == NULL) {
+        r->merger = sn_merger_new((unsigned)r->n);
+        if (r->merger == NULL)
+            return false;
+        sn_merger_add(r->merger, r->only);
+        sn_profile_free(r->only);
+        r->only = NULL;
+        return merge_next(r, p);
+    }
+    sn_merger_add(r->merger, p);
+    sn_profile_free(p);
+    return true;
+}
+
+/* All that have been read, up to the first that has not. Under the lock. */
+static void merge_read(struct reading *r)
+{
+    for (; r->next < r->n && r->v[r->next].read; r->next++) {
+        struct sn_profile *p = r->v[r->next].p;
+        if (p == NULL)
+            continue;
+        r->good++;
+        r->v[r->next].p = NULL;
+        if (r->failed || !merge_next(r, p)) {
+            sn_profile_free(p);
+            r->failed = true;
+        }
     }
 }
 
-/* Each word's profile, read on all cores; with several, one that fails is told and left
- * out. False: no memory. */
-static bool read_all(struct sources *s, const char *const *words, size_t n, bool *remote,
-                     struct sn_error *e)
+static void read_source(void *reading, unsigned i)
 {
-    struct source *v = sn_arena_alloc(s->arena, (n + 1) * sizeof *v);
+    struct reading *r = reading;
+    struct source *s = &r->v[i];
+    s->p = read_profile(r, s);
+    s->read = true;
+    bool ahead = i >= r->next + AHEAD * sn_cores();
+    if ((ahead ? pthread_mutex_lock : pthread_mutex_trylock)(&r->lock) != 0)
+        return;
+    merge_read(r);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* All of them as one. NULL: *e. */
+static struct sn_profile *end_reading(struct reading *r, struct sn_error *e)
+{
+    struct sn_profile *merged = r->only;
+    if (r->merger != NULL)
+        merged = sn_merger_end(r->merger, e);
+    if (r->failed)
+        sn_fail(e, NULL, -1, "out of memory");
+    if (r->n_rest == 0)
+        return merged;
+    if (merged == NULL || r->failed) {
+        for (size_t i = 0; i < r->n_rest; i++)
+            sn_profile_free(r->rest[i]);
+        sn_profile_free(merged);
+        return NULL;
+    }
+    r->rest[-1] = merged;
+    return load_merge(r->rest - 1, r->n_rest + 1, e);
+}
+
+/* What is known of each word. False: no memory. */
+static bool begin_reading(struct reading *r, const char *const *words)
+{
+    struct sn_arena *a = r->s->arena;
     size_t next = 0;
-    for (size_t i = 0; v != NULL && i < n; i++) {
-        bool fetched = url_of(s, words[i]) != NULL && next < s->n_fetched;
-        v[i] = (struct source){.word = words[i],
-                               .fetched = fetched ? &s->fetched[next++] : NULL,
-                               .max_size = s->r->max_size};
-    }
-    if (v == NULL)
+    r->v = sn_arena_alloc(a, (r->n + 1) * sizeof *r->v);
+    r->rest = sn_arena_alloc(a, (r->n + 1) * sizeof(struct sn_profile *));
+    if (r->v == NULL || r->rest == NULL)
         return false;
-    struct busy *busy = busy_begin("reading");
-    sn_parallel((unsigned)n, read_source, v);
-    busy_end(busy);
-    for (size_t i = 0; i < n; i++) {
-        const struct sn_fetched *f = v[i].fetched;
-        if (v[i].p != NULL)
-            s->v[s->n++] = v[i].p;
-        else if (n == 1)
-            *e = v[i].bad;
-        else
-            say_error(&v[i].bad);
-        *remote |= v[i].p != NULL && f != NULL && strncmp(f->url, "file:", 5) != 0;
+    r->rest++; /* one more goes before them in the end */
+    for (size_t i = 0; i < r->n; i++) {
+        bool fetched = url_of(r->s, words[i]) != NULL && next < r->s->n_fetched;
+        r->v[i].word = words[i];
+        r->v[i].fetched = fetched ? &r->s->fetched[next++] : NULL;
     }
+    pthread_mutex_init(&r->lock, NULL);
     return true;
+}
+
+/* With several words, one that fails is told and left out. */
+static void tell_failed(const struct reading *r, bool *remote, struct sn_error *e)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        const struct sn_fetched *f = r->v[i].fetched;
+        bool good = r->v[i].bad.what[0] == '\0';
+        if (!good && r->n == 1)
+            *e = r->v[i].bad;
+        else if (!good)
+            say_error(&r->v[i].bad);
+        *remote |= good && f != NULL && strncmp(f->url, "file:", 5) != 0;
+    }
 }
 
 struct sn_profile *load_sources(const struct request *r, const char *binary,
@@ -133,18 +261,25 @@ struct sn_profile *load_sources(const struct request *r, const char *binary,
                                 bool *remote, struct sn_error *e)
 {
     struct sources s = {.r = r, .arena = sn_arena_new()};
+    struct reading reading = {.s = &s, .binary = binary, .n = n};
     struct sn_profile *p = NULL;
-    if (s.arena == NULL || !gather(&s, words, n) || !read_all(&s, words, n, remote, e))
+    if (s.arena == NULL || !gather(&s, words, n) || !begin_reading(&reading, words)) {
         sn_fail(e, NULL, -1, "out of memory");
-    if (s.n > 0 && s.n < n)
-        fprintf(stderr, "Fetched %zu %s profiles out of %zu\n", s.n, what, n);
-    for (size_t i = 0; i < s.n; i++)
-        load_program(s.v[i], binary, r->build_id);
-    if (s.n > 0)
-        p = load_merge(s.v, s.n, e);
+        sn_arena_free(s.arena);
+        return NULL;
+    }
+    struct busy *busy = busy_begin("reading");
+    sn_parallel((unsigned)n, read_source, &reading);
+    merge_read(&reading);
+    busy_end(busy);
+    tell_failed(&reading, remote, e);
+    if (reading.good > 0 && reading.good < n)
+        fprintf(stderr, "Fetched %zu %s profiles out of %zu\n", reading.good, what, n);
+    if (reading.good > 0)
+        p = end_reading(&reading, e);
     else
         sn_fail(e, NULL, -1, "failed to fetch any %s profiles", what);
-    free(s.v);
+    pthread_mutex_destroy(&reading.lock);
     sn_arena_free(s.arena);
     return p;
 }

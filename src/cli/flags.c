@@ -41,14 +41,33 @@ static bool set_node_count(void *to, const char *name, const char *value,
     return set_option(to, "nodecount", value, e);
 }
 
+/* Of those of one group, one at most; two are a mistake, as they are to pprof. */
+enum { BY, ORDER };
+static const struct {
+    const char *name;
+    int group;
+} choices[] = {
+    {"functions", BY}, {"filefunctions", BY}, {"files", BY},   {"lines", BY},
+    {"addresses", BY}, {"cum", ORDER},        {"flat", ORDER},
+};
+
+static bool set_choice(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    struct request *r = to;
+    (void)e;
+    for (unsigned i = 0; i < SN_COUNT(choices); i++)
+        if (strcmp(name, choices[i].name) == 0)
+            r->choices = strcmp(value, "true") == 0 ? r->choices | 1u << i
+                                                    : r->choices & ~(1u << i);
+    return true;
+}
+
 static bool set_granularity(void *to, const char *name, const char *value,
                             struct sn_error *e)
 {
-    static const char *const known[] = {"functions", "filefunctions", "files", "lines",
-                                        "addresses"};
-    for (size_t i = 0; i < SN_COUNT(known); i++)
-        if (strcmp(value, known[i]) == 0)
-            return set_option(to, value, "true", e);
+    for (size_t i = 0; i < SN_COUNT(choices); i++)
+        if (choices[i].group == BY && strcmp(value, choices[i].name) == 0)
+            return set_choice(to, value, "true", e);
     return sn_fail(e, NULL, -1,
                    "option '--%s' wants functions, filefunctions, files, lines or "
                    "addresses, not '%s'",
@@ -129,10 +148,23 @@ static bool set_old_type(void *to, const char *name, const char *value,
     return strcmp(name, "mean_delay") != 0 || set_option(r, "mean", "true", e);
 }
 
-bool request_choose_type(struct request *r, struct sn_error *e)
+static bool choose(struct request *r, struct sn_error *e)
 {
-    if ((r->fetch.tls_cert != NULL) != (r->fetch.tls_key != NULL))
-        return sn_fail(e, NULL, -1, "--tls_cert and --tls_key go together");
+    for (size_t i = 0; i < SN_COUNT(choices); i++) {
+        if (!(r->choices & 1u << i))
+            continue;
+        for (size_t k = i + 1; k < SN_COUNT(choices); k++)
+            if (r->choices & 1u << k && choices[k].group == choices[i].group)
+                return sn_fail(e, NULL, -1, "--%s and --%s exclude each other",
+                               choices[i].name, choices[k].name);
+        if (!set_option(r, choices[i].name, "true", e))
+            return false;
+    }
+    return true;
+}
+
+static bool choose_type(struct request *r, struct sn_error *e)
+{
     static const char *const types[][2] = {{"inuse_space", "inuse_objects"},
                                            {"alloc_space", "alloc_objects"},
                                            {"peak_space", "peak_objects"},
@@ -159,6 +191,13 @@ bool request_choose_type(struct request *r, struct sn_error *e)
         if (strncmp(types[i][0], family, strlen(family)) == 0)
             *index = types[i][r->heap_objects];
     return true;
+}
+
+bool request_finish(struct request *r, struct sn_error *e)
+{
+    if ((r->fetch.tls_cert != NULL) != (r->fetch.tls_key != NULL))
+        return sn_fail(e, NULL, -1, "--tls_cert and --tls_key go together");
+    return choose(r, e) && choose_type(r, e);
 }
 
 static bool set_nothing(void *to, const char *name, const char *value, struct sn_error *e)
@@ -216,6 +255,14 @@ static bool set_max_size(void *to, const char *name, const char *value,
     return true;
 }
 
+static bool refuse_browser(void *to, const char *name, const char *value,
+                           struct sn_error *e)
+{
+    (void)to;
+    return strcmp(value, "true") != 0 ||
+           sn_fail(e, NULL, -1, "--%s only makes sense with --http", name);
+}
+
 static bool refuse_page(void *to, const char *name, const char *value, struct sn_error *e)
 {
     (void)to, (void)value;
@@ -229,13 +276,16 @@ static bool set_format(void *to, const char *name, const char *value, struct sn_
 {
     struct request *r = to;
     const struct sn_report_format *f = format_find(name);
-    if (strcmp(value, f->takes_regexp ? "" : "false") == 0)
+    bool wanted = strcmp(value, f->takes_regexp ? "" : "false") != 0;
+    bool same = r->format_flag != NULL && strcmp(r->format_flag, name) == 0;
+    if (!wanted && !same)
         return true;
-    if (r->format != NULL && r->format != f)
-        return sn_fail(e, NULL, -1, "one report at a time: --%s or --%s", r->format->name,
+    if (r->format_flag != NULL && !same)
+        return sn_fail(e, NULL, -1, "one report at a time: --%s or --%s", r->format_flag,
                        name);
-    r->format = f;
-    r->argument = f->takes_regexp ? value : NULL;
+    r->format_flag = wanted ? name : NULL;
+    r->format = wanted ? f : NULL;
+    r->argument = wanted && f->takes_regexp ? value : NULL;
     return true;
 }
 
@@ -245,6 +295,10 @@ static bool set_format(void *to, const char *name, const char *value, struct sn_
 #define SWITCH(name, help)                                                               \
     {                                                                                    \
         name, FLAG_SWITCH, NULL, help, set_option                                        \
+    }
+#define CHOICE(name, help)                                                               \
+    {                                                                                    \
+        name, FLAG_SWITCH, NULL, help, set_choice                                        \
     }
 #define OPTION(name, value, help)                                                        \
     {                                                                                    \
@@ -288,12 +342,12 @@ static const struct flag legacy[] = {
     {"mean_delay", FLAG_SWITCH, NULL, "--mean --sample_index=delay", set_old_type},
     {"tools", FLAG_VALUE, "PATH", NULL, set_nothing},
     {"http", FLAG_VALUE, "HOST:PORT", NULL, refuse_page},
-    {"no_browser", FLAG_SWITCH, NULL, NULL, set_nothing},
+    {"no_browser", FLAG_SWITCH, NULL, NULL, refuse_browser},
 };
 
 static const struct flag shaping[] = {
-    SWITCH("cum", "sort by cumulative value"),
-    SWITCH("flat", "sort by own value"),
+    CHOICE("cum", "sort by cumulative value"),
+    CHOICE("flat", "sort by own value"),
     OPTION("nodecount", "N", "at most N entries (also -n; 0: all; graphs: 80)"),
     {"n", FLAG_VALUE, "N", NULL, set_node_count},
     OPTION("nodefraction", "F", "hide entries below F of the total (0.005)"),
@@ -301,11 +355,11 @@ static const struct flag shaping[] = {
     SWITCH("trim", "false: keep everything, however small"),
     SWITCH("call_tree", "an entry for each path that leads to a function"),
     {"granularity", FLAG_VALUE, "WHAT", "one of the five that follow", set_granularity},
-    SWITCH("functions", "an entry a function (the default)"),
-    SWITCH("filefunctions", "an entry a function and its file"),
-    SWITCH("files", "an entry a source file"),
-    SWITCH("lines", "an entry a source line"),
-    SWITCH("addresses", "an entry an address"),
+    CHOICE("functions", "an entry a function (the default)"),
+    CHOICE("filefunctions", "an entry a function and its file"),
+    CHOICE("files", "an entry a source file"),
+    CHOICE("lines", "an entry a source line"),
+    CHOICE("addresses", "an entry an address"),
     SWITCH("noinlines", "give inlined functions to the function they are in"),
     SWITCH("showcolumns", "with lines: columns too"),
     OPTION("sample_index", "NAME|N",

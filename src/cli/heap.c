@@ -146,8 +146,8 @@ static bool add_names(const struct sn_attached *a, struct sn_profile *p,
         if (inside != NULL)
             p->mappings[i].file = sn_strtab_add(p->strings, inside);
     }
-    bool good =
-        load_symbols(p, NULL, r->symbolize, r->verbose ? TELL_ATTEMPTS : TELL_MODULES, e);
+    bool good = load_symbols(p, NULL, r->symbolize, NULL,
+                             r->verbose ? TELL_ATTEMPTS : TELL_MODULES, e);
     for (uint32_t i = 0; i < p->n_mappings; i++)
         p->mappings[i].file = names[i];
     return good;
@@ -222,7 +222,7 @@ int heap_main(const struct command *self, int argc, char **argv)
     request_init(&r.report);
     flags_fill_shaping(tables + 1);
     if (!args_parse(tables, &r, false, argv, argc, &n, &e) ||
-        !request_choose_type(&r.report, &e))
+        !request_finish(&r.report, &e))
         return say_usage(self->name, &e);
     if (r.report.help) {
         help_command(self, stdout);

@@ -320,7 +320,7 @@ static bool report_dump(const struct sn_heapdump *d, const char *path, const cha
     else
         v.p = sn_heapdump_stacks(d, v.site_of, path, e);
     bool good = v.p != NULL &&
-                load_symbols(v.p, binary, r->symbolize,
+                load_symbols(v.p, binary, r->symbolize, NULL,
                              r->verbose ? TELL_ATTEMPTS : TELL_MODULES, e) &&
                 write_report(&v, r, e);
     sn_profile_free(v.p);

@@ -8,6 +8,7 @@
 #include "symbolize/symbolize.h"
 #include "wire/wire.h"
 
+#include <inttypes.h>
 #include <math.h>
 
 /* ---- one file -------------------------------------------------------------------------
@@ -106,21 +107,8 @@ static void free_all(struct sn_profile **v, size_t n)
         sn_profile_free(v[i]);
 }
 
-/* As pprof does: a profile that names no object has all its code in one without a name.
- */
-static void give_mapping(struct sn_profile *p)
-{
-    if (p->n_mappings > 0 ||
-        SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings) == NULL)
-        return;
-    for (uint32_t i = 0; i < p->n_locations; i++)
-        p->locations[i].mapping = 0;
-}
-
 void load_program(struct sn_profile *p, const char *binary, const char *build_id)
 {
-    if (binary != NULL || build_id != NULL)
-        give_mapping(p);
     if (p->n_mappings == 0)
         return;
     struct sn_mapping *m = &p->mappings[0];
@@ -135,8 +123,6 @@ struct sn_profile *load_merge(struct sn_profile **v, size_t n, struct sn_error *
 {
     if (n == 1)
         return v[0];
-    for (size_t i = 0; i < n; i++)
-        give_mapping(v[i]);
     struct sn_profile *merged =
         sn_profile_all_types(v, n, e) ? sn_profile_merge(v, n, e) : NULL;
     free_all(v, n);
@@ -244,13 +230,14 @@ struct sn_profile *load_profiles(const struct request *r, char *const *paths, in
     if (p != NULL && r->n_bases > 0)
         p = subtract_bases(r, binary, p, &remote, e);
     enum telling telling = r->verbose ? TELL_ATTEMPTS : TELL_MODULES;
-    if (p != NULL && !load_symbols(p, binary, r->symbolize, telling, e)) {
-        sn_profile_free(p);
-        return NULL;
-    }
+    bool named =
+        p != NULL && load_symbols(p, binary, r->symbolize, &r->fetch, telling, e);
     if (p != NULL && remote)
-        keep_copy(p);
-    return p;
+        keep_copy(p); /* also without names: it may not come again */
+    if (named)
+        return p;
+    sn_profile_free(p);
+    return NULL;
 }
 
 /* ---- symbols --------------------------------------------------------------------------
@@ -272,18 +259,24 @@ static void show_fetched(void *arg, const char *module, size_t done, size_t tota
                       total >> 10);
 }
 
-bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
-               struct sn_error *e)
+/* Where names may come from. */
+enum whence { ANYWHERE, NOWHERE, BINARIES, SERVERS };
+
+/* Of several words that say whence, the last counts; but "none" is final. */
+static bool read_mode(const char *mode, struct sn_symbolize_options *o,
+                      enum whence *whence, struct sn_error *e)
 {
     static const struct {
         const char *word;
-        bool skip, force, no_inlines;
+        enum whence whence;
+        bool force, no_inlines;
         enum sn_demangle demangle;
     } words[] = {
-        {"none", .skip = true},
-        {"remote", .skip = true},
-        {"local"},
-        {"fastlocal", .no_inlines = true},
+        {"none", NOWHERE},
+        {"no", NOWHERE},
+        {"remote", SERVERS},
+        {"local", BINARIES},
+        {"fastlocal", BINARIES, .no_inlines = true},
         {"force", .force = true},
         {"demangle=default"},
         {"demangle=none", .force = true, .demangle = SN_DEMANGLE_NONE},
@@ -301,7 +294,8 @@ bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
                            (int)n, mode);
         if (n == 0)
             continue;
-        *skip |= words[i].skip;
+        if (words[i].whence != ANYWHERE && *whence != NOWHERE)
+            *whence = words[i].whence;
         o->force |= words[i].force;
         o->no_inlines |= words[i].no_inlines;
         if (words[i].demangle != SN_DEMANGLE_DEFAULT)
@@ -313,8 +307,8 @@ bool load_mode(const char *mode, struct sn_symbolize_options *o, bool *skip,
 bool load_mode_good(const char *mode, struct sn_error *e)
 {
     struct sn_symbolize_options unused = {0};
-    bool skip = false;
-    return load_mode(mode, &unused, &skip, e);
+    enum whence whence = ANYWHERE;
+    return read_mode(mode, &unused, &whence, e);
 }
 
 /* PPROF_BINARY_PATH, cut at its colons into `room`; default $HOME/pprof/binaries. */
@@ -353,8 +347,50 @@ static void tell_unnamed(const struct sn_buf *log, enum telling telling)
     }
 }
 
+/* ---- names from servers ---------------------------------------------------------------
+ */
+
+/* An answer may be this large, and so many times its question: a name of 4 KB for each
+ * address. */
+#define ANSWER_BASE  ((size_t)1 << 20)
+#define ANSWER_TIMES 256
+
+struct asking {
+    const struct sn_fetch_options *fetch;
+    struct progress *progress;
+    const char *module;
+};
+
+static void show_asking(void *arg, uint64_t bytes, unsigned left)
+{
+    const struct asking *a = arg;
+    (void)left;
+    progress_show(a->progress, "symbols of %s from its server: %" PRIu64 " KB", a->module,
+                  bytes >> 10);
+}
+
+static bool ask_server(void *arg, const char *module, const char *url,
+                       const struct sn_buf *query, struct sn_buf *answer,
+                       struct sn_error *e)
+{
+    struct asking *a = arg;
+    struct sn_fetched f = {.url = url, .post = query};
+    struct sn_fetch_options o = *a->fetch;
+    o.limit = ANSWER_BASE + ANSWER_TIMES * query->len;
+    o.progress = show_asking;
+    o.progress_arg = a;
+    a->module = module;
+    if (sn_fetch(&f, 1, &o, answer->arena) == 0) {
+        *e = f.error;
+        return false;
+    }
+    *answer = f.body;
+    return true;
+}
+
 bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
-                  enum telling telling, struct sn_error *e)
+                  const struct sn_fetch_options *servers, enum telling telling,
+                  struct sn_error *e)
 {
     const char *dirs[MAX_DIRS + 1];
     struct progress progress = {0};
@@ -363,11 +399,17 @@ bool load_symbols(struct sn_profile *p, const char *binary, const char *mode,
                                      .progress = show,
                                      .fetching = show_fetched,
                                      .progress_arg = &progress};
-    bool skip = false;
-    if (!load_mode(mode != NULL ? mode : "", &o, &skip, e))
+    struct asking asking = {servers, &progress, NULL};
+    enum whence whence = ANYWHERE;
+    if (!read_mode(mode != NULL ? mode : "", &o, &whence, e))
         return false;
+    if (servers != NULL && whence != BINARIES) {
+        o.ask = ask_server;
+        o.ask_arg = &asking;
+    }
+    o.no_local = whence == SERVERS;
     struct sn_buf log = {.arena = p->arena};
-    bool good = skip || sn_symbolize(p, &o, &log, e);
+    bool good = whence == NOWHERE || sn_symbolize(p, &o, &log, e);
     progress_clear(&progress);
     tell_unnamed(&log, telling);
     return good;

@@ -93,7 +93,7 @@ static bool read_words(const struct command *self, bool pprof, struct request *r
     r->format = format_find(self->name);
     flags_fill(&flags, pprof);
     if (!args_parse(flags.tables, r, false, argv, argc, n, &e) ||
-        !request_choose_type(r, &e)) {
+        !request_finish(r, &e)) {
         *status = say_usage(self->name, &e);
         return false;
     }

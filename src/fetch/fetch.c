@@ -127,7 +127,9 @@ static const char *shown(const char *url, struct sn_arena *a)
     X(multi_poll)                                                                        \
     X(multi_info_read)                                                                   \
     X(multi_remove_handle)                                                               \
-    X(multi_cleanup)
+    X(multi_cleanup)                                                                     \
+    X(slist_append)                                                                      \
+    X(slist_free_all)
 
 #define DECLARE(name) __typeof__(curl_##name) *name;
 struct curl {
@@ -157,6 +159,7 @@ struct transfer {
     const struct sn_fetch_options *o;
     const char *name;
     CURL *easy;
+    struct curl_slist *headers;
     bool too_large;
     uint64_t *bytes; /* of all */
     char why[CURL_ERROR_SIZE];
@@ -196,6 +199,26 @@ static void set_up_tls(const struct curl *curl, CURL *c, const struct sn_fetch_o
     curl->easy_setopt(c, CURLOPT_SSL_VERIFYHOST, insecure ? 0L : 2L);
 }
 
+/* A redirect to somewhere else is a GET, unless it insists (307, 308). */
+static bool set_up_post(struct transfer *t, CURL *c)
+{
+    const struct curl *curl = t->curl;
+    const struct sn_buf *post = t->to->post;
+    static const char *const headers[] = {"Content-Type: application/octet-stream",
+                                          "Expect:"}; /* do not ask before it is sent */
+    for (size_t i = 0; i < SN_COUNT(headers); i++) {
+        struct curl_slist *all = curl->slist_append(t->headers, headers[i]);
+        if (all == NULL)
+            return false;
+        t->headers = all;
+    }
+    curl->easy_setopt(c, CURLOPT_POST, 1L);
+    curl->easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)post->len);
+    curl->easy_setopt(c, CURLOPT_POSTFIELDS, post->len > 0 ? post->data : "");
+    curl->easy_setopt(c, CURLOPT_HTTPHEADER, t->headers);
+    return true;
+}
+
 static bool begin(struct transfer *t, CURLM *multi, struct sn_arena *a)
 {
     const struct curl *curl = t->curl;
@@ -219,6 +242,8 @@ static bool begin(struct transfer *t, CURLM *multi, struct sn_arena *a)
     curl->easy_setopt(c, CURLOPT_PRIVATE, t);
     curl->easy_setopt(c, CURLOPT_ERRORBUFFER, t->why);
     set_up_tls(curl, c, t->o, insecure);
+    if (t->to->post != NULL && !set_up_post(t, c))
+        return false;
     return curl->multi_add_handle(multi, c) == CURLM_OK;
 }
 
@@ -321,6 +346,7 @@ size_t sn_fetch(struct sn_fetched *v, size_t n, const struct sn_fetch_options *o
         if (t != NULL && t[i].easy != NULL) {
             curl.multi_remove_handle(multi, t[i].easy);
             curl.easy_cleanup(t[i].easy);
+            curl.slist_free_all(t[i].headers);
         }
         good += v[i].error.what[0] == '\0';
     }

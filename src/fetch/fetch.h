@@ -1,5 +1,6 @@
 /*
- * fetch: profiles from servers, by libcurl. One call takes several URLs at once.
+ * fetch: profiles from servers, and names for their addresses, by libcurl. One call takes
+ * several URLs at once.
  *
  * What counts as a URL, and what is made of it, is as in `go tool pprof`: file:, http:,
  * https:, https+insecure: (any certificate will do), HOST:PORT and HOST:PORT/PATH;
@@ -21,9 +22,10 @@ struct sn_fetch_options {
 };
 
 struct sn_fetched {
-    const char *url;       /* in: of sn_fetch_url */
-    struct sn_buf body;    /* out; in the arena of the call */
-    struct sn_error error; /* out; what "" says that the body is whole */
+    const char *url;           /* in: of sn_fetch_url */
+    const struct sn_buf *post; /* in: sent with a POST; NULL: it is a GET */
+    struct sn_buf body;        /* out; in the arena of the call */
+    struct sn_error error;     /* out; what "" says that the body is whole */
 };
 
 /* The URL that a word of a command line stands for, in `a`; NULL: it is none, but a
@@ -32,7 +34,8 @@ const char *sn_fetch_url(const char *word, const struct sn_fetch_options *o,
                          struct sn_arena *a);
 /* The seconds that a URL asks its server to take; 0: it does not say. */
 unsigned sn_fetch_seconds(const char *url);
-/* Get all n at once; returns how many came. Errors name the URL, without its password. */
+/* Get (or post to) all n at once; returns how many came. Errors name the URL, without its
+ * password. */
 size_t sn_fetch(struct sn_fetched *v, size_t n, const struct sn_fetch_options *o,
                 struct sn_arena *a);
 

@@ -588,6 +588,22 @@ static bool samples(struct decoder *d)
     return d->message.bad == NULL;
 }
 
+/* As many as there are fields; of lines, one a location, which is usual. Pages that are
+ * not used cost nothing, to grow does. */
+static bool reserve_tables(struct decoder *d)
+{
+    struct sn_profile *p = d->p;
+    uint64_t n_locations = d->count[LOCATION], n_functions = d->count[FUNCTION];
+    if (n_locations >= SN_NONE || n_functions >= SN_NONE)
+        return give_up(d, &d->message, "it has more than 4 billion entries");
+    p->locations = sn_arena_alloc(p->arena, n_locations * sizeof *p->locations);
+    p->lines = sn_arena_alloc(p->arena, n_locations * sizeof *p->lines);
+    p->functions = sn_arena_alloc(p->arena, n_functions * sizeof *p->functions);
+    p->cap_locations = p->cap_lines = (uint32_t)n_locations;
+    p->cap_functions = (uint32_t)n_functions;
+    return !sn_arena_failed(p->arena);
+}
+
 static bool decode(struct decoder *d)
 {
     struct sn_arena *a = d->p->arena;
@@ -599,7 +615,7 @@ static bool decode(struct decoder *d)
         !sn_ids_init(&d->functions, a, d->count[FUNCTION]) ||
         !sn_ids_init(&d->locations, a, d->count[LOCATION]))
         return false;
-    return pass(d, heads) && pass(d, locations) && samples(d);
+    return reserve_tables(d) && pass(d, heads) && pass(d, locations) && samples(d);
 }
 
 struct sn_profile *sn_profile_decode(const void *data, size_t len, const char *where,

@@ -4,62 +4,113 @@
  * the same file at other addresses are laid over one another; samples that are all zero,
  * and what nothing refers to, are left out.
  *
- * Equal is decided on the merged profile's own indices. Each table is a hash map from a
- * key's hash to the newest element of that hash, the others chained through `next`.
+ * Equal is decided on the merged profile's own indices, by a hash table for each kind of
+ * element. What a profile refers to many times is looked up once: arrays by its indices
+ * say what became of it.
  */
 #include "profile_priv.h"
 
-struct table {
-    struct sn_map *newest;
-    uint32_t *next;
-    uint32_t n, cap;
+struct entry {
+    uint32_t hash, index; /* of the element, plus one; 0: free */
 };
 
-struct merger {
+struct table { /* open addressing, at most half full */
+    struct entry *v;
+    uint32_t n, mask;
+};
+
+struct sn_merger {
+    unsigned expected, n_added; /* profiles */
     struct sn_profile *out;
     struct sn_arena *scratch; /* what only the merging needs */
+    bool failed;              /* no memory */
+    bool only_known;          /* nothing is added: what is not there has SN_NONE */
     struct table mappings, functions, locations, samples;
     const struct sn_profile *in;
+    const char *source, *own_source; /* of `in`, and the copy of it */
     /* Of `in`, by index: the merged index, SN_NONE while not met. */
     uint32_t *string_of, *mapping_of, *function_of, *location_of;
 };
 
-typedef bool same_fn(const struct sn_profile *p, uint32_t i, const void *key);
+/* ---- tables ---------------------------------------------------------------------------
+ */
 
-/* The element equal to `key`, or SN_NONE; then *slot is where its index goes. */
-static uint32_t find(struct merger *m, struct table *t, uint64_t hash, same_fn *same,
-                     const void *key, uint32_t **slot)
+#define EXPECTED_MOST 64  /* profiles for which room is made at once */
+#define TABLE_LEAST   256 /* entries */
+
+static bool grow(struct sn_merger *m, struct table *t, uint32_t size)
 {
-    *slot = sn_map_put(t->newest, hash);
-    uint32_t i = *slot != NULL ? **slot : SN_NONE;
-    while (i != SN_NONE && !same(m->out, i, key))
-        i = t->next[i];
-    return i;
+    struct table old = *t;
+    struct entry *v = sn_arena_alloc(m->scratch, (size_t)size * sizeof *v);
+    if (v == NULL)
+        return false;
+    t->v = v;
+    t->mask = size - 1;
+    for (uint32_t i = 0; old.v != NULL && i <= old.mask; i++) {
+        uint32_t at = old.v[i].hash & t->mask;
+        if (old.v[i].index == 0)
+            continue;
+        while (v[at].index != 0)
+            at = (at + 1) & t->mask;
+        v[at] = old.v[i];
+    }
+    return true;
 }
 
-static bool link_newest(struct merger *m, struct table *t, uint32_t *slot, uint32_t index)
+/* For about so many elements. */
+static bool open_table(struct sn_merger *m, struct table *t, uint32_t n)
 {
-    uint32_t *next = slot != NULL ? SN_PUSH(m->scratch, t->next, t->n, t->cap) : NULL;
-    if (next == NULL)
-        return false;
-    *next = *slot;
-    *slot = index;
-    return true;
+    uint32_t size = TABLE_LEAST;
+    while (size / 2 < n && size < UINT32_C(1) << 31)
+        size *= 2;
+    return grow(m, t, size);
+}
+
+typedef bool same_fn(const struct sn_merger *m, uint32_t i, const void *key);
+
+/* The element equal to `key`, or SN_NONE: then *at is where it goes (put). */
+static uint32_t find(const struct sn_merger *m, const struct table *t, uint64_t hash,
+                     same_fn *same, const void *key, struct entry **at)
+{
+    for (uint32_t i = (uint32_t)hash & t->mask;; i = (i + 1) & t->mask) {
+        *at = &t->v[i];
+        if ((*at)->index == 0)
+            return SN_NONE;
+        if ((*at)->hash == (uint32_t)hash && same(m, (*at)->index - 1, key))
+            return (*at)->index - 1;
+    }
+}
+
+/* Nothing was put since it was looked for. */
+static bool put(struct sn_merger *m, struct table *t, struct entry *at, uint64_t hash,
+                uint32_t index)
+{
+    *at = (struct entry){(uint32_t)hash, index + 1};
+    return ++t->n <= t->mask / 2 ||
+           (t->mask < UINT32_C(1) << 30 && grow(m, t, 2 * (t->mask + 1)));
+}
+
+static inline uint64_t hash_word(uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 29;
 }
 
 static uint64_t hash_words(uint64_t hash, const uint64_t *words, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        hash = sn_hash_mix(hash ^ words[i]);
-    return hash;
+        hash = hash_word(hash, words[i]);
+    return sn_hash_mix(hash);
 }
 
-static uint32_t map_string(struct merger *m, uint32_t id)
+static uint32_t map_string(struct sn_merger *m, uint32_t id)
 {
     uint32_t *known = &m->string_of[id];
+    const char *text = sn_profile_str(m->in, id);
+    size_t n = sn_strtab_len(m->in->strings, id);
     if (*known == SN_NONE)
-        *known = sn_strtab_addn(m->out->strings, sn_profile_str(m->in, id),
-                                sn_strtab_len(m->in->strings, id));
+        *known = m->only_known ? sn_strtab_findn(m->out->strings, text, n)
+                               : sn_strtab_addn(m->out->strings, text, n);
     return *known;
 }
 
@@ -68,39 +119,69 @@ static uint32_t map_string(struct merger *m, uint32_t id)
 
 struct mapping_key {
     uint64_t size, offset;
-    uint32_t name; /* the build id, else the file */
+    uint32_t name;      /* the build id, else the file */
+    const char *server; /* of what has neither; else NULL */
 };
 
 static struct mapping_key key_of(const struct sn_mapping *x)
 {
     uint64_t size = (x->limit - x->start + 0xfff) & ~(uint64_t)0xfff;
-    return (struct mapping_key){size, x->offset,
-                                x->build_id != 0 ? x->build_id : x->file};
+    uint32_t name = x->build_id != 0 ? x->build_id : x->file;
+    return (struct mapping_key){size, x->offset, name, name == 0 ? x->source : NULL};
 }
 
-static bool same_mapping(const struct sn_profile *p, uint32_t i, const void *key)
+static bool same_text(const char *a, const char *b)
 {
-    const struct mapping_key *a = key, b = key_of(&p->mappings[i]);
-    return a->size == b.size && a->offset == b.offset && a->name == b.name;
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-static uint32_t map_mapping(struct merger *m, uint32_t i)
+static bool same_mapping(const struct sn_merger *m, uint32_t i, const void *key)
+{
+    const struct mapping_key *a = key, b = key_of(&m->out->mappings[i]);
+    return a->size == b.size && a->offset == b.offset && a->name == b.name &&
+           same_text(a->server, b.server);
+}
+
+/* Most mappings of a profile have the same. */
+static const char *map_source(struct sn_merger *m, const char *source)
+{
+    if (source != m->source) {
+        m->source = source;
+        m->own_source = source != NULL ? sn_arena_strdup(m->out->arena, source) : NULL;
+    }
+    return m->own_source;
+}
+
+static uint32_t map_mapping(struct sn_merger *m, uint32_t i)
 {
     struct sn_profile *p = m->out;
-    uint32_t *known = &m->mapping_of[i], *slot;
+    uint32_t *known = &m->mapping_of[i];
+    struct entry *at;
     if (*known != SN_NONE)
         return *known;
     struct sn_mapping x = m->in->mappings[i];
     x.file = map_string(m, x.file);
     x.build_id = map_string(m, x.build_id);
+    if (x.file == SN_NONE || x.build_id == SN_NONE)
+        return SN_NONE;
+    x.source = map_source(m, x.source);
     struct mapping_key key = key_of(&x);
-    uint64_t words[] = {key.size, key.offset, key.name};
-    *known = find(m, &m->mappings, hash_words(1, words, 3), same_mapping, &key, &slot);
-    if (*known != SN_NONE)
+    const uint64_t words[] = {key.size, key.offset, key.name};
+    uint64_t hash = hash_words(1, words, 3);
+    *known = find(m, &m->mappings, hash, same_mapping, &key, &at);
+    if (*known != SN_NONE) {
+        struct sn_mapping *first = &p->mappings[*known];
+        if (first->source == NULL) {
+            first->source = x.source;
+            first->source_start = x.source_start;
+        }
         return *known;
+    }
+    if (m->only_known)
+        return SN_NONE;
     struct sn_mapping *added =
         SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings);
-    if (added == NULL || !link_newest(m, &m->mappings, slot, p->n_mappings - 1))
+    if (added == NULL || !put(m, &m->mappings, at, hash, p->n_mappings - 1))
         return SN_NONE;
     *added = x;
     return *known = p->n_mappings - 1;
@@ -109,99 +190,195 @@ static uint32_t map_mapping(struct merger *m, uint32_t i)
 /* ---- functions and locations
  * ---------------------------------------------------------------- */
 
-static bool same_function(const struct sn_profile *p, uint32_t i, const void *key)
+static bool same_function(const struct sn_merger *m, uint32_t i, const void *key)
 {
-    const struct sn_function *a = key, *b = &p->functions[i];
+    const struct sn_function *a = key, *b = &m->out->functions[i];
     return a->name == b->name && a->system_name == b->system_name && a->file == b->file &&
            a->start_line == b->start_line;
 }
 
-static uint32_t map_function(struct merger *m, uint32_t i)
+static uint32_t map_function(struct sn_merger *m, uint32_t i)
 {
     struct sn_profile *p = m->out;
-    uint32_t *known = &m->function_of[i], *slot;
+    uint32_t *known = &m->function_of[i];
+    struct entry *at;
     if (*known != SN_NONE)
         return *known;
     struct sn_function x = m->in->functions[i];
     x.name = map_string(m, x.name);
     x.system_name = map_string(m, x.system_name);
     x.file = map_string(m, x.file);
-    uint64_t words[] = {x.name, x.system_name, x.file, (uint64_t)x.start_line};
-    *known = find(m, &m->functions, hash_words(2, words, 4), same_function, &x, &slot);
-    if (*known != SN_NONE)
+    if (x.name == SN_NONE || x.system_name == SN_NONE || x.file == SN_NONE)
+        return SN_NONE;
+    const uint64_t words[] = {x.name, x.system_name, x.file, (uint64_t)x.start_line};
+    uint64_t hash = hash_words(2, words, 4);
+    *known = find(m, &m->functions, hash, same_function, &x, &at);
+    if (*known != SN_NONE || m->only_known)
         return *known;
     struct sn_function *added =
         SN_PUSH(p->arena, p->functions, p->n_functions, p->cap_functions);
-    if (added == NULL || !link_newest(m, &m->functions, slot, p->n_functions - 1))
+    if (added == NULL || !put(m, &m->functions, at, hash, p->n_functions - 1))
         return SN_NONE;
     *added = x;
     return *known = p->n_functions - 1;
 }
 
-/* Of two locations of the merged profile, whose lines are there already. */
-static bool same_location(const struct sn_profile *p, uint32_t i, const void *key)
+/* A line as it is in the merged profile, whose function has been met. */
+static struct sn_line merged_line(const struct sn_merger *m, uint32_t i)
 {
-    const struct sn_location *a = key, *b = &p->locations[i];
-    return a->mapping == b->mapping && a->address == b->address &&
-           a->folded == b->folded && a->n_lines == b->n_lines &&
-           (a->n_lines == 0 || memcmp(p->lines + a->line0, p->lines + b->line0,
-                                      a->n_lines * sizeof *p->lines) == 0);
+    struct sn_line l = m->in->lines[i];
+    if (l.function != SN_NONE)
+        l.function = m->function_of[l.function];
+    return l;
 }
 
-static bool add_lines(struct merger *m, struct sn_location *x, uint64_t *hash)
+/* Is that one of the merged profile this one of `in`, whose mapping and address are the
+ * merged profile's already? */
+static bool same_location(const struct sn_merger *m, uint32_t i, const void *key)
+{
+    const struct sn_location *a = key, *b = &m->out->locations[i];
+    bool same = a->address == b->address && a->mapping == b->mapping &&
+                a->folded == b->folded && a->n_lines == b->n_lines;
+    for (uint32_t k = 0; same && k < a->n_lines; k++) {
+        struct sn_line x = merged_line(m, a->line0 + k), y = m->out->lines[b->line0 + k];
+        same = x.function == y.function && x.line == y.line && x.column == y.column;
+    }
+    return same;
+}
+
+/* Its lines' functions are met. False: one is not (no memory, or not known). */
+static bool hash_location(struct sn_merger *m, const struct sn_location *x,
+                          uint64_t *hash)
+{
+    uint64_t h = hash_word(hash_word(3, x->mapping), x->address);
+    h = hash_word(h, x->folded);
+    for (uint32_t k = x->line0; k < x->line0 + x->n_lines; k++) {
+        struct sn_line l = m->in->lines[k];
+        if (l.function != SN_NONE &&
+            (l.function = map_function(m, l.function)) == SN_NONE)
+            return false;
+        h = hash_word(h, l.function);
+        h = hash_word(h, (uint64_t)l.line ^ (uint64_t)l.column << 32);
+    }
+    *hash = sn_hash_mix(h);
+    return true;
+}
+
+/* Such a location is new: its lines become the merged profile's. */
+static bool add_location(struct sn_merger *m, const struct sn_location *x)
 {
     struct sn_profile *p = m->out;
-    const struct sn_line *from = m->in->lines + x->line0;
-    x->line0 = p->n_lines;
+    struct sn_location *added =
+        SN_PUSH(p->arena, p->locations, p->n_locations, p->cap_locations);
+    if (added == NULL)
+        return false;
+    *added = *x;
+    added->line0 = p->n_lines;
     for (uint32_t k = 0; k < x->n_lines; k++) {
         struct sn_line *l = SN_PUSH(p->arena, p->lines, p->n_lines, p->cap_lines);
         if (l == NULL)
             return false;
-        *l = from[k];
-        if (l->function != SN_NONE)
-            l->function = map_function(m, l->function);
-        uint64_t words[] = {l->function, (uint64_t)l->line, (uint64_t)l->column};
-        *hash = hash_words(*hash, words, 3);
+        *l = merged_line(m, x->line0 + k);
     }
     return true;
 }
 
-static uint32_t map_location(struct merger *m, uint32_t i)
+/* A location of `in` with the merged profile's mapping and address, and its hash. False:
+ * likewise. */
+static bool place_location(struct sn_merger *m, uint32_t i, struct sn_location *x,
+                           uint64_t *hash)
+{
+    *x = m->in->locations[i];
+    if (x->mapping != SN_NONE) {
+        uint64_t start = m->in->mappings[x->mapping].start;
+        x->mapping = map_mapping(m, x->mapping);
+        if (x->mapping == SN_NONE)
+            return false;
+        x->address += m->out->mappings[x->mapping].start - start;
+    }
+    return hash_location(m, x, hash);
+}
+
+static uint32_t map_location(struct sn_merger *m, uint32_t i)
 {
     struct sn_profile *p = m->out;
-    uint32_t *known = &m->location_of[i], *slot;
+    uint32_t *known = &m->location_of[i];
+    struct sn_location x;
+    struct entry *at;
+    uint64_t hash;
     if (*known != SN_NONE)
         return *known;
-    struct sn_location x = m->in->locations[i];
-    if (x.mapping != SN_NONE) {
-        uint64_t start = m->in->mappings[x.mapping].start;
-        x.mapping = map_mapping(m, x.mapping);
-        if (x.mapping == SN_NONE)
-            return SN_NONE;
-        x.address += p->mappings[x.mapping].start - start;
-    }
-    uint64_t words[] = {x.mapping, x.address, x.folded}, hash = hash_words(3, words, 3);
-    if (!add_lines(m, &x, &hash))
+    if (!place_location(m, i, &x, &hash))
         return SN_NONE;
-    *known = find(m, &m->locations, hash, same_location, &x, &slot);
-    if (*known != SN_NONE) {
-        p->n_lines = x.line0; /* there already */
+    *known = find(m, &m->locations, hash, same_location, &x, &at);
+    if (*known != SN_NONE)
         return *known;
-    }
-    struct sn_location *added =
-        SN_PUSH(p->arena, p->locations, p->n_locations, p->cap_locations);
-    if (added == NULL || !link_newest(m, &m->locations, slot, p->n_locations - 1))
+    if (!add_location(m, &x) || !put(m, &m->locations, at, hash, p->n_locations - 1))
         return SN_NONE;
-    *added = x;
     return *known = p->n_locations - 1;
+}
+
+/* ---- what is known already ------------------------------------------------------------
+ *
+ * Most locations of a profile are those of the ones before. In the order of the samples
+ * each takes three looks into memory that is in no cache, one after the other; in the
+ * order of their own table, many at a time, the looks are under way together.
+ */
+
+#define TOGETHER 32
+
+struct looked_up {
+    struct sn_location x;
+    uint64_t hash;
+    bool is_placed;
+};
+
+static const struct entry *entry_of(const struct sn_merger *m, uint64_t hash)
+{
+    return &m->locations.v[hash & m->locations.mask];
+}
+
+static void find_locations(struct sn_merger *m, uint32_t from, uint32_t n)
+{
+    const struct sn_profile *p = m->out;
+    struct looked_up v[TOGETHER];
+    struct entry *at;
+    for (uint32_t k = 0; k < n; k++) {
+        v[k].is_placed = place_location(m, from + k, &v[k].x, &v[k].hash);
+        if (v[k].is_placed)
+            __builtin_prefetch(entry_of(m, v[k].hash));
+    }
+    for (uint32_t k = 0; k < n; k++)
+        if (v[k].is_placed && entry_of(m, v[k].hash)->index != 0)
+            __builtin_prefetch(&p->locations[entry_of(m, v[k].hash)->index - 1]);
+    for (uint32_t k = 0; k < n; k++)
+        if (v[k].is_placed && entry_of(m, v[k].hash)->index != 0)
+            __builtin_prefetch(
+                &p->lines[p->locations[entry_of(m, v[k].hash)->index - 1].line0]);
+    for (uint32_t k = 0; k < n; k++)
+        if (v[k].is_placed)
+            m->location_of[from + k] =
+                find(m, &m->locations, v[k].hash, same_location, &v[k].x, &at);
+}
+
+static void find_known(struct sn_merger *m)
+{
+    uint32_t n = m->in->n_locations;
+    m->only_known = true;
+    for (uint32_t i = 0; i < m->in->n_functions; i++)
+        map_function(m, i);
+    for (uint32_t i = 0; i < n; i += TOGETHER)
+        find_locations(m, i, n - i < TOGETHER ? n - i : TOGETHER);
+    m->only_known = false;
 }
 
 /* ---- samples
  * -------------------------------------------------------------------------------------
  */
 
-static bool same_sample(const struct sn_profile *p, uint32_t i, const void *key)
+static bool same_sample(const struct sn_merger *m, uint32_t i, const void *key)
 {
+    const struct sn_profile *p = m->out;
     const struct sn_sample *a = key, *b = &p->samples[i];
     return a->n_locs == b->n_locs && a->n_labels == b->n_labels &&
            memcmp(p->sample_locs + a->loc0, p->sample_locs + b->loc0,
@@ -221,7 +398,7 @@ static void sort_labels(struct sn_label *v, uint32_t n)
         }
 }
 
-static bool add_labels(struct merger *m, struct sn_sample *x, uint64_t *hash)
+static bool add_labels(struct sn_merger *m, struct sn_sample *x, uint64_t *hash)
 {
     struct sn_profile *p = m->out;
     const struct sn_label *from = m->in->labels + x->label0;
@@ -238,14 +415,14 @@ static bool add_labels(struct merger *m, struct sn_sample *x, uint64_t *hash)
     sort_labels(p->labels + x->label0, x->n_labels);
     for (uint32_t k = x->label0; k < p->n_labels; k++) {
         const struct sn_label *l = &p->labels[k];
-        uint64_t words[] = {l->key, l->str, (uint64_t)l->num, l->num_unit};
+        const uint64_t words[] = {l->key, l->str, (uint64_t)l->num, l->num_unit};
         *hash = hash_words(*hash, words, 4);
     }
     return true;
 }
 
-/* There is room: reserve_samples. */
-static bool add_locs(struct merger *m, struct sn_sample *x, uint64_t *hash)
+/* There is room: make_room. */
+static bool add_locs(struct sn_merger *m, struct sn_sample *x, uint64_t *hash)
 {
     struct sn_profile *p = m->out;
     const uint32_t *from = m->in->sample_locs + x->loc0;
@@ -256,8 +433,7 @@ static bool add_locs(struct merger *m, struct sn_sample *x, uint64_t *hash)
         if (l == SN_NONE && (l = map_location(m, from[k])) == SN_NONE)
             return false;
         p->sample_locs[p->n_sample_locs++] = l;
-        h = (h ^ l) * UINT64_C(0x9e3779b97f4a7c15);
-        h ^= h >> 29;
+        h = hash_word(h, l);
     }
     *hash = sn_hash_mix(h);
     return true;
@@ -285,18 +461,18 @@ static bool is_zero(const int64_t *v, uint32_t n)
     return n == 0;
 }
 
-static bool map_sample(struct merger *m, uint32_t i)
+static bool map_sample(struct sn_merger *m, uint32_t i)
 {
     struct sn_profile *p = m->out;
     struct sn_sample x = m->in->samples[i];
     const int64_t *values = m->in->values + (size_t)i * m->in->n_types;
     uint64_t hash = 4;
-    uint32_t *slot;
+    struct entry *at;
     if (is_zero(values, p->n_types))
         return true;
     if (!add_locs(m, &x, &hash) || !add_labels(m, &x, &hash))
         return false;
-    uint32_t known = find(m, &m->samples, hash, same_sample, &x, &slot);
+    uint32_t known = find(m, &m->samples, hash, same_sample, &x, &at);
     if (known != SN_NONE) {
         p->n_sample_locs = x.loc0; /* there already */
         p->n_labels = x.label0;
@@ -304,16 +480,16 @@ static bool map_sample(struct merger *m, uint32_t i)
         return true;
     }
     struct sn_sample *added = SN_PUSH(p->arena, p->samples, p->n_samples, p->cap_samples);
-    if (added == NULL || !link_newest(m, &m->samples, slot, p->n_samples - 1) ||
-        !add_zeros(p))
+    if (added == NULL || !add_zeros(p) ||
+        !put(m, &m->samples, at, hash, p->n_samples - 1))
         return false;
     *added = x;
     add_values(p, p->n_samples - 1, values);
     return true;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------ */
+/* ---- what is said of the whole --------------------------------------------------------
+ */
 
 static bool same_type(const struct sn_profile *a, struct sn_value_type x,
                       const struct sn_profile *b, struct sn_value_type y)
@@ -322,22 +498,23 @@ static bool same_type(const struct sn_profile *a, struct sn_value_type x,
            strcmp(sn_profile_str(a, x.unit), sn_profile_str(b, y.unit)) == 0;
 }
 
-static bool compatible(const struct sn_profile *a, const struct sn_profile *b)
+bool sn_merger_fits(const struct sn_merger *m, const struct sn_profile *p)
 {
-    if (a->n_types != b->n_types || !same_type(a, a->period_type, b, b->period_type))
-        return false;
-    for (uint32_t t = 0; t < a->n_types; t++)
-        if (!same_type(a, a->types[t], b, b->types[t]))
-            return false;
-    return true;
+    const struct sn_profile *first = m->out;
+    bool fits =
+        m->n_added == 0 || (first->n_types == p->n_types &&
+                            same_type(first, first->period_type, p, p->period_type));
+    for (uint32_t t = 0; fits && t < first->n_types; t++)
+        fits = same_type(first, first->types[t], p, p->types[t]);
+    return fits;
 }
 
-static struct sn_value_type map_type(struct merger *m, struct sn_value_type t)
+static struct sn_value_type map_type(struct sn_merger *m, struct sn_value_type t)
 {
     return (struct sn_value_type){map_string(m, t.type), map_string(m, t.unit)};
 }
 
-static bool first_header(struct merger *m)
+static bool first_header(struct sn_merger *m)
 {
     struct sn_profile *p = m->out;
     for (uint32_t t = 0; t < m->in->n_types; t++) {
@@ -352,7 +529,7 @@ static bool first_header(struct merger *m)
     return true;
 }
 
-static bool add_comment(struct merger *m, uint32_t text)
+static bool add_comment(struct sn_merger *m, uint32_t text)
 {
     struct sn_profile *p = m->out;
     for (uint32_t i = 0; i < p->n_comments; i++)
@@ -364,7 +541,7 @@ static bool add_comment(struct merger *m, uint32_t text)
     return c != NULL;
 }
 
-static bool merge_header(struct merger *m)
+static bool merge_header(struct sn_merger *m)
 {
     struct sn_profile *p = m->out;
     const struct sn_profile *in = m->in;
@@ -394,57 +571,102 @@ static uint32_t *unknown(struct sn_arena *a, uint32_t n)
     return v;
 }
 
-static bool merge_one(struct merger *m, const struct sn_profile *in)
+/* For `more` elements at least: at first for as many from each profile to come, since
+ * pages that are not used cost nothing. */
+static bool make_room(struct sn_merger *m, void **v, uint32_t n, uint32_t *cap,
+                      uint64_t more, size_t size)
 {
-    struct sn_arena *a = m->scratch;
-    m->in = in;
+    uint64_t need = n + more, wanted = *cap == 0 ? more * m->expected : *cap + *cap / 2;
+    if (need <= *cap)
+        return true;
+    wanted = wanted < need ? need : wanted >= SN_NONE ? SN_NONE - 1 : wanted;
+    void *grown = need < SN_NONE
+                      ? sn_arena_grow(m->out->arena, *v, *cap * size, wanted * size)
+                      : NULL;
+    if (grown == NULL)
+        return false;
+    *v = grown;
+    *cap = (uint32_t)wanted;
+    return true;
+}
+
+static bool make_rooms(struct sn_merger *m)
+{
+    struct sn_profile *p = m->out;
+    const struct sn_profile *in = m->in;
+    return make_room(m, (void **)&p->samples, p->n_samples, &p->cap_samples,
+                     in->n_samples, sizeof *p->samples) &&
+           make_room(m, (void **)&p->values, p->n_values, &p->cap_values, in->n_values,
+                     sizeof *p->values) &&
+           make_room(m, (void **)&p->sample_locs, p->n_sample_locs, &p->cap_sample_locs,
+                     sn_profile_frames(in), sizeof *p->sample_locs) &&
+           make_room(m, (void **)&p->locations, p->n_locations, &p->cap_locations,
+                     in->n_locations, sizeof *p->locations) &&
+           make_room(m, (void **)&p->lines, p->n_lines, &p->cap_lines, in->n_lines,
+                     sizeof *p->lines);
+}
+
+static bool open_tables(struct sn_merger *m)
+{
+    return open_table(m, &m->mappings, 0) &&
+           open_table(m, &m->functions, m->in->n_functions) &&
+           open_table(m, &m->locations, m->in->n_locations) &&
+           open_table(m, &m->samples, m->in->n_samples);
+}
+
+static bool add(struct sn_merger *m, struct sn_arena *a)
+{
+    const struct sn_profile *in = m->in;
+    m->source = m->own_source = NULL; /* of another arena may be at the same address */
     m->string_of = unknown(a, sn_strtab_count(in->strings));
     m->mapping_of = unknown(a, in->n_mappings);
     m->function_of = unknown(a, in->n_functions);
     m->location_of = unknown(a, in->n_locations);
-    if (sn_arena_failed(a) || !merge_header(m))
+    if (sn_arena_failed(a) || (m->n_added == 0 && !open_tables(m)) || !make_rooms(m) ||
+        !merge_header(m))
         return false;
     /* The first mapping is the program: it stays first. */
     if (m->out->n_mappings == 0 && in->n_mappings > 0 && map_mapping(m, 0) == SN_NONE)
         return false;
+    if (m->n_added > 0)
+        find_known(m);
     for (uint32_t i = 0; i < in->n_samples; i++)
         if (!map_sample(m, i))
             return false;
     return true;
 }
 
-static bool is_too_many(uint64_t n)
+/* ---- the whole
+ * ------------------------------------------------------------------------------------ */
+
+static void close_merger(struct sn_merger *m)
 {
-    return n >= SN_NONE;
+    sn_arena_free(m->scratch);
+    free(m);
 }
 
-/* As many as all have, since that is the most there can be. */
-static bool reserve_samples(struct merger *m, struct sn_profile *const *v, size_t n)
+struct sn_merger *sn_merger_new(unsigned expected)
 {
-    struct sn_profile *p = m->out;
-    uint64_t samples = 0, locs = 0;
-    for (size_t i = 0; i < n; i++) {
-        samples += v[i]->n_samples;
-        locs += sn_profile_frames(v[i]);
-    }
-    if (is_too_many(samples) || is_too_many(locs) || is_too_many(samples * v[0]->n_types))
-        return false;
-    p->samples = sn_arena_alloc(p->arena, samples * sizeof *p->samples);
-    p->sample_locs = sn_arena_alloc(p->arena, locs * sizeof *p->sample_locs);
-    p->values = sn_arena_alloc(p->arena, samples * v[0]->n_types * sizeof *p->values);
-    p->cap_samples = (uint32_t)samples;
-    p->cap_sample_locs = (uint32_t)locs;
-    p->cap_values = (uint32_t)(samples * v[0]->n_types);
-    return !sn_arena_failed(p->arena);
+    struct sn_merger *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return NULL;
+    m->expected = expected < 1 ? 1 : expected > EXPECTED_MOST ? EXPECTED_MOST : expected;
+    m->out = sn_profile_new();
+    m->scratch = sn_arena_new();
+    if (m->out != NULL && m->scratch != NULL)
+        return m;
+    sn_profile_free(m->out);
+    close_merger(m);
+    return NULL;
 }
 
-static bool open_tables(struct merger *m)
+void sn_merger_add(struct sn_merger *m, const struct sn_profile *p)
 {
-    struct table *all[] = {&m->mappings, &m->functions, &m->locations, &m->samples};
-    for (size_t i = 0; i < SN_COUNT(all); i++)
-        if ((all[i]->newest = sn_map_new(m->scratch)) == NULL)
-            return false;
-    return true;
+    struct sn_arena *a = sn_arena_new();
+    m->in = p;
+    m->failed |= a == NULL || m->failed || !add(m, a);
+    m->n_added++;
+    sn_arena_free(a);
 }
 
 static bool has_zero(const struct sn_profile *p)
@@ -465,22 +687,33 @@ static struct sn_profile *without_zeros(struct sn_profile *p, struct sn_error *e
     return rest;
 }
 
+struct sn_profile *sn_merger_end(struct sn_merger *m, struct sn_error *e)
+{
+    struct sn_profile *p = m->out;
+    bool good = !m->failed;
+    close_merger(m);
+    if (good && sn_profile_check(p, NULL, e))
+        return without_zeros(p, e);
+    sn_fail(e, NULL, -1, "out of memory");
+    sn_profile_free(p);
+    return NULL;
+}
+
 struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
                                     struct sn_error *e)
 {
-    struct merger m = {.out = sn_profile_new(), .scratch = sn_arena_new()};
-    bool good = m.out != NULL && m.scratch != NULL && open_tables(&m) &&
-                reserve_samples(&m, v, n);
-    for (size_t i = 0; good && i < n; i++)
-        good =
-            compatible(v[0], v[i])
-                ? merge_one(&m, v[i])
-                : sn_fail(e, NULL, -1,
-                          "profile %zu has other sample types, or another period", i + 1);
-    sn_arena_free(m.scratch);
-    if (good && sn_profile_check(m.out, NULL, e))
-        return without_zeros(m.out, e);
-    sn_fail(e, NULL, -1, "out of memory");
-    sn_profile_free(m.out);
+    struct sn_merger *m = sn_merger_new(n < EXPECTED_MOST ? (unsigned)n : EXPECTED_MOST);
+    size_t i = 0;
+    for (; m != NULL && i < n && sn_merger_fits(m, v[i]); i++)
+        sn_merger_add(m, v[i]);
+    if (m == NULL)
+        sn_fail(e, NULL, -1, "out of memory");
+    else if (i < n)
+        sn_fail(e, NULL, -1, "profile %zu has other sample types, or another period",
+                i + 1);
+    struct sn_profile *merged = m != NULL ? sn_merger_end(m, e) : NULL;
+    if (i == n)
+        return merged;
+    sn_profile_free(merged);
     return NULL;
 }

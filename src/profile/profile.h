@@ -21,6 +21,10 @@ struct sn_mapping {
     uint64_t start, limit, offset; /* limit is exclusive; offset is into the file */
     uint32_t file, build_id;       /* string ids; build id in lower-case hexadecimal */
     uint32_t found; /* where the file was found; 0: where it says. Not written */
+    /* URL of the server that it came from (NULL: none; it may hold a password), and where
+     * it starts there, which merging does not change. In the arena. Not written */
+    const char *source;
+    uint64_t source_start;
     bool has_functions, has_filenames, has_lines, has_inlines;
 };
 
@@ -132,10 +136,19 @@ bool sn_profile_common_types(struct sn_profile *const *v, size_t n, struct sn_er
  * none, its values are 0. */
 bool sn_profile_all_types(struct sn_profile *const *v, size_t n, struct sn_error *e);
 /* Merge n profiles of the same sample types (as pprof's profile.Merge: samples of equal
- * stack and labels are summed, mappings matched by build id or file across load
- * addresses). The result is new; the inputs are untouched. */
+ * stack and labels are summed, mappings matched by build id or file, else by server,
+ * across load addresses). The result is new; the inputs are untouched. */
 struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
                                     struct sn_error *e);
+/* The same, one after the other: each may go when it has been added. `expected`: how many
+ * there will be, more or less. Not of several threads at once. */
+struct sn_merger;
+struct sn_merger *sn_merger_new(unsigned expected); /* NULL: no memory */
+/* Has it the sample types and the kind of period of those before it? */
+bool sn_merger_fits(const struct sn_merger *m, const struct sn_profile *p);
+void sn_merger_add(struct sn_merger *m, const struct sn_profile *p); /* one that fits */
+/* Frees m. NULL: *e. */
+struct sn_profile *sn_merger_end(struct sn_merger *m, struct sn_error *e);
 
 /* ---- the spool: stacks counted in a mapped file -------------------------------------
  */

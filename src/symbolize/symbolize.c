@@ -1,10 +1,10 @@
 /*
  * symbolize.c: from the addresses of each mapping, in ascending order so that a unit of
- * DWARF is read once, to functions and lines.
+ * DWARF is read once, to functions and lines; what has none then, its server is asked
+ * for.
  *
  * A mapping whose file cannot be used keeps its addresses; why is said in the log.
  */
-#include "object/object.h"
 #include "symbolize/symbolize_priv.h"
 
 #include <dirent.h>
@@ -12,22 +12,6 @@
 #include <unistd.h>
 
 #define MAX_FRAMES 64
-
-struct symbolizer {
-    struct sn_profile *p;
-    const struct sn_symbolize_options *o;
-    struct sn_buf *log;
-    struct sn_map *functions; /* hash of a function to the newest of that hash */
-    struct sn_object_fetch fetch;
-    const char *module; /* at hand, and how many addresses it has */
-    uint32_t module_total;
-    struct sn_buf
-        elsewhere; /* what was found in its place, and why not taken, a line each */
-    uint32_t *next;
-    uint32_t n_next, cap_next;
-    struct sn_map *demangled; /* linkage name's id to the plain name's */
-    struct sn_map *strings;   /* where a string of the object at hand is, to its id */
-};
 
 /* ---- functions
  * -------------------------------------------------------------------------------- */
@@ -76,7 +60,7 @@ static bool intern_existing(struct symbolizer *s)
     return true;
 }
 
-static uint32_t plain_name(struct symbolizer *s, uint32_t mangled)
+uint32_t symbolizer_plain(struct symbolizer *s, uint32_t mangled)
 {
     struct sn_profile *p = s->p;
     uint32_t *known = sn_map_put(s->demangled, mangled);
@@ -102,23 +86,38 @@ static uint32_t string_id(struct symbolizer *s, const char *text)
 /* ---- locations
  * ---------------------------------------------------------------------------------- */
 
+static bool put_line(struct symbolizer *s, struct sn_location *l, struct sn_function f,
+                     int64_t number, int64_t column)
+{
+    struct sn_profile *p = s->p;
+    f.name = symbolizer_plain(s, f.system_name);
+    uint32_t function = intern(s, &f);
+    struct sn_line *line = SN_PUSH(p->arena, p->lines, p->n_lines, p->cap_lines);
+    if (line == NULL || function == SN_NONE)
+        return false;
+    *line = (struct sn_line){function, number, column};
+    l->n_lines++;
+    return true;
+}
+
+bool symbolizer_name(struct symbolizer *s, struct sn_location *l, uint32_t name)
+{
+    l->line0 = s->p->n_lines;
+    l->n_lines = 0;
+    return put_line(s, l, (struct sn_function){.system_name = name}, 0, 0);
+}
+
 static bool put_frames(struct symbolizer *s, struct sn_location *l,
                        const struct sn_object_frame *v, size_t n)
 {
-    struct sn_profile *p = s->p;
-    l->line0 = p->n_lines;
+    l->line0 = s->p->n_lines;
     l->n_lines = 0;
     for (size_t i = 0; i < n; i++) {
         struct sn_function f = {.system_name = string_id(s, v[i].name),
                                 .file = string_id(s, v[i].file),
                                 .start_line = v[i].start_line};
-        f.name = plain_name(s, f.system_name);
-        uint32_t function = intern(s, &f);
-        struct sn_line *line = SN_PUSH(p->arena, p->lines, p->n_lines, p->cap_lines);
-        if (line == NULL || function == SN_NONE)
+        if (!put_line(s, l, f, v[i].line, v[i].column))
             return false;
-        *line = (struct sn_line){function, v[i].line, v[i].column};
-        l->n_lines++;
     }
     return true;
 }
@@ -292,8 +291,8 @@ static void tell(struct symbolizer *s, const char *name, uint32_t unnamed,
  *
  * Beside where it was, in the folders of PPROF_BINARY_PATH, in all of the layouts that
  * pprof knows (github.com/google/pprof, doc/README.md): DIR/BUILD-ID/NAME, whatever is in
- * DIR/BUILD-ID/, perf's DIR/PATH/BUILD-ID, the debug servers' DIR/ab/cdef.debug,
- * DIR/NAME, DIR/PATH, and gdb's places for debug files below DIR.
+ * DIR/BUILD-ID/ (by name), perf's DIR/PATH/BUILD-ID, the debug servers'
+ * DIR/ab/cdef.debug, DIR/NAME, DIR/PATH, and gdb's places for debug files below DIR.
  */
 
 /* Is it the file that was profiled? Where the profile has no build id, any will do. */
@@ -310,6 +309,30 @@ static bool is_it(struct symbolizer *s, const char *path, const char *id)
     return o != NULL;
 }
 
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* The first that is it, in the order of names. */
+static const char *find_in(struct symbolizer *s, const char *folder, const char *id)
+{
+    struct dirent **v = NULL;
+    const char *found = NULL;
+    int n = folder != NULL ? scandir(folder, &v, NULL, by_name) : 0;
+    for (int i = 0; i < n; i++) {
+        const char *name = v[i]->d_name;
+        bool more = found == NULL && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+        const char *path =
+            more ? sn_arena_printf(s->p->arena, "%s/%s", folder, name) : NULL;
+        if (more && is_it(s, path, id))
+            found = path;
+        free(v[i]);
+    }
+    free(v);
+    return found;
+}
+
 static const char *find_by_id(struct symbolizer *s, const char *dir, const char *file,
                               const char *id)
 {
@@ -317,15 +340,8 @@ static const char *find_by_id(struct symbolizer *s, const char *dir, const char 
     const char *path = sn_arena_printf(a, "%s/%s/%s", dir, id, base_name(file));
     if (*file != '\0' && is_it(s, path, id))
         return path;
-    DIR *d = opendir(sn_arena_printf(a, "%s/%s", dir, id));
-    bool found = false;
-    for (const struct dirent *x; d != NULL && !found && (x = readdir(d)) != NULL;) {
-        path = sn_arena_printf(a, "%s/%s/%s", dir, id, x->d_name);
-        found = x->d_name[0] != '.' && is_it(s, path, id);
-    }
-    if (d != NULL)
-        closedir(d);
-    if (found)
+    path = find_in(s, sn_arena_printf(a, "%s/%s", dir, id), id);
+    if (path != NULL)
         return path;
     path = sn_arena_printf(a, "%s%s/%s", dir, file, id);
     if (*file == '/' && is_it(s, path, id))
@@ -380,44 +396,84 @@ static bool is_file(const char *path)
            strncmp(base_name(path), "linux-vdso.so", 13) != 0;
 }
 
-static bool symbolize_mapping(struct symbolizer *s, uint32_t m)
+/* By its binary: `left` of them stay without a name, and *why says so if it was of no
+ * use. False: out of memory. */
+static bool name_locally(struct symbolizer *s, struct sn_mapping *mapping,
+                         const char *path, const uint32_t *v, uint32_t n, uint32_t *left,
+                         struct sn_buf *tried, struct sn_error *why)
 {
     struct sn_profile *p = s->p;
-    struct sn_mapping *mapping = &p->mappings[m];
-    struct sn_error why = {.offset = -1};
-    char text[640];
-    uint32_t n, *v;
-    v = wanting(s, m, &n);
-    const char *path = find_file(s, m), *name = base_name(path);
-    if (strcmp(path, sn_profile_str(p, mapping->file)) != 0)
-        mapping->found = sn_strtab_add(p->strings, path);
-    if (v == NULL || n == 0)
-        return v != NULL;
-    struct sn_buf tried = s->elsewhere;
     if (!is_file(path)) {
-        tell(s, *path != '\0' ? path : "[anonymous]", n, "it is no file", &tried);
+        sn_fail(why, NULL, -1, "it is no file");
         return true;
     }
     struct sn_object_search search = {s->o->dirs, &s->fetch};
-    s->module = name;
+    s->module = base_name(path);
     const char *id = sn_profile_str(p, mapping->build_id);
     struct sn_object *o =
-        sn_object_open(path, *id != '\0' ? id : NULL, &search, &tried, &why);
-    if (o == NULL) {
-        tell(s, name, n, sn_error_text(&why, text, sizeof text), &tried);
+        sn_object_open(path, *id != '\0' ? id : NULL, &search, tried, why);
+    if (o == NULL)
         return true;
-    }
     bool had_lines = sn_object_has_lines(o);
     struct sn_arena *scratch = sn_arena_new();
     s->strings = scratch != NULL ? sn_map_new(scratch) : NULL;
     uint32_t named = s->strings != NULL ? name_all(s, mapping, o, v, n) : SN_NONE;
     if (had_lines && !sn_object_has_lines(o))
-        sn_buf_printf(&tried, "%s: broken debug information\n", path);
+        sn_buf_printf(tried, "%s: broken debug information\n", path);
     sn_arena_free(scratch);
-    if (named < n)
-        tell(s, name, n - named, NULL, &tried);
     sn_object_close(o);
+    *left = n - (named != SN_NONE ? named : 0);
     return named != SN_NONE;
+}
+
+/* By its server. False: that is an error. */
+static bool name_remotely(struct symbolizer *s, struct sn_mapping *m, const uint32_t *v,
+                          uint32_t n, uint32_t *left, struct sn_error *why,
+                          struct sn_error *e)
+{
+    struct sn_error bad = {.offset = -1};
+    uint32_t named = 0;
+    if (remote_name(s, m, v, n, &named, &bad)) {
+        *left -= named < *left ? named : *left;
+        return true;
+    }
+    s->server_failed = true;
+    if (s->o->no_local || sn_arena_failed(s->p->arena)) {
+        if (e != NULL)
+            *e = bad;
+        return false;
+    }
+    *why = bad; /* rather than that there is no such file here */
+    return true;
+}
+
+static bool symbolize_mapping(struct symbolizer *s, uint32_t m, struct sn_error *e)
+{
+    struct sn_profile *p = s->p;
+    struct sn_mapping *mapping = &p->mappings[m];
+    struct sn_error why = {.offset = -1};
+    char text[640];
+    uint32_t n, left, *v;
+    v = wanting(s, m, &n);
+    const char *path = find_file(s, m), *name = *path != '\0' ? path : "[anonymous]";
+    if (is_file(path))
+        name = base_name(path);
+    if (strcmp(path, sn_profile_str(p, mapping->file)) != 0)
+        mapping->found = sn_strtab_add(p->strings, path);
+    left = n;
+    if (v == NULL)
+        return false;
+    struct sn_buf tried = s->elsewhere;
+    if (n > 0 && !s->o->no_local &&
+        !name_locally(s, mapping, path, v, n, &left, &tried, &why))
+        return false;
+    s->module = name;
+    if (remote_can_ask(s, mapping) && !name_remotely(s, mapping, v, n, &left, &why, e))
+        return false;
+    if (left > 0 && !s->o->no_local)
+        tell(s, name, left,
+             why.what[0] != '\0' ? sn_error_text(&why, text, sizeof text) : NULL, &tried);
+    return true;
 }
 
 bool sn_symbolize(struct sn_profile *p, const struct sn_symbolize_options *o,
@@ -432,7 +488,8 @@ bool sn_symbolize(struct sn_profile *p, const struct sn_symbolize_options *o,
     s.fetch.arg = &s;
     bool good = s.functions != NULL && s.demangled != NULL && intern_existing(&s);
     for (uint32_t m = 0; good && m < p->n_mappings; m++)
-        good = symbolize_mapping(&s, m);
-    sn_demangle_functions(p, o->force, o->demangle);
+        good = symbolize_mapping(&s, m, e);
+    if (good)
+        sn_demangle_functions(p, o->force, o->demangle);
     return (good && !sn_arena_failed(p->arena)) || sn_fail(e, NULL, -1, "out of memory");
 }

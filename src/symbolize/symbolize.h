@@ -1,6 +1,6 @@
 /*
  * symbolize: fills a profile's functions and lines from the binaries its mappings name,
- * and demangles. Says per module what was tried.
+ * or from the servers it came from, and demangles. Says per module what was tried.
  */
 #ifndef SN_SYMBOLIZE_H
 #define SN_SYMBOLIZE_H
@@ -26,10 +26,17 @@ struct sn_symbolize_options {
     /* The same of a debug file that comes from a server; bytes, 0 while not known. */
     void (*fetching)(void *arg, const char *module, size_t done, size_t total);
     void *progress_arg;
+    /* Post `query` to a server: its answer to *answer, which has an arena. NULL: none is
+     * asked. `module` is for people. */
+    bool (*ask)(void *arg, const char *module, const char *url,
+                const struct sn_buf *query, struct sn_buf *answer, struct sn_error *e);
+    void *ask_arg;
+    bool no_local; /* look at no binary */
 };
 
 /* Where a tenth or more of the addresses stay without a name, *log (may be NULL) is told
- * why, and what was tried, a line each. Never fails but for memory. */
+ * why, and what was tried, a line each. Fails for memory, and with no_local if a server
+ * does; else that is told in the log, and no server is asked again. */
 bool sn_symbolize(struct sn_profile *p, const struct sn_symbolize_options *o,
                   struct sn_buf *log, struct sn_error *e);
 

@@ -55,6 +55,32 @@ def test_usage_errors():
            f"sonde {' '.join(command[:2])}: {err.splitlines()[0] if err else '(nothing)'}")
 
 
+def test_exclusive():
+    """What pprof lets stand together, and what not; beside it, where it is installed."""
+    profile = made()
+    rows = [("-top -text", 2), ("-list=a -peek=x", 2), ("-peek=a -peek=work", 0), ("-peek=a -peek= -top", 0),
+            ("-top -top=false -tree", 0), ("-top -text=false -peek=", 0), ("-top -cum -flat", 2),
+            ("-top -cum -cum=1", 0), ("-top -cum -flat=false", 0), ("-top -flat=false", 0), ("-top -cum -cum=false", 0),
+            ("-top -lines -functions=false", 0), ("-top -lines -lines=false", 0), ("-top -lines -files -files=false", 0),
+            ("-top -no_browser", 2), ("-top -no_browser=false", 0), ("-top -normalize", 1),
+            ("-top -base={} -diff_base={}", 2), ("-top -base={} -diff_base=", 0)]
+    kinds = ["functions", "filefunctions", "files", "lines", "addresses"]
+    rows += [(f"-top -{a} -{b}", 0 if a == b else 2) for a in kinds for b in kinds]
+    go = not missing("go")
+    for line, want in rows:
+        words = ["pprof", *line.format(profile, profile).split(), profile]
+        status, out, err = call(*words)
+        ok(status == want and (out == "") == (want != 0), f"{line}: status {status} {err.splitlines()[0] if want else ''}")
+        if go:
+            theirs = subprocess.run(["go", "tool", *words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            equal((theirs.returncode == 0, theirs.stdout), (want == 0, out), "... as go tool pprof")
+    if not go:
+        skip("beside go tool pprof", "go is not installed")
+    for words in [["--lines", "--granularity=files"], ["--cum", "--flat"], ["-top", "-tree", "-tree=false"]]:
+        equal(call(*["top"] * (words[0] != "-top"), *words, profile)[0], 2, " ".join(words))
+    equal(call("top", "--lines", "--granularity=lines", profile)[0], 0, "the same twice")
+
+
 def test_failures():
     directory = scratch()
 

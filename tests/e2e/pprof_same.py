@@ -57,11 +57,8 @@ LABELS = ["-tagfocus=read", "-tagfocus=kind=write", "-tagignore=kind=read", "-ta
           "-tagshow=kind", "-taghide=kind", "-tagroot=kind", "-tagleaf=kind", "-tagroot=kind,host"]
 BYTES = ["-tagfocus=1kb:", "-tagfocus=:512b", "-tagignore=bytes=64b:2kb", "-tagleaf=bytes", "-inuse_objects",
          "-alloc_space", "-sample_index=alloc_objects", "-mean -sample_index=alloc_space"]
-# Where pprof has sums beside means; where all is zero, since nothing is left to normalize; and two
-# granularities, which is a mistake there.
-ON_PURPOSE = re.compile(r"(-tree|-peek\S*|-dot|-list\S*) .*-mean|ours_mem.*-normalize|"
-                        r"(-functions|-filefunctions|-files|-lines|-addresses).* "
-                        r"(-functions|-filefunctions|-files|-lines|-addresses)")
+# Where pprof has sums beside means; where all is zero, since nothing is left to normalize.
+ON_PURPOSE = re.compile(r"(-tree|-peek\S*|-dot|-list\S*) .*-mean|ours_mem.*-normalize")
 
 # Words that pprof of Go before 1.22 did not know, or put otherwise: columns, labels, tags.
 OLDER = re.compile(r"-showcolumns|-tags|-raw|-traces|-addresses")

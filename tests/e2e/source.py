@@ -256,6 +256,19 @@ def test_binary_path():
                f"found as {place.replace(own, 'PATH').replace(build_id, 'ID')}")
             ok("callq" in call("disasm", "^dive$", path, env=env)[1] or ".debug" in place,
                "... and disassembled")
+        home = pathlib.Path(scratch())
+        (home / "pprof/binaries").mkdir(parents=True)
+        shutil.copy(kept, home / "pprof/binaries/dive")
+        for value, seen in ((None, True), ("", True), (str(folder / "none"), False)):
+            env = {**os.environ, "HOME": str(home)}
+            env.pop("PPROF_BINARY_PATH", None)
+            if value is not None:
+                env["PPROF_BINARY_PATH"] = value
+            equal(bool(named.search(call("top", path, env=env)[1])), seen,
+                  f"~/pprof/binaries, with PPROF_BINARY_PATH {'unset' if value is None else repr(value and 'DIR')}")
+        env = {k: v for k, v in os.environ.items() if k not in ("HOME", "PPROF_BINARY_PATH")}
+        equal(call("top", path, env=env)[0], 0, "... without HOME")
+        choose_by_name(path, build_id, kept, named)
         binaries = pathlib.Path(scratch())
         shutil.copy("/bin/true", binaries / "dive")
         env = {**os.environ, "PPROF_BINARY_PATH": str(binaries)}
@@ -264,6 +277,26 @@ def test_binary_path():
            "one with another build id is not taken, and told")
     finally:
         shutil.move(kept, program)
+
+
+def choose_by_name(path, build_id, program, named):
+    """Of many files of that build id the first by name is taken, in whatever order the folder has them:
+    one that has symbols, or one that has none."""
+    stripped = f"{scratch()}/stripped"
+    if missing("strip"):
+        return skip("the first by name", "strip is not installed")
+    subprocess.run(["strip", "-o", stripped, program], check=True)
+    names = [".hidden", "B", "a", "b", "m", "z", "\u00e9"]  # as their bytes sort
+    for first in (0, 1, 2, 3):
+        for symbols in (True, False):
+            binaries = pathlib.Path(scratch())
+            (binaries / build_id).mkdir()
+            for k in (5, 3, 1, 6, 0, 4, 2):
+                if k >= first:
+                    shutil.copy(program if (k == first) == symbols else stripped, binaries / build_id / names[k])
+            status, out, _ = call("top", path, env={**os.environ, "PPROF_BINARY_PATH": str(binaries)})
+            ok((status, bool(named.search(out))) == (0, symbols) and "File: dive\n" in out,
+               f"ID/{names[first]} comes before the others, with{'' if symbols else 'out'} symbols")
 
 
 def test_separate_debug_file():

@@ -152,6 +152,91 @@ static void columns(void)
     sn_profile_free(q);
 }
 
+/* Whom to ask for names, and where things are there, outlasts merging, and stays here. */
+static void sources(void)
+{
+    static const struct {
+        const char *what, *file[2], *source[2];
+        uint32_t mappings;
+        const char *kept[2];
+        uint64_t start[2];
+    } rows[] = {
+        {"both, the first's",
+         {"/p", "/p"},
+         {"http://a/x", "http://b/x"},
+         1,
+         {"http://a/x"},
+         {0x1000}},
+        {"only the second's",
+         {"/p", "/p"},
+         {NULL, "http://b/x"},
+         1,
+         {"http://b/x"},
+         {0x8000}},
+        {"only the first's",
+         {"/p", "/p"},
+         {"http://a/x", NULL},
+         1,
+         {"http://a/x"},
+         {0x1000}},
+        {"programs",
+         {"/p", "/q"},
+         {"http://a/x", NULL},
+         2,
+         {"http://a/x", NULL},
+         {0x1000, 0}},
+        {"no names, one server",
+         {"", ""},
+         {"http://a/x", "http://a/x"},
+         1,
+         {"http://a/x"},
+         {0x1000}},
+        {"no names, two servers",
+         {"", ""},
+         {"http://a/x", "http://b/x"},
+         2,
+         {"http://a/x", "http://b/x"},
+         {0x1000, 0x8000}},
+        {"no names, no servers", {"", ""}, {NULL, NULL}, 1, {NULL}, {0}},
+        {"no names, a server and none",
+         {"", ""},
+         {NULL, "http://b/x"},
+         2,
+         {NULL, "http://b/x"},
+         {0, 0x8000}},
+    };
+    for (size_t i = 0; i < SN_COUNT(rows); i++) {
+        struct sn_error e = {.offset = -1};
+        struct sn_profile *v[] = {made("main 1\n"), made("main 2\n")};
+        for (size_t k = 0; k < 2; k++) {
+            struct sn_mapping *m = &v[k]->mappings[0];
+            *m =
+                (struct sn_mapping){.start = k == 0 ? 0x1000 : 0x8000,
+                                    .limit = k == 0 ? 0x9000 : 0x10000,
+                                    .file = sn_strtab_add(v[k]->strings, rows[i].file[k]),
+                                    .source = rows[i].source[k]};
+            m->source_start = m->source != NULL ? m->start : 0;
+            v[k]->locations[0].address = m->start + 16;
+        }
+        struct sn_profile *sum = sn_profile_merge(v, 2, &e);
+        sn_profile_free(v[0]);
+        sn_profile_free(v[1]);
+        if (!ok(sum != NULL, "merges %s", e.what))
+            continue;
+        is_int(sum->n_mappings, rows[i].mappings, rows[i].what);
+        for (uint32_t k = 0; k < sum->n_mappings && k < 2; k++) {
+            const struct sn_mapping *m = &sum->mappings[k];
+            is_str(m->source != NULL ? m->source : "none",
+                   rows[i].kept[k] != NULL ? rows[i].kept[k] : "none", "... its server");
+            is_int(m->source_start, rows[i].start[k], "... and where it is there");
+        }
+        struct sn_buf b = {.arena = sum->arena};
+        sn_profile_encode(sum, &b);
+        ok(memmem(b.data, b.len, "http:", 5) == NULL, "... which is not written");
+        sn_profile_free(sum);
+    }
+}
+
 /* ---- the spool
  * ---------------------------------------------------------------------------- */
 
@@ -301,6 +386,7 @@ int main(void)
     hostile();
     merging();
     columns();
+    sources();
     spool();
     marking();
     return done();

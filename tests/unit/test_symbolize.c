@@ -2,7 +2,7 @@
  * that are not what they should be. */
 #include "../made.h"
 #include "../tap.h"
-#include "symbolize/symbolize.h"
+#include "symbolize/symbolize_priv.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -144,6 +144,7 @@ static void demangling(void)
         {"_ZNSt6vectorIiSaIiEE9push_backERKi", "std::vector::push_back",
          "std::vector<int, std::allocator<int> >::push_back",
          "std::vector<int, std::allocator<int> >::push_back(int const&)"},
+        {"_ZN3foo3barIiEEvT_", "foo::bar", "foo::bar<int>", "void foo::bar<int>(int)"},
         {"_ZlsRSoRK1A", "operator<<", "operator<<",
          "operator<<(std::ostream&, A const&)"},
         {"_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE",
@@ -174,9 +175,253 @@ static void demangling(void)
     sn_arena_free(a);
 }
 
+/* ---- names that the profile came with -------------------------------------------------
+ */
+
+static void given(void)
+{
+    static const struct {
+        const char *system, *name, *plain, *templates, *full;
+    } rows[] = {
+        {"_ZN3foo3barIiEEvT_", "_ZN3foo3barIiEEvT_", "foo::bar", "foo::bar<int>",
+         "void foo::bar<int>(int)"},
+        {"__Z3fooi", "__Z3fooi", "foo", "foo", "foo(int)"},
+        {"_Z3fooi", "chosen", "foo", "foo", "foo(int)"}, /* forced, which modes do */
+        {"", "alone<int>", "alone<int>", "alone<int>", "alone<int>"},
+        {"ns::f<int>(char) const", "ns::f<int>(char) const", "ns::f const",
+         "ns::f<int> const", "ns::f<int>(char) const"},
+        {"a::b(c(d)e)f(g)", "a::b(c(d)e)f(g)", "a::bf", "a::bf", "a::b(c(d)e)f(g)"},
+        {"x::y)z(w)", "x::y)z(w)", "x::y)z(w)", "x::y)z(w)", "x::y)z(w)"},
+        {"x::(y", "x::(y", "x::(y", "x::(y", "x::(y"},
+        {"f(int)", "f(int)", "f(int)", "f(int)", "f(int)"}, /* may be C, or Go */
+        {"java.Map.<init>(int)", "java.Map.<init>(int)", "java.Map.<init>(int)",
+         "java.Map.<init>(int)", "java.Map.<init>(int)"},
+        {"main.(*Box[...]).put", "main.(*Box[...]).put", "main.(*Box[...]).put",
+         "main.(*Box[...]).put", "main.(*Box[...]).put"},
+        {"main.Map[go.shape.int]", "main.Map[go.shape.int]", "main.Map[go.shape.int]",
+         "main.Map[go.shape.int]", "main.Map[go.shape.int]"},
+        {"_", "_", "_", "_", "_"},
+        {"", "", "", "", ""},
+    };
+    for (size_t i = 0; i < SN_COUNT(rows); i++)
+        for (int mode = SN_DEMANGLE_DEFAULT; mode <= SN_DEMANGLE_FULL; mode++) {
+            const char *const want[] = {[SN_DEMANGLE_DEFAULT] = rows[i].plain,
+                                        [SN_DEMANGLE_NONE] = *rows[i].system != '\0'
+                                                                 ? rows[i].system
+                                                                 : rows[i].name,
+                                        [SN_DEMANGLE_TEMPLATES] = rows[i].templates,
+                                        [SN_DEMANGLE_FULL] = rows[i].full};
+            struct sn_symbolize_options o = {.demangle = (enum sn_demangle)mode,
+                                             .force = true};
+            struct sn_error e = {.offset = -1};
+            struct sn_profile *p = made("main 1\n");
+            p->mappings[0].file = 0;
+            p->functions[0].system_name = sn_strtab_add(p->strings, rows[i].system);
+            p->functions[0].name = sn_strtab_add(p->strings, rows[i].name);
+            sn_symbolize(p, &o, NULL, &e);
+            is_str(sn_profile_str(p, p->functions[0].name), want[mode], rows[i].name);
+            if (mode == SN_DEMANGLE_DEFAULT && strcmp(rows[i].name, "chosen") == 0) {
+                p->functions[0].name = sn_strtab_add(p->strings, rows[i].name);
+                o.force = false;
+                sn_symbolize(p, &o, NULL, &e);
+                is_str(sn_profile_str(p, p->functions[0].name), "chosen",
+                       "one that has both names is left alone");
+            }
+            sn_profile_free(p);
+        }
+}
+
+/* ---- names from a server --------------------------------------------------------------
+ */
+
+static void servers(void)
+{
+    static const struct {
+        const char *source, *url;
+    } rows[] = {
+        {"http://h/debug/pprof/profile", "http://h/debug/pprof/symbol"},
+        {"https://me:x@h:80/debug/pprof/heap?seconds=3&a=/b#c",
+         "https://me:x@h:80/debug/pprof/symbol"},
+        {"https+insecure://[::1]:80/a/debug/pprof/b/c",
+         "https+insecure://[::1]:80/a/debug/pprof/b/symbol"},
+        {"http://h/pprof/heap", "http://h/pprof/symbol"},
+        {"http://h/x/pprof/contention", "http://h/x/pprof/symbol"},
+        {"http://h/pprof/heaps", "http://h/pprof/symbolz"},
+        {"http://h/pprof/heap/", "http://h/pprof/symbolz"},
+        {"http://h/a/b.pb.gz", "http://h/a/symbolz"},
+        {"http://h/a", "http://h/symbolz"},
+        {"http://h/", "http://h/symbolz"},
+        {"http://h", "http://h/symbolz"},
+        {"http://h?x", "http://h/symbolz"},
+        {"http://h//a//b/./c/../d", "http://h/a/b/symbolz"},
+        {"http://h/../../a/..", "http://h/symbolz"},
+        {"http://h/.../a", "http://h/.../symbolz"},
+        {"http:///a", NULL},
+        {"host", NULL},
+        {"", NULL},
+        {NULL, NULL},
+    };
+    struct sn_arena *a = sn_arena_new();
+    for (size_t i = 0; i < SN_COUNT(rows); i++) {
+        struct sn_buf url = {.arena = a};
+        bool is = remote_url(rows[i].source, &url);
+        is_str(is ? url.data : "none", rows[i].url != NULL ? rows[i].url : "none",
+               rows[i].source != NULL ? rows[i].source : "no source");
+    }
+    sn_arena_free(a);
+}
+
+struct server {
+    const char *answer; /* NULL: it fails */
+    size_t n;
+    int asked;
+    char url[128], query[128];
+};
+
+static bool serve(void *arg, const char *module, const char *url,
+                  const struct sn_buf *query, struct sn_buf *answer, struct sn_error *e)
+{
+    struct server *server = arg;
+    (void)module;
+    server->asked++;
+    snprintf(server->url, sizeof server->url, "%s", url);
+    snprintf(server->query, sizeof server->query, "%s", query->data);
+    if (server->answer == NULL)
+        return sn_fail(e, "http://host", -1, "does not like it");
+    sn_buf_add(answer, server->answer, server->n);
+    return true;
+}
+
+/* Two mappings of a program that is gone; three locations in the first, which its server
+ * has 0x100000 higher, one in the other. */
+static struct sn_profile *fetched(void)
+{
+    const uint64_t pcs[] = {0x401000, 0x402000, 0x402000, 0x601000};
+    struct sn_profile *p = of_this_program("/gone/away", pcs, 4);
+    struct sn_mapping first = {.start = 0x400000,
+                               .limit = 0x500000,
+                               .file = p->mappings[0].file,
+                               .source = "http://host/pprof/heap",
+                               .source_start = 0x500000};
+    p->mappings[0] = first;
+    struct sn_mapping *m = SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings);
+    *m = (struct sn_mapping){.start = 0x600000,
+                             .limit = 0x700000,
+                             .source = first.source,
+                             .source_start = 0x600000};
+    p->locations[3].mapping = 1;
+    return p;
+}
+
+static void answers(void)
+{
+#define TEXT(text) text, sizeof(text) - 1
+    static const struct {
+        const char *answer;
+        size_t n;
+        const char *first, *second, *bad;
+    } rows[] = {
+        {TEXT("num_symbols: 1\n0x501000\tfoo\n0x502000  bar baz\n"), "foo", "bar baz",
+         NULL},
+        {TEXT("0x502000 last line\n0x501000 cut"), "cut", "last line", NULL},
+        {TEXT("0x501000 a\r\n0x502000\r\n"), "a", "", NULL},
+        {TEXT("0x501000\n0x502000 \n"), "", "", NULL},
+        {TEXT("see 0x501000: 0x502000x 0x502000 later 0x501000 x\n"), "",
+         "later 0x501000 x", NULL},
+        {TEXT("0x501000 one\n0x501000 two\n"), "two", "", NULL},
+        {TEXT("0x401000 not moved\n0x0 zero\n0xffffffffffffffff end\n"), "", "", NULL},
+        {TEXT("0X501000 x\n501000 y\n0x 0x501000z\n"), "", "", NULL},
+        {TEXT("0x00000000000000000501000 zeros\n"), "zeros", "", NULL},
+        {TEXT("0x501000 _ZN3foo3barEi\n0x502000 ns::f<int>(char)\n"), "foo::bar", "ns::f",
+         NULL},
+        {TEXT("0x501000 good\n0x10000000000501000 large\n"), "", "", "offset 14"},
+        {TEXT(""), "", "", NULL},
+        {TEXT("\n\n\n"), "", "", NULL},
+        {TEXT("0x501000 a\0b\n\0\n0x502000 \0\n"), "a", "", NULL},
+    };
+    for (size_t i = 0; i < SN_COUNT(rows); i++) {
+        struct server server = {.answer = rows[i].answer, .n = rows[i].n};
+        struct sn_symbolize_options o = {
+            .ask = serve, .ask_arg = &server, .no_local = true};
+        struct sn_error e = {.offset = -1};
+        char text[640];
+        struct sn_profile *p = fetched();
+        p->mappings[1].source = NULL;
+        bool good = sn_symbolize(p, &o, NULL, &e);
+        ok(good == (rows[i].bad == NULL), "answer %zu: taken, or not", i);
+        ok(good || strstr(sn_error_text(&e, text, sizeof text), rows[i].bad) != NULL,
+           "... and why: %s", good ? "" : text);
+        is_str(name_at(p, 0, 0), rows[i].first, "... the first");
+        is_str(name_at(p, 1, 0), rows[i].second, "... the second");
+        is_str(name_at(p, 2, 0), rows[i].second, "... which is there twice");
+        ok(p->mappings[0].has_functions == good, "... the mapping has functions");
+        is_str(server.query, "0x501000+0x502000",
+               "... asked for once, where it has them");
+        is_str(server.url, "http://host/pprof/symbol", "... there");
+        sn_profile_free(p);
+    }
+}
+
+static void asking(void)
+{
+    struct server server = {.answer =
+                                TEXT("0x501000 named\n0x601000 other\n0x502000 x\n")};
+    struct sn_symbolize_options o = {.ask = serve, .ask_arg = &server};
+    struct sn_error e = {.offset = -1};
+    struct sn_profile *p = fetched();
+    struct sn_buf log = {.arena = p->arena};
+    ok(sn_symbolize(p, &o, &log, &e) && log.len == 0 && server.asked == 2,
+       "each mapping's server is asked; all have names, so nothing is told");
+    is_str(name_at(p, 3, 0), "other", "... each at its own addresses");
+    sn_symbolize(p, &o, &log, &e);
+    is_int(server.asked, 2, "what has functions is not asked for again");
+    p->locations[0].n_lines = 0;
+    sn_symbolize(p, &o, &log, &e);
+    is_int(server.asked, 2, "... not even where some have none, as pprof");
+    o.force = true;
+    server.answer = "0x501000 again\n0x502000 instead\n";
+    server.n = strlen(server.answer);
+    sn_symbolize(p, &o, &log, &e);
+    is_str(name_at(p, 0, 0), "again", "forced: what has none");
+    is_str(name_at(p, 1, 0), "x", "... while others keep theirs, though it answers");
+    sn_profile_free(p);
+
+    p = fetched();
+    log = (struct sn_buf){.arena = p->arena};
+    server = (struct server){0};
+    o.force = false;
+    ok(sn_symbolize(p, &o, &log, &e) && p->locations[0].n_lines == 0,
+       "a server that fails is no error beside binaries");
+    is_int(server.asked, 1, "... but it is asked no more");
+    ok(strstr(log.data,
+              "away: 3 addresses have no name: http://host: does not like it") != NULL,
+       "... and that is told: %.*s", (int)strcspn(log.data, "\n"), log.data);
+    o.no_local = true;
+    ok(!sn_symbolize(p, &o, &log, &e) && strcmp(e.what, "does not like it") == 0,
+       "... alone, it is one: %s", e.what);
+    sn_profile_free(p);
+
+    p = fetched();
+    e = (struct sn_error){.offset = -1};
+    server = (struct server){.answer = "", .n = 0};
+    p->mappings[0].source_start = 0;
+    p->locations[1].address = 0x1000; /* below its mapping: a lie */
+    ok(!sn_symbolize(p, &o, NULL, &e) && strstr(e.what, "0x1000") != NULL &&
+           server.asked == 0,
+       "an address that would be below 0: %s", e.what);
+    o.no_local = false;
+    o.ask = NULL;
+    ok(sn_symbolize(p, &o, NULL, &e) && server.asked == 0, "nobody to ask");
+    sn_profile_free(p);
+}
+
 int main(void)
 {
     itself();
+    given();
+    servers();
+    answers();
+    asking();
     refusals();
     demangling();
     return named_function(0) + outer_function(0) > 1000 ? 1 : done();
