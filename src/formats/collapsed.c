@@ -37,14 +37,13 @@ bool sn_is_collapsed(const unsigned char *data, size_t len)
     struct sn_lines l;
     struct sn_piece stack;
     int64_t n;
-    bool whole = len < 65536;
-    size_t seen = whole ? len : 65536;
+    size_t seen = len < 65536 ? len : 65536;
     if (!is_text(data, seen))
         return false;
-    sn_lines_open(&l, data, seen);
-    while (sn_lines_next(&l))
+    sn_lines_open(&l, data, len); /* a deep stack's line may be longer than that */
+    while (l.next < seen && sn_lines_next(&l))
         if (!sn_lines_blank(&l))
-            return (whole || l.next < seen) && split(&l, &stack, &n);
+            return is_text((const unsigned char *)l.line, l.n) && split(&l, &stack, &n);
     return false;
 }
 

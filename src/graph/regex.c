@@ -1,6 +1,6 @@
 /* regex.c: regular expressions by PCRE2, with its just-in-time compiler. Go's dialect in
- * what differs: $ is the very end, and bytes that are not UTF-8 match nothing. A match
- * that takes too long counts as none. */
+ * what differs: $ is the very end, and a byte that is not UTF-8 is a character, U+FFFD. A
+ * match that takes too long counts as none. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "graph_priv.h"
 
@@ -55,10 +55,56 @@ void sn_regex_free(struct sn_regex *rx)
     free(rx);
 }
 
-bool sn_regex_match(struct sn_regex *rx, const char *text)
+/* How many bytes the character at s has; 0: it is no UTF-8. */
+static size_t character(const unsigned char *s)
+{
+    size_t n = *s < 0x80   ? 1
+               : *s < 0xc2 ? 0
+               : *s < 0xe0 ? 2
+               : *s < 0xf0 ? 3
+               : *s < 0xf5 ? 4
+                           : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    bool bad = n > 2 && ((*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] > 0x9f) ||
+                         (*s == 0xf0 && s[1] < 0x90) || (*s == 0xf4 && s[1] > 0x8f));
+    return bad ? 0 : n;
+}
+
+/* The text with U+FFFD for each byte that is not UTF-8, to be freed; NULL: it has none,
+ * or there is no memory. */
+static char *as_utf8(const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    while (*s != '\0' && character(s) > 0)
+        s += character(s);
+    char *whole = *s != '\0' ? malloc(strlen(text) * 3 + 1) : NULL, *to = whole;
+    for (s = (const unsigned char *)text; whole != NULL && *s != '\0';) {
+        size_t n = character(s);
+        memcpy(to, n > 0 ? (const char *)s : "\xef\xbf\xbd", n > 0 ? n : 3);
+        to += n > 0 ? n : 3;
+        s += n > 0 ? n : 1;
+    }
+    if (whole != NULL)
+        *to = '\0';
+    return whole;
+}
+
+static bool matches(struct sn_regex *rx, const char *text)
 {
     return pcre2_match(rx->code, (PCRE2_SPTR)text, strlen(text), 0, 0, rx->data,
                        rx->context) >= 0;
+}
+
+bool sn_regex_match(struct sn_regex *rx, const char *text)
+{
+    if (matches(rx, text))
+        return true;
+    char *whole = as_utf8(text);
+    bool yes = whole != NULL && matches(rx, whole);
+    free(whole);
+    return yes;
 }
 
 size_t sn_regex_find(struct sn_regex *rx, const char *text, size_t len, size_t *spans,

@@ -46,6 +46,7 @@ struct planting {
     uint32_t *node_of; /* of the number-th node, if there will be tags; SN_NONE */
     uint32_t n_node_of, cap_node_of;
     bool tags;
+    struct sn_map *functions; /* if they matter: of a parent and a function to a node */
 };
 
 /* ---- paths ----------------------------------------------------------------------------
@@ -210,15 +211,28 @@ static bool adopt(struct planting *x, uint32_t node, uint32_t orphans)
     return true;
 }
 
+/* Under another parent it is another function: callgrind must not merge them. */
+static bool number_function(struct planting *x, uint32_t info, uint32_t node)
+{
+    if (x->functions == NULL)
+        return true;
+    uint64_t parent = x->depth > 0 ? (uint64_t)x->stack[x->depth - 1].number + 1 : 0;
+    uint32_t *first = sn_map_put(x->functions, parent << 32 | x->b->functions[info]);
+    if (first == NULL)
+        return false;
+    if (*first == SN_NONE)
+        *first = node;
+    x->g->nodes[node].function = *first;
+    return true;
+}
+
 static bool keep(struct planting *x, const struct frame *f)
 {
     struct sn_node *n = sn_graph_add(x->g, x->b, f->info, &f->values);
     struct orphan *o = SN_PUSH(x->scratch, x->orphans, x->n_orphans, x->cap_orphans);
     uint32_t node = x->g->n_nodes - 1;
-    if (n == NULL || o == NULL)
+    if (n == NULL || o == NULL || !number_function(x, f->info, node))
         return false;
-    /* Under another parent it is another function: callgrind must not merge them. */
-    n->function = node;
     *o = (struct orphan){.next = SN_NONE, .inlined = f->inlined};
     if (x->tags)
         x->node_of[f->number] = node;
@@ -315,6 +329,8 @@ struct sn_graph *sn_builder_tree(struct sn_builder *b, double fraction, int64_t 
 {
     struct planting x = {.b = b, .g = sn_graph_empty(), .scratch = sn_arena_new()};
     bool good = x.g != NULL && x.scratch != NULL && find_paths(&x);
+    if (good && b->functions != NULL)
+        good = (x.functions = sn_map_new(x.scratch)) != NULL;
     if (good) {
         *total = total_flat(&x);
         x.cut = sn_fraction_of(*total, fraction);

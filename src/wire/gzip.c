@@ -5,6 +5,7 @@
 #include "wire/wire.h"
 
 #include <libdeflate.h>
+#include <sys/mman.h>
 
 #define EXPANDS  4 /* what a profile usually does */
 #define THOROUGH 6
@@ -25,12 +26,24 @@ struct inflate {
     size_t len, cap, limit;
 };
 
+/* What was inflated in vain, since there was too little room, takes no memory. */
+static void forget(const struct inflate *s)
+{
+    uintptr_t page = 4096, from = ((uintptr_t)s->out + page - 1) & ~(page - 1);
+    uintptr_t to = ((uintptr_t)s->out + s->cap) & ~(page - 1);
+    if (from < to)
+        madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 static bool make_room(struct inflate *s, size_t more)
 {
     size_t cap = s->len + more;
     if (cap < s->len || cap > s->limit)
         cap = s->limit;
-    unsigned char *out = sn_arena_grow(s->arena, s->out, s->cap, cap);
+    if (s->len == 0 && s->out != NULL)
+        forget(s);
+    unsigned char *out = s->len > 0 ? sn_arena_grow(s->arena, s->out, s->cap, cap)
+                                    : sn_arena_alloc(s->arena, cap);
     if (out == NULL)
         return false;
     s->out = out;

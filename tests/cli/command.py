@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """The command line: its grammars, its help, its errors, and where its output goes."""
 
+import json
 import re
 import pathlib
 import random
 import tempfile
+import zlib
 from tool import *
 
 
@@ -100,6 +102,66 @@ def test_failures():
     ok(status != 0 and "focus" in err, f"a bad regular expression: {err.strip()}")
 
 
+def test_large():
+    """A stack that is one line of a megabyte; what expands beyond the limit takes no more than it."""
+    folder = scratch()
+    with open(f"{folder}/deep", "w") as file:
+        file.write(";".join(f"f{i}" for i in range(150000)) + " 7\n")
+    status, out, err = call("top", "--nodecount=1", f"{folder}/deep")
+    ok(status == 0 and " f149999" in out, f"a deep stack: {err[:200]}")
+    with open(f"{folder}/zeros.gz", "wb") as file:
+        packer = zlib.compressobj(1, wbits=31)
+        file.writelines([packer.compress(bytes(1 << 20)) for _ in range(300)] +
+                        [packer.flush()[:-4] + b"\0\0\1\0"])
+    process = subprocess.Popen([str(SONDE), "top", "--max_size=256MB", f"{folder}/zeros.gz"],
+                               stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    err = process.stderr.read().decode()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    ok(process.returncode == 1 and "more than is allowed" in err, err.strip())
+    ok(used.ru_maxrss < 350 << 10, f"... in {used.ru_maxrss >> 10} MB")
+
+
+def stacks_of(thread):
+    """{stack, root first: weight} of a thread of profiler.firefox.com's processed format."""
+    names, table, frames = thread["stringArray"], thread["stackTable"], thread["frameTable"]["func"]
+    out = {}
+    for stack, weight in zip(thread["samples"]["stack"], thread["samples"]["weight"]):
+        path = []
+        while stack is not None:
+            path.append(names[thread["funcTable"]["name"][frames[table["frame"][stack]]]])
+            stack = table["prefix"][stack]
+        out[";".join(reversed(path))] = out.get(";".join(reversed(path)), 0) + weight
+    return out
+
+
+def test_json():
+    """Both JSON formats have what the collapsed stacks have; each table's columns are as long as it says."""
+    profile = made()
+    lines = [line.rsplit(" ", 1) for line in call("collapsed", profile)[1].splitlines() if line[0] != "#"]
+    want = {stack: int(value) / 1e6 for stack, value in lines}  # milliseconds
+    firefox = json.loads(call("firefox", profile)[1])
+    thread, = firefox["threads"]
+    for name in ("samples", "stackTable", "frameTable", "funcTable", "resourceTable", "nativeSymbols", "markers"):
+        columns = {k: len(v) for k, v in thread[name].items() if isinstance(v, list)}
+        equal(columns, dict.fromkeys(columns, thread[name]["length"]), f"firefox: columns of {name}")
+    equal(firefox["meta"]["preprocessedProfileVersion"], 46, "firefox: the version")
+    ok({"interval", "startTime", "categories", "product", "stackwalk"} <= set(firefox["meta"])
+       and thread["isMainThread"] is True and firefox["libs"] == [], "firefox: what that version asks for")
+    table = thread["stackTable"]
+    ok(all(p is None or p < i for i, p in enumerate(table["prefix"])), "firefox: stacks come after their prefixes")
+    equal(thread["samples"]["time"], sorted(thread["samples"]["time"]), "firefox: samples in order")
+    equal(stacks_of(thread), want, "firefox: the stacks and their weights")
+    scope = json.loads(call("speedscope", profile)[1])
+    names = [frame["name"] for frame in scope["shared"]["frames"]]
+    shown = [p for p in scope["profiles"] if p["unit"] == "nanoseconds"]
+    ok(shown, "speedscope: a profile of time")
+    got = {";".join(names[i] for i in stack): weight / 1e6
+           for stack, weight in zip(shown[0]["samples"], shown[0]["weights"])}
+    equal(got, want, "speedscope: the stacks and their weights")
+    equal(shown[0]["endValue"] - shown[0]["startValue"], sum(shown[0]["weights"]), "speedscope: the end")
+
+
 def test_grammars():
     profile = made()
     first = call("top", profile)
@@ -139,6 +201,8 @@ def test_inputs():
     equal(call("top", str(SONDE), profile)[0], 0, "the first of two may be a binary")
     less = call("top", f"--base={made({('forty', 'work', 'main'): 40})}", profile)[1]
     ok("thirty" in less and "0.40s" not in less, "--base subtracts")
+    ten = f"--base={made({('forty', 'work', 'main'): 10})}"
+    ok("0.20s" in call("top", ten, ten, profile)[1], "--base twice subtracts both")
 
 
 def heap(name="mem", settings="mem=exact", blocks="1000"):
@@ -373,10 +437,11 @@ def test_manuals():
     for page in sorted(pages.glob("sonde-*.1")):
         verb, text = page.stem.partition("-")[2], page.read_text()
         options = re.findall(r"^  --(\w+)", call("help", verb)[1], re.M)
-        if verb == "pprof" or not ok(len(options) > 1, f"{verb} has options"):
+        if not ok(len(options) > 1, f"{verb} has options"):
             continue
         common = {"help"} | {o for o in re.findall(r"^  --(\w+)", call("help", "top")[1], re.M)}
-        equal([o for o in options if o not in common and f"-{o}" not in text], [],
+        had = lambda o: re.search(rf"^\.(It )?Fl (.*[ -])?{o}\b" if verb == "pprof" else f"-{o}", text, re.M)
+        equal([o for o in options if (o not in common or verb == "pprof") and not had(o)], [],
               f"{page.name} has them")
         offered = {w.strip("-=") for w in call("__complete", verb)[1].split()}
         equal([o for o in options if o not in offered], [], f"completion of {verb} has them")

@@ -5,6 +5,8 @@ What differs on purpose is in docs/pprof-differences.md and has tests of its own
 tries N random rows more; PPROF='...' is another pprof than Go's."""
 
 import concurrent.futures
+import html.parser
+import json
 import os
 import pathlib
 import random
@@ -12,6 +14,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import xml.dom.minidom
 
 from harness import BUILD, SONDE, main, missing, note, ok, program, scratch, skip
 from wire import field, varint
@@ -176,6 +179,10 @@ HEAP = ("heap profile: 1: 10 [2: 30] @ heap/1048576\n1: 10 [2: 30] @ 0x401000 0x
         "0: 0 [0: 0] @ 0x403000 0x402000\n")
 JAVA = ("--- contentionz 1 ---\nformat = java\nresolution = microseconds\nsampling period = 2\n\n"
         " 70 3 @ 0x3 0x4\n\n0x3 com.x.f (F.java:12)\n0x4 com.x.main (F.java:9)\n")
+# g is called from two lines of f and one of h, and each of them by one line of main.
+SITES = ("--- contentionz 1 ---\nformat = java\nresolution = microseconds\nsampling period = 2\n\n"
+         " 70 3 @ 0x3 0x4 0x5\n 50 5 @ 0x3 0x6 0x5\n 20 9 @ 0x3 0x7 0x5\n\n0x3 g (F.java:12)\n"
+         "0x4 f (F.java:9)\n0x6 f (F.java:8)\n0x7 h (F.java:7)\n0x5 main (F.java:3)\n")
 
 
 def numbered():
@@ -234,21 +241,80 @@ def test_names():
                 note(f"sonde: {ours}")
 
 
+HOSTILE = [b"<script>alert(1)</script>", b'"onload="x', b"'a'&amp;<b>", b"a\nb\tc\x01", b"</title><svg onload=x>",
+           b'\\"; digraph', b"\xe9\xff", b"x\xed\xa0\x80y", b"]]>", b"-->", b"javascript:alert(1)"]
+
+
+def hostile():
+    """Functions, files, an object and labels with such names."""
+    message = lambda *fields: b"".join(field(n, v) for n, v in fields)
+    n, files = len(HOSTILE), [b"/no/<img src=x onerror=alert(1)>.c", b'/no/"q".c', b"../../no/a\nb.c"]
+    texts = [b"", b"cpu", b"nanoseconds", b"/bin/<b>no", b"<k>", b"<v>&\"'", *HOSTILE, *files]
+    return message((1, message((1, 1), (2, 2))), (3, message((1, 1), (2, 0x1000), (3, 0x9000), (5, 3), (7, 1))),
+                   *(x for i in range(1, n + 1) for x in (
+                       (2, message((1, varint(i) + varint(i % n + 1)), (2, varint(i * 10)),
+                                   (3, message((1, 4), (2, 5))))),
+                       (4, message((1, i), (2, 1), (3, 0x1000 + i), (4, message((1, i), (2, 1))))),
+                       (5, message((1, i), (2, i + 5), (3, i + 5), (4, 6 + n + i % 3))))),
+                   *((6, text) for text in texts))
+
+
+class Tags(html.parser.HTMLParser):
+    """What a page would run."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.bad, self.scripts = [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.scripts += tag == "script"
+        self.bad += [(tag, k, v) for k, v in attributes
+                     if k.startswith("on") or "javascript:" in (v or "") or tag == "img"]
+
+
+def test_hostile_names():
+    """Names are text, whatever is in them: for pictures and pages; reports are pprof's."""
+    path = pathlib.Path(scratch()) / "hostile"
+    path.write_bytes(hostile())
+    run = lambda command, *words: subprocess.run(
+        [*command, "-symbolize=none", *words, path], capture_output=True, timeout=100,
+        env={**os.environ, "TZ": "UTC", "PPROF_TMPDIR": str(path.parent)}).stdout
+    page = Tags(run([SONDE, "pprof"], "-weblist=.").decode(errors="replace"))
+    ok(page.bad == [] and page.scripts == 0, f"weblist runs nothing: {page.bad}")
+    picture = run([SONDE, "pprof"], "-svg")
+    xml.dom.minidom.parseString(picture)
+    own = Tags(picture.decode(errors="replace")).scripts
+    ok(own <= 1 and b"<script>alert" not in picture, "svg is XML, with the script of its own only")
+    boxes = [line for line in run([SONDE, "pprof"], "-dot").splitlines() if b"<k>" in line]
+    ok(boxes and all(b'<k>:<v>&\\"' in line for line in boxes), "dot: a quote within a label is escaped")
+    for form in ("-speedscope", "-firefox"):
+        ok(json.loads(run([SONDE, "pprof"], form)), f"{form} is JSON")
+    if missing("go") or is_older():
+        return skip("reports as go tool pprof", "go of 1.22 or later is not installed")
+    for words in (["-top"], ["-tree"], ["-peek=^.+$"], ["-traces"], ["-raw"], ["-tags"], ["-callgrind"],
+                  ["-top", "-focus=^..$"], ["-top", "-ignore=x...y"]):
+        want, got = run(pprof(), *words), run([SONDE, "pprof"], *words)
+        ok(want == got and want, " ".join(words))
+
+
 def test_programs_and_numbers():
     """A program beside a profile without mappings, merged with one that has; numbers kept; labels
-    that are 0, which in a message are none."""
+    that are 0, which in a message are none; call sites of a tree that are of one function."""
     if missing("go"):
         return skip("programs and numbers as go tool pprof", "go is not installed")
     folder = pathlib.Path(scratch())
     (folder / "heap").write_text(HEAP)
     (folder / "java").write_text(JAVA)
     (folder / "numbered").write_bytes(numbered())
-    other, heap, java, odd = (str(folder / n) for n in ("other", "heap", "java", "numbered"))
+    (folder / "sites").write_text(SITES)
+    other, heap, java, odd, sites = (str(folder / n)
+                                     for n in ("other", "heap", "java", "numbered", "sites"))
     (folder / "other").write_bytes(SONDE.read_bytes())
     for row in [["-top", other, heap], ["-raw", other, heap], ["-callgrind", other, heap],
                 ["-raw", other, java], ["-top", f"-base={java}", other, java], ["-raw", java, java],
                 ["-raw", "-buildid=abcd", heap], ["-raw", odd], ["-raw", other, odd],
-                ["-tags", heap], ["-traces", heap], ["-tags", odd], ["-traces", "-tagleaf=bytes", heap],
+                ["-callgrind", "-call_tree", sites], ["-tags", heap], ["-traces", heap], ["-tags", odd], ["-traces", "-tagleaf=bytes", heap],
                 ["-raw", "-tagroot=kind", "-tagleaf=none,kind", odd], ["-raw", odd, odd]]:
         if "-raw" in row and is_older():
             continue

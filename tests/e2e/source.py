@@ -213,6 +213,24 @@ def test_no_code():
         ok(status == 1 and said == "" and "no matches found for regexp" in warned, f"{verb}: no match")
 
 
+def test_between_symbols():
+    """Code that no symbol covers is not the function before it."""
+    folder = pathlib.Path(scratch())
+    (folder / "gap.s").write_text(".globl _start\n.type _start,@function\n_start: nop\nnop\n.size _start, 2\n"
+                                  ".skip 30, 0x90\n.globl after\n.type after,@function\nafter: ret\n.size after, 1\n")
+    done = subprocess.run(["cc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x401000", "-o", "gap", "gap.s"],
+                          cwd=folder, capture_output=True)
+    if done.returncode != 0:
+        return skip("code that no symbol covers", done.stderr.decode()[-200:])
+    (folder / "heap").write_text("heap profile: 6: 60 [6: 60] @ heap\n1: 10 [1: 10] @ 0x401002\n"
+                                 "2: 20 [2: 20] @ 0x401011\n3: 30 [3: 30] @ 0x401021\nMAPPED_LIBRARIES:\n"
+                                 f"00401000-00402000 r-xp 00001000 00:00 0 {folder}/gap\n")
+    _, said, _ = call("top", folder / "heap")
+    named = {line.split()[5]: line.split()[0] for line in said.splitlines() if "%" in line and "of" not in line
+             and "flat" not in line}
+    equal(named, {"_start": "10B", "[gap]": "20B", "after": "30B"}, "code that no symbol covers has no name")
+
+
 def test_binary_path():
     """Each of pprof's layouts below PPROF_BINARY_PATH, for a program that is gone."""
     folder = recorded()

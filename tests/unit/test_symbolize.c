@@ -151,6 +151,14 @@ static void demangling(void)
          "core::fmt::Write::write_fmt", "core::fmt::Write::write_fmt",
          "core::fmt::Write::write_fmt"},
         {"_RNvC6_123foo3bar", "123foo::bar", "123foo::bar", "123foo::bar"},
+        {"_Z1fILi3EEvv", "f", "f<3>", "void f<3>()"},
+        {"_ZN1AlsIiEERS_RKT_", "A::operator<<", "A::operator<< <int>",
+         "A& A::operator<< <int>(int const&)"},
+        {"_ZN1AeqIiEERS_RKT_", "A::operator==", "A::operator==<int>",
+         "A& A::operator==<int>(int const&)"},
+        {"_ZN3fooL3barEv.isra.0", "foo::bar", "foo::bar", "foo::bar()"},
+        /* Of the base's constructor, where pprof has the class's own. */
+        {"_ZN1BIiECI11AEv", "B::A", "B<int>::A", "B<int>::A()"},
         {"_Z", "_Z", "_Z", "_Z"},
         {"", "", "", ""},
     };
