@@ -11,7 +11,8 @@
  * Where the program would get no memory because of what is kept, that goes at once.
  *
  * A conservative look: a word may lie where nobody will read it again, so nothing is
- * aborted. What frees while another thread looks is kept for the next time.
+ * aborted. What is freed while another thread looks is kept for the next time, but no
+ * more than twice of what a look waits for.
  */
 #include "trace/efence.h"
 #include "trace/trace_priv.h"
@@ -106,15 +107,31 @@ static uintptr_t block_around(const struct list *l, uintptr_t address)
     return address - start < sn_cell_size(sn_cell_at(start, false)->what) ? start : 0;
 }
 
+/* What it costs to keep it: of no bytes, too. */
+static uint64_t cost(uint64_t what)
+{
+    return sn_cell_size(what) + 32;
+}
+
+/* What a fork's child has from its parent was never counted here. */
+static void discount(uint64_t bytes)
+{
+    uint64_t was = atomic_load(&kept_bytes);
+    while (
+        !atomic_compare_exchange_weak(&kept_bytes, &was, was > bytes ? was - bytes : 0))
+        continue;
+}
+
 /* Unless it has begun another life, as addresses of efence do when all were used. */
 static void let_go_one(uintptr_t address, struct sn_cell *c, void *nothing)
 {
-    uint64_t what = atomic_load(&c->what);
+    uint64_t what = atomic_load(&c->what), size = sn_cell_size(what);
     (void)nothing;
-    if ((what & SN_CELL_THERE) &&
-        atomic_compare_exchange_strong(&c->what, &what,
-                                       sn_cell_size(what) << 2 | SN_CELL_FREED) &&
-        !ef_arena_has((void *)address))
+    if (!(what & SN_CELL_THERE) ||
+        !atomic_compare_exchange_strong(&c->what, &what, size << 2 | SN_CELL_FREED))
+        return;
+    discount(cost(what));
+    if (!ef_arena_has((void *)address))
         layer.below->release(layer.below, (void *)address);
 }
 
@@ -254,13 +271,19 @@ static void tell(struct sn_text *t, const struct finding *f)
     sn_text_send(t);
 }
 
-static void tell_all(struct look *l)
+static void say_not_looked(void)
 {
     static atomic_flag said = ATOMIC_FLAG_INIT;
-    if (!l->done && !atomic_flag_test_and_set(&said))
+    if (!atomic_flag_test_and_set(&said))
         sn_trace_printf("invalidptr: there is no memory to look for pointers to what was "
                         "freed, or it cannot be read%s\n",
                         sn_trace_pid());
+}
+
+static void tell_all(struct look *l)
+{
+    if (!l->done)
+        say_not_looked();
     for (uint32_t i = 0; i < l->n_findings && i < TOLD; i++)
         tell(&l->text, &l->v[i]);
     if (l->n_findings > TOLD || l->n_others > 0)
@@ -287,26 +310,29 @@ void sn_dangling_let_go(void)
     atomic_flag_clear(&looking);
 }
 
-/* Who comes while another looks goes on. */
-static void look_once(void)
+/* False: another looks. */
+static bool look_once(void)
 {
     struct look *l;
     if (atomic_flag_test_and_set(&looking))
-        return;
+        return false;
     if ((l = sn_pages_map(sizeof *l)) != NULL) {
         current = l;
         look_around(l);
         tell_all(l);
         let_go(l);
-        atomic_store(&kept_bytes, 0);
         uint64_t live = bytes_of(&l->live);
         atomic_store(&limit, live > LEAST_BYTES ? live : LEAST_BYTES);
         current = NULL;
         drop(&l->kept);
         drop(&l->live);
         sn_pages_unmap(l, sizeof *l);
+    } else {
+        say_not_looked();
+        sn_cells_each(SN_CELL_KEPT, let_go_one, NULL);
     }
     atomic_flag_clear(&looking);
+    return true;
 }
 
 /* ---- the layer ------------------------------------------------------------------------
@@ -321,7 +347,6 @@ static bool give_way(size_t size)
         return false;
     look_once();
     sn_dangling_let_go();
-    atomic_store(&kept_bytes, 0);
     return true;
 }
 
@@ -344,17 +369,19 @@ static void *resize(struct sn_layer *self, void *p, size_t size)
 static void release(struct sn_layer *self, void *p)
 {
     struct sn_cell *c = sn_cell_at((uintptr_t)p, false);
-    uint64_t what = c != NULL ? atomic_load(&c->what) : 0, size = sn_cell_size(what);
+    uint64_t what = c != NULL ? atomic_load(&c->what) : 0;
     if (sn_cell_state(what) != SN_CELL_KEPT) {
         self->below->release(self->below, p);
         return;
     }
     bool fenced = ef_arena_has(p);
-    atomic_fetch_or(&c->what, SN_CELL_THERE);
+    uint64_t kept = atomic_fetch_add(&kept_bytes, cost(what)) + cost(what),
+             most = atomic_load(&limit);
+    atomic_fetch_or(&c->what, SN_CELL_THERE); /* counted, it may be let go */
     if (fenced)
         self->below->release(self->below, p);
-    if (atomic_fetch_add(&kept_bytes, size) + size > atomic_load(&limit))
-        look_once();
+    if (kept > most && !look_once() && kept > 2 * most)
+        let_go_one((uintptr_t)p, c, NULL);
 }
 
 static size_t usable(struct sn_layer *self, void *p)

@@ -205,6 +205,33 @@ static void small_stack(void)
     pthread_join(t, NULL);
 }
 
+static void *churn(void *seed)
+{
+    unsigned s = (unsigned)(uintptr_t)seed;
+    for (int i = 0; i < 7000; i++) {
+        void *v[20];
+        for (int k = 0; k < 20; k++)
+            v[k] = malloc((size_t)rand_r(&s) % 20000);
+        for (int k = 0; k < 20; k++)
+            free(v[k]);
+    }
+    return NULL;
+}
+
+/* Much is freed, at once, and hardly anything lives. Prints the most memory it took. */
+static void busy(void)
+{
+    pthread_t t[4];
+    struct rusage usage;
+    for (uintptr_t i = 0; i < 4; i++)
+        if (pthread_create(&t[i], NULL, churn, (void *)i) != 0)
+            abort();
+    for (int i = 0; i < 4; i++)
+        pthread_join(t[i], NULL);
+    getrusage(RUSAGE_SELF, &usage);
+    printf("MB %ld\n", usage.ru_maxrss / 1024);
+}
+
 /* So little memory that what was freed is needed. */
 static void scarce(void)
 {
@@ -245,6 +272,7 @@ static const struct {
     {"by_threads", by_threads},
     {"dangling", dangling},
     {"right", right},
+    {"busy", busy},
     {"scarce", scarce},
     {"small_stack", small_stack},
 };
