@@ -52,14 +52,15 @@ struct sonde_config {
 
     /* Tracers: lines of text as GODEBUG's of Go; libsonde(3) has their grammar. They can
      * be combined, with one another and with profiles. */
-    unsigned schedtrace_ms;   /* a line on the scheduler so often; 0: none */
-    bool scheddetail;         /* with a line for each CPU and each thread */
-    bool allocfreetrace;      /* every allocation and free, with its stack */
+    unsigned schedtrace_ms; /* a line on the scheduler so often; 0: none */
+    unsigned
+        scheddetail;     /* with a line for each CPU and each thread; 2: its stack, too */
+    bool allocfreetrace; /* every allocation and free, with its stack */
     enum sonde_efence efence; /* each block on pages of its own, beside one that faults */
     unsigned gctrace;         /* 1: a line a collection; 2: each twice, its phases */
     bool gcdead;              /* what is dead is overwritten */
     /* What free and realloc are given is checked: 1; -1: it is not; 2: and nothing may
-     * point to what was freed. 0: as 1 where the tracers know all blocks. */
+     * point to what was freed. 0: as 1 with gcdead and gctrace. */
     int invalidptr;
     bool scavenge; /* memory is given back to the system, and how much is told */
     /* The lines are appended to this file, %p in its name stands for the process's id.

@@ -151,6 +151,13 @@ static bool set_gc(void *to, const char *name, const char *value, struct sn_erro
     return args_bool(name, value, &f->gc, e);
 }
 
+static bool set_late(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    struct sn_alloc_filter *f = &((struct alloc_request *)to)->filter;
+    f->by_lateness = true;
+    return args_bool(name, value, &f->late, e);
+}
+
 static bool set_rows(void *to, const char *name, const char *value, struct sn_error *e)
 {
     const char *end;
@@ -175,6 +182,8 @@ const struct flag alloctrace_options[] = {
     {"to", FLAG_VALUE, "TIME", "not after", set_time},
     {"gc", FLAG_SWITCH, NULL,
      "only blocks of a collected heap; --gc=false: only malloc's", set_gc},
+    {"late", FLAG_SWITCH, NULL,
+     "only what a collection saw; --late=false: only what functions told", set_late},
     {"leaked", FLAG_SWITCH, NULL, "only allocations that were never freed", set_leaked},
     {"top", FLAG_VALUE, "N", "of a table: the first N sites", set_rows},
     {"output", FLAG_VALUE, "FILE", "where it goes (also -o)", set_output},
@@ -245,6 +254,9 @@ static void say_losses(const struct alloc_file *f, const struct sn_alloctrace *t
     if (h->why != SN_ALLOCTRACE_WHOLE)
         say("%s: it ends early, %s: %llu events are lost", f->path, sn_alloctrace_loss(h),
             (unsigned long long)h->lost);
+    if (h->unseen > 0)
+        say("%s: %llu blocks of the collected heap were not followed, there was no room",
+            f->path, (unsigned long long)h->unseen);
     if (t->n_unwritten > 0)
         say("%s: %llu slots were claimed and not written when the program was killed",
             f->path, (unsigned long long)t->n_unwritten);

@@ -37,8 +37,8 @@ void alloc_file_forget(struct alloc_file *f);
 /* ---- alloctrace.c ---------------------------------------------------------------------
  */
 
-#define ALLOCTRACE_OPTIONS 15
-#define ALLOCTRACE_OWN     10 /* the first; the rest is also said of lines */
+#define ALLOCTRACE_OPTIONS 16
+#define ALLOCTRACE_OWN     11 /* the first; the rest is also said of lines */
 extern const struct flag alloctrace_options[];
 
 /* Is one of the words a trace of allocations? Then the command is alloctrace_main's. */

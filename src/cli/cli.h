@@ -145,10 +145,14 @@ struct sn_profile *load_bytes(const struct sn_file *f, const char *name, size_t 
                               struct sn_error *e);
 struct sn_profile *load_path(const char *path, size_t limit, struct sn_error *e);
 /* fetch.c: profiles by file or URL, merged. As pprof: those that fail are told, and left
- * out unless all do. *remote: one came from a server. */
-struct sn_profile *load_sources(const struct request *r, const char *const *words,
-                                size_t n, const char *what, bool *remote,
-                                struct sn_error *e);
+ * out unless all do. `binary` (may be NULL) is the program of each. *remote: one came
+ * from a server. */
+struct sn_profile *load_sources(const struct request *r, const char *binary,
+                                const char *const *words, size_t n, const char *what,
+                                bool *remote, struct sn_error *e);
+/* As pprof, which takes the first mapping for the program: its file, and its build id
+ * where it has none. Either may be NULL. */
+void load_program(struct sn_profile *p, const char *binary, const char *build_id);
 /* All of them as one; consumes them. */
 struct sn_profile *load_merge(struct sn_profile **v, size_t n, struct sn_error *e);
 /* A copy of what came from servers, in $PPROF_TMPDIR or $HOME/pprof; told. */

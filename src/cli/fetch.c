@@ -154,9 +154,9 @@ static bool read_all(struct sources *s, const char *const *words, size_t n, bool
     return true;
 }
 
-struct sn_profile *load_sources(const struct request *r, const char *const *words,
-                                size_t n, const char *what, bool *remote,
-                                struct sn_error *e)
+struct sn_profile *load_sources(const struct request *r, const char *binary,
+                                const char *const *words, size_t n, const char *what,
+                                bool *remote, struct sn_error *e)
 {
     struct sources s = {.r = r, .arena = sn_arena_new()};
     struct sn_profile *p = NULL;
@@ -164,6 +164,8 @@ struct sn_profile *load_sources(const struct request *r, const char *const *word
         sn_fail(e, NULL, -1, "out of memory");
     if (s.n > 0 && s.n < n)
         fprintf(stderr, "Fetched %zu %s profiles out of %zu\n", s.n, what, n);
+    for (size_t i = 0; i < s.n; i++)
+        load_program(s.v[i], binary, r->build_id);
     if (s.n > 0)
         p = load_merge(s.v, s.n, e);
     else

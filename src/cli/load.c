@@ -107,11 +107,37 @@ static void free_all(struct sn_profile **v, size_t n)
         sn_profile_free(v[i]);
 }
 
+/* As pprof does: a profile that names no object has all its code in one without a name.
+ */
+static void give_mapping(struct sn_profile *p)
+{
+    if (p->n_mappings > 0 ||
+        SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings) == NULL)
+        return;
+    for (uint32_t i = 0; i < p->n_locations; i++)
+        p->locations[i].mapping = 0;
+}
+
+void load_program(struct sn_profile *p, const char *binary, const char *build_id)
+{
+    if (binary != NULL || build_id != NULL)
+        give_mapping(p);
+    if (p->n_mappings == 0)
+        return;
+    struct sn_mapping *m = &p->mappings[0];
+    if (binary != NULL)
+        m->file = sn_strtab_add(p->strings, binary);
+    if (build_id != NULL && m->build_id == 0)
+        m->build_id = sn_strtab_add(p->strings, build_id);
+}
+
 /* All of them as one; consumes them. */
 struct sn_profile *load_merge(struct sn_profile **v, size_t n, struct sn_error *e)
 {
     if (n == 1)
         return v[0];
+    for (size_t i = 0; i < n; i++)
+        give_mapping(v[i]);
     struct sn_profile *merged =
         sn_profile_all_types(v, n, e) ? sn_profile_merge(v, n, e) : NULL;
     free_all(v, n);
@@ -179,10 +205,12 @@ struct sn_profile *load_difference(const struct request *r, struct sn_profile *p
     return NULL;
 }
 
-static struct sn_profile *subtract_bases(const struct request *r, struct sn_profile *p,
-                                         bool *remote, struct sn_error *e)
+static struct sn_profile *subtract_bases(const struct request *r, const char *binary,
+                                         struct sn_profile *p, bool *remote,
+                                         struct sn_error *e)
 {
-    struct sn_profile *base = load_sources(r, r->bases, r->n_bases, "base", remote, e);
+    struct sn_profile *base =
+        load_sources(r, binary, r->bases, r->n_bases, "base", remote, e);
     if (base != NULL)
         return load_difference(r, p, base, e);
     sn_profile_free(p);
@@ -212,13 +240,10 @@ struct sn_profile *load_profiles(const struct request *r, char *const *paths, in
     if (binary != NULL)
         paths++, n--;
     bool remote = false;
-    struct sn_profile *p =
-        load_sources(r, (const char *const *)paths, (size_t)n, "source", &remote, e);
+    struct sn_profile *p = load_sources(r, binary, (const char *const *)paths, (size_t)n,
+                                        "source", &remote, e);
     if (p != NULL && r->n_bases > 0)
-        p = subtract_bases(r, p, &remote, e);
-    if (p != NULL && r->build_id != NULL && p->n_mappings > 0 &&
-        p->mappings[0].build_id == 0)
-        p->mappings[0].build_id = sn_strtab_add(p->strings, r->build_id);
+        p = subtract_bases(r, binary, p, &remote, e);
     enum telling telling = r->verbose ? TELL_ATTEMPTS : TELL_MODULES;
     bool named =
         p != NULL && load_symbols(p, binary, r->symbolize, &r->fetch, telling, e);

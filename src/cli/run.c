@@ -119,7 +119,8 @@ static bool set_tracer(void *to, const char *name, const char *value, struct sn_
     keys->any |= !off && !is_file;
     keys->of_blocks |= !off && is_of_blocks(name);
     keys->frames |=
-        !off && (strcmp(name, "efence") == 0 || strcmp(name, "invalidptr") == 0);
+        !off && (strcmp(name, "efence") == 0 || strcmp(name, "invalidptr") == 0 ||
+                 checked.trace.scheddetail > 1);
     size_t used = strlen(keys->text);
     int n = snprintf(keys->text + used, sizeof keys->text - used, ",%s", key);
     return n < (int)(sizeof keys->text - used) ||
@@ -133,8 +134,8 @@ static const struct flag flags[] = {
      "the heap, a sample every RATE bytes (524288), or every block", set_mem},
     {"schedtrace", FLAG_MAYBE, "MS", "a line on the scheduler every MS (1000)",
      set_tracer},
-    {"scheddetail", FLAG_SWITCH, NULL, "... with a line for each CPU and thread",
-     set_tracer},
+    {"scheddetail", FLAG_MAYBE, "N",
+     "... with a line for each CPU and thread; 2: and its stack", set_tracer},
     {"gctrace", FLAG_MAYBE, "N", "a line for each collection; 2: each twice, its phases",
      set_tracer},
     {"scavenge", FLAG_SWITCH, NULL, "give memory back to the system, and tell how much",

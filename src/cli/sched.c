@@ -6,6 +6,8 @@
  */
 #include "sched/sched.h"
 #include "cli.h"
+#include "names.h"
+#include "record/record.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -21,7 +23,7 @@
 struct sched_request {
     unsigned interval_ms, count; /* count 0: until it ends */
     enum sn_sched_source source;
-    bool forced, detail, help;
+    bool forced, detail, stacks, help;
 };
 
 /* ---- options --------------------------------------------------------------------------
@@ -54,6 +56,15 @@ static bool set_detail(void *to, const char *name, const char *value, struct sn_
     return args_bool(name, value, &((struct sched_request *)to)->detail, e);
 }
 
+static bool set_stacks(void *to, const char *name, const char *value, struct sn_error *e)
+{
+    struct sched_request *r = to;
+    if (!args_bool(name, value, &r->stacks, e))
+        return false;
+    r->detail |= r->stacks;
+    return true;
+}
+
 static bool set_source(void *to, const char *name, const char *value, struct sn_error *e)
 {
     struct sched_request *r = to;
@@ -73,6 +84,7 @@ static bool set_help(void *to, const char *name, const char *value, struct sn_er
 static const struct flag options[] = {
     {"interval", FLAG_VALUE, "MS", "milliseconds between two lines (1000)", set_interval},
     {"detail", FLAG_SWITCH, NULL, "also a line for each CPU and each thread", set_detail},
+    {"stacks", FLAG_SWITCH, NULL, "and where each thread stands", set_stacks},
     {"count", FLAG_VALUE, "N", "so many times; else until the process ends", set_count},
     {"n", FLAG_VALUE, "N", NULL, set_count},
     {"source", FLAG_VALUE, "NAME",
@@ -155,29 +167,56 @@ static void wait_until(struct sn_sched *s, uint64_t due_ns)
     }
 }
 
-static bool put(const char *text, size_t len, struct sn_error *e)
+/* With names for the frames, by debug information, if there is a namer. */
+static bool put(const char *text, size_t len, struct sn_namer *names, struct sn_error *e)
 {
-    return (fwrite(text, 1, len, stdout) == len && fflush(stdout) == 0) ||
-           sn_fail(e, "standard output", -1, "cannot write: %s", strerror(errno));
+    struct sn_arena *arena = names != NULL ? sn_arena_new() : NULL;
+    struct sn_buf out = {.arena = arena};
+    char line[PATH_MAX + 512];
+    for (const char *at = text, *end; arena != NULL && at < text + len; at = end + 1) {
+        end = memchr(at, '\n', (size_t)(text + len - at));
+        end = end != NULL ? end : text + len;
+        snprintf(line, sizeof line, "%.*s", (int)(end - at), at);
+        names_line(names, line, &out);
+    }
+    if (arena != NULL && !out.failed) {
+        text = out.data;
+        len = out.len;
+    }
+    bool good = (fwrite(text, 1, len, stdout) == len && fflush(stdout) == 0) ||
+                sn_fail(e, "standard output", -1, "cannot write: %s", strerror(errno));
+    sn_arena_free(arena);
+    return good;
 }
 
-static bool watch(struct sn_sched *s, const struct sched_request *r, struct sn_error *e)
+static bool watch(struct sn_sched *s, const struct sched_request *r,
+                  struct sn_namer *names, struct sn_error *e)
 {
     uint64_t began = now_ns(), period = r->interval_ms * UINT64_C(1000000), due = began;
     size_t len;
     const char *text = sn_sched_head(s, 0, &len);
     for (unsigned i = 0; text != NULL; i++) {
-        if (!put(text, len, e))
+        if (!put(text, len, names, e))
             return false;
         if (r->count > 0 && i == r->count)
             return true;
         wait_until(s, due);
-        text = sn_sched_sweep(s, (now_ns() - began) / 1000000, 0, &len);
+        text = sn_sched_sweep(s, (now_ns() - began) / 1000000, &len);
         due += period;
         if (due < now_ns())
             due = now_ns() + period;
     }
     return true; /* it has ended */
+}
+
+/* Else its paths are not ours. */
+static bool sees_our_files(pid_t pid)
+{
+    char path[64];
+    struct stat its, ours;
+    snprintf(path, sizeof path, "/proc/%d/root/", (int)pid);
+    return stat(path, &its) == 0 && stat("/", &ours) == 0 && its.st_dev == ours.st_dev &&
+           its.st_ino == ours.st_ino;
 }
 
 static unsigned allow_files(void)
@@ -198,7 +237,12 @@ static bool sched_process(pid_t pid, const struct sched_request *r, struct sn_er
         atomic_init(&fds[i], -1);
     if (!check_process(pid, e))
         return false;
+    struct sn_record_stacks *stacks = r->stacks ? sn_record_stacks_open(pid, e) : NULL;
+    if (r->stacks && stacks == NULL)
+        return false;
     struct sn_sched_plan plan = {.pid = pid,
+                                 .stacks = stacks != NULL ? sn_record_stacks_hooks(stacks)
+                                                          : NULL,
                                  .detail = r->detail,
                                  .forced = r->forced,
                                  .source = r->source,
@@ -207,8 +251,12 @@ static bool sched_process(pid_t pid, const struct sched_request *r, struct sn_er
                                  .fds = fds,
                                  .max_fds = allow_files()};
     struct sn_sched *s = sn_sched_open(&plan, e);
-    bool good = s != NULL && watch(s, r, e);
+    bool names_fit = stacks != NULL && sees_our_files(pid);
+    struct sn_namer *names = names_fit ? sn_namer_new(SN_DEMANGLE_DEFAULT) : NULL;
+    bool good = s != NULL && watch(s, r, names, e);
+    sn_namer_free(names);
     sn_sched_close(s, false);
+    sn_record_stacks_close(stacks);
     return good;
 }
 

@@ -34,5 +34,8 @@ struct sn_profile *sn_reader_read(const struct sn_reader *r, const unsigned char
     bool good = sn_build_open(&b, where, e != NULL ? e : &own) && r->body(&b, &l);
     if (good && r->drop_frames)
         sn_build_drop_frames(&b);
+    else if (good)
+        for (uint32_t i = 0; i < b.p->n_functions; i++)
+            b.p->functions[i].system_name = 0; /* the names are what is to be shown */
     return sn_build_done(&b, good);
 }

@@ -18,8 +18,8 @@ struct sn_reader {
     /* Does the file begin as one of these? */
     bool (*is)(const unsigned char *data, size_t len);
     bool (*body)(struct sn_build *b, struct sn_lines *l); /* for sn_reader_read */
-    bool
-        drop_frames; /* what recorded it is in its stacks: pprof's list of what to drop */
+    bool drop_frames; /* what recorded it is in its stacks: pprof's list of what to drop;
+                         and its names may be demangled */
 };
 
 extern const struct sn_reader sn_readers[];

@@ -166,13 +166,14 @@ static enum sn_trace_line parse(struct sn_trace *t, struct sn_scan s)
         if (parsers[i].parse(t, s)) {
             if (stack && parsers[i].kind < SN_TRACE_ALLOC)
                 sn_trace_end_stack(t);
+            t->reader->of_thread = parsers[i].kind == SN_TRACE_M;
             return parsers[i].kind;
         }
     }
     if (sn_trace_parse_stack(t, s))
         return SN_TRACE_STACK;
     sn_trace_end_stack(t);
-    t->reader->in_stacks = false;
+    t->reader->in_stacks = t->reader->of_thread = false;
     return SN_TRACE_OTHER;
 }
 

@@ -9,6 +9,7 @@
  *     	/home/me/main.go:10 +0x40
  *     (an empty line)
  *     tracefree(0xc000026000, 0x2500)
+ *     tracefree(0xc000026000, 0x2500) @0.5s thread=7 gc late since=0.4s
  *
  * A site is the innermost function that is no allocator's, with its file and line, and
  * the type. A stack ends with an empty line, or with a line that cannot be its. What a
@@ -124,6 +125,16 @@ void sn_trace_end_stack(struct sn_trace *t)
 /* ---- lines ----------------------------------------------------------------------------
  */
 
+/* "gc late since=0.4s": seen by a collection; "gc unused since=0.4s": that was in error.
+ */
+static void read_lateness(struct sn_trace *t, struct sn_scan s)
+{
+    double number;
+    if (sn_scan_literal(&s, "s thread=") && sn_scan_number(&s, &number))
+        t->late += sn_scan_literal(&s, " gc late since=") ||
+                   sn_scan_literal(&s, " gc unused since=");
+}
+
 /* "(0xc20800e000, 0x1000, type)"; ours goes on " @0.000164s thread=4711". */
 static bool read_arguments(struct sn_trace *t, struct sn_scan s)
 {
@@ -142,8 +153,10 @@ static bool read_arguments(struct sn_trace *t, struct sn_scan s)
     }
     if (sn_scan_literal(&inside, ", "))
         sn_scan_copy(inside, r->type, sizeof r->type);
-    if (sn_scan_literal(&s, " @") && sn_scan_number(&s, &seconds) && seconds >= 0)
+    if (sn_scan_literal(&s, " @") && sn_scan_number(&s, &seconds) && seconds >= 0) {
         sn_trace_said(t, sn_clamp(seconds * 1e9, 1e18), &r->alloc_ns);
+        read_lateness(t, s);
+    }
     return true;
 }
 
@@ -229,6 +242,11 @@ bool sn_trace_parse_stack(struct sn_trace *t, struct sn_scan s)
     uint64_t address;
     double number;
     bool indented = s.p < s.end && (*s.p == '\t' || *s.p == ' ');
+    if (r->of_thread) { /* where it stands: nothing that is summed up */
+        word = s;
+        if (sn_scan_literal(&word, "    #") || sn_scan_literal(&word, "    ("))
+            return true;
+    }
     if (!r->in_stack)
         return false;
     if (s.p == s.end) { /* ends it, and is its */

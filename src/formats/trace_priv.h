@@ -75,6 +75,7 @@ struct sn_trace_reader {
 
     bool in_stacks; /* those of all goroutines, between tracegc() and "end tracegc" */
     bool in_stack;  /* lines of a stack may follow */
+    bool of_thread; /* likewise, of the M line before, as "    #0 ..." */
     bool pending;   /* an allocation whose site is not known yet */
     bool frame;     /* the line before was a function of its stack */
     uint64_t address, size;

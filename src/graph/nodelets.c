@@ -98,8 +98,7 @@ static void classify(struct sn_tagger *x, const struct sn_sample *s)
                   (struct class){.label = label, .name = sn_strtab_get(x->texts, label)});
     for (uint32_t i = 0; i < s->n_labels; i++) {
         const struct sn_label *l = &v->p->labels[s->label0 + i];
-        if (l->str != 0 || (l->num == 0 && l->num_unit == 0) ||
-            strcmp(sn_profile_str(v->p, l->key), "bytes") != 0)
+        if (l->str != 0 || strcmp(sn_profile_str(v->p, l->key), "bytes") != 0)
             continue;
         const char *unit = sn_view_label_unit(v, l->key);
         sn_unit_label(l->num, unit, v->o.unit, text, sizeof text);

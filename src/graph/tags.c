@@ -29,7 +29,7 @@ static bool is_text(const struct sn_label *l)
 
 static bool is_number(const struct sn_label *l)
 {
-    return l->str == 0 && (l->num != 0 || l->num_unit != 0);
+    return l->str == 0;
 }
 
 /* ---- parsing
@@ -398,11 +398,11 @@ bool sn_tag_frames(struct sn_view *v, struct sn_error *e)
         return sn_fail(e, NULL, -1, "out of memory");
     for (uint32_t i = 0; i < p->n_samples; i++) {
         struct sn_sample *s = &p->samples[i];
-        uint32_t first = at;
-        at += put_frames(v, s, &leaf, known, locs + at);
-        memcpy(locs + at, p->sample_locs + s->loc0, s->n_locs * sizeof *locs);
-        at += s->n_locs;
-        at += put_frames(v, s, &root, known, locs + at);
+        uint32_t first = at, n_own = s->n_locs;
+        /* The root's first: pprof numbers them so. */
+        at += put_frames(v, s, &root, known, locs + first + leaf.n + n_own);
+        at += put_frames(v, s, &leaf, known, locs + first) + n_own;
+        memcpy(locs + first + leaf.n, p->sample_locs + s->loc0, n_own * sizeof *locs);
         s->loc0 = first;
         s->n_locs = at - first;
     }

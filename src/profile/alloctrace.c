@@ -27,6 +27,9 @@ struct sn_alloctrace_state {
     struct clock_point point; /* the last */
     double ns_per_tick;
     uint64_t now; /* the last event's time, unwrapped, in shifted ticks */
+    /* When the last collection ended, as it is told and as events tell it, and that
+     * before it. */
+    uint64_t gc_ns, gc_now, gc_before_ns;
     const char *where;
 };
 
@@ -47,10 +50,10 @@ static bool header_good(const void *data, size_t len, const char *where,
         return sn_fail(e, where, 0, "it is no trace of allocfreetrace");
     if (len < SN_ALLOCTRACE_AT)
         return sn_fail(e, where, (int64_t)len, "it is cut short in its head");
-    if (h->version != SN_ALLOCTRACE_VERSION)
+    if (h->version < 1 || h->version > SN_ALLOCTRACE_VERSION)
         return sn_fail(e, where, (int64_t)offsetof(struct sn_alloctrace_header, version),
-                       "it is of version %u; this sonde reads version %d", h->version,
-                       SN_ALLOCTRACE_VERSION);
+                       "it is of version %u; this sonde reads versions 1 to %d",
+                       h->version, SN_ALLOCTRACE_VERSION);
     if (h->shift > 16 || h->ticks_per_ms == 0 || h->ticks_per_ms > UINT64_C(1) << 40)
         return sn_fail(e, where,
                        (int64_t)offsetof(struct sn_alloctrace_header, ticks_per_ms),
@@ -138,6 +141,15 @@ static void set_clock(struct sn_alloctrace *t, uint64_t ticks, uint64_t ns)
     }
     s->point = (struct clock_point){ticks, ns};
     s->now = unwrap(s->now, since >> t->header.shift);
+}
+
+static void end_collection(struct sn_alloctrace *t)
+{
+    struct sn_alloctrace_state *s = t->state;
+    s->gc_before_ns = s->gc_ns;
+    s->gc_now = s->now;
+    s->gc_ns = ns_of(t, s->now);
+    t->n_collections++;
 }
 
 /* ---- what is told once ----------------------------------------------------------------
@@ -255,9 +267,11 @@ static void free_block(struct sn_alloc_block *b, struct sn_alloc_event *x,
         x->size = b->size;
     if (x->known) {
         x->origin = b->stack;
+        x->timed = !x->late && !b->late;
         x->life_ns = x->time_ns > b->time_ns ? x->time_ns - b->time_ns : 0;
-        x->temporary = thread->address == x->address;
+        x->temporary = !x->late && thread->address == x->address;
     }
+    x->unused &= b->live && b->late;
     b->live = false;
 }
 
@@ -278,8 +292,11 @@ static bool apply(struct sn_alloctrace *t, struct sn_alloc_event *x)
     } else {
         *b = (struct sn_alloc_block){
             x->address, x->size, x->slot, x->time_ns,
-            x->stack,   x->tid,  true,    x->kind == SN_ALLOC_HELD};
+            x->stack,   x->tid,  true,    x->kind == SN_ALLOC_HELD,
+            x->late};
     }
+    if (x->late) /* it was not that thread's doing */
+        return true;
     thread->address = sn_alloc_is_alloc(x) ? x->address : 0;
     return true;
 }
@@ -300,6 +317,26 @@ static bool bad(const struct sn_alloctrace *t, struct sn_error *e, const char *w
         "%s", why);
 }
 
+/* What a collection saw is of its moment; the rest came up after it. *stack: 0 of what
+ * has none. */
+static bool read_late(struct sn_alloctrace *t, struct sn_alloc_event *x, uint32_t *stack,
+                      struct sn_error *e)
+{
+    x->late = true;
+    x->since_ns =
+        t->state->now == t->state->gc_now ? t->state->gc_before_ns : t->state->gc_ns;
+    x->kind = x->size > 0 ? SN_ALLOC_GC_ALLOC : SN_ALLOC_GC_FREE;
+    t->n_late++;
+    if (x->size > 0)
+        return true;
+    if (*stack >= SN_ALLOC_LATES)
+        return bad(t, e, "a free of no kind");
+    x->unused = *stack == SN_ALLOC_LATE_AGAIN;
+    x->stack = SN_NONE;
+    *stack = 0;
+    return true;
+}
+
 static bool read_event(struct sn_alloctrace *t, const struct sn_alloctrace_slot *slot,
                        struct sn_alloc_event *x, struct sn_error *e)
 {
@@ -315,6 +352,8 @@ static bool read_event(struct sn_alloctrace *t, const struct sn_alloctrace_slot 
         .slot = t->n_slots,
         .stack = stack != 0 ? sn_map_get(t->state->by_slot, stack) : SN_NONE,
         .origin = SN_NONE};
+    if (x->kind == SN_ALLOC_GC_LATE && !read_late(t, x, &stack, e))
+        return false;
     if (stack >= t->n_slots && stack != 0)
         return bad(t, e, "an event names a stack that comes after it");
     if (x->address == 0)
@@ -362,6 +401,8 @@ static bool read_record(struct sn_alloctrace *t, const struct sn_alloctrace_slot
         break;
     case SN_ALLOC_TIME:
         set_clock(t, x->w[1], x->w[2]);
+        if ((x->w[0] & SN_ALLOC_TIME_GC) != 0)
+            end_collection(t);
         break;
     default:
         thread = thread_of(t, x->w[0] >> 4 & 0x3fffff);
@@ -412,7 +453,7 @@ uint64_t sn_alloctrace_read(struct sn_alloctrace *t,
             i = n;
             break;
         }
-        bool is_event = kind < SN_ALLOC_EVENTS;
+        bool is_event = kind < SN_ALLOC_EVENTS || kind == SN_ALLOC_GC_LATE;
         if (is_event ? !read_event(t, x, &event, e) : !read_record(t, x, e))
             break;
         t->n_slots += length;

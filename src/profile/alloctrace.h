@@ -17,9 +17,9 @@
 #include "profile/profile.h"
 
 #define SN_ALLOCTRACE_MAGIC   UINT64_C(0x464c4145444e4f53) /* "SONDEALF" */
-#define SN_ALLOCTRACE_VERSION 1
-#define SN_ALLOCTRACE_AT      4096 /* of the first slot */
-#define SN_ALLOCTRACE_DEPTH   64   /* frames of a stack, at most */
+#define SN_ALLOCTRACE_VERSION 2                            /* 1 has no GC_LATE */
+#define SN_ALLOCTRACE_AT      4096                         /* of the first slot */
+#define SN_ALLOCTRACE_DEPTH   64 /* frames of a stack, at most */
 
 struct sn_alloctrace_header {
     uint64_t magic;
@@ -36,6 +36,8 @@ struct sn_alloctrace_header {
     uint64_t lost;   /* events; atomic */
     uint32_t why;    /* enum sn_alloctrace_loss */
     uint32_t unread; /* not 0: the reader has gone, nothing more is wanted */
+    uint64_t
+        unseen; /* blocks of the collected heap there was no room to follow; atomic */
 };
 
 enum sn_alloctrace_loss {
@@ -63,8 +65,13 @@ struct sn_alloctrace_slot {
  * STACK   w[0] kind 4, frames 16, enum sn_unwind_end 8; MORE: the frames, leaf first
  * MODULE  w[0] kind 4, bytes of the path 16, of the build id 8; w[1] start, w[2] limit in
  *         memory; MORE: 8 bytes of offset in the file, the build id, the path
- * TIME    w[1] ticks, w[2] CLOCK_MONOTONIC in ns
- * THREAD  w[0] kind 4, thread's id 22; w[1], w[2]: its name from now on
+ * GC_LATE an event that was seen when a collection had ended, and happened after the one
+ *         before (it has the time of the TIME record of that collection), or later: after
+ *         that collection. The thread is that which saw it. Of a size: an allocation, by
+ *         who took the list that the block came from (the stack, 0: not known). Of size
+ * 0: enum sn_alloctrace_late, in the stack's place TIME    w[0] kind 4, 1 if a collection
+ * has ended; w[1] ticks, w[2] CLOCK_MONOTONIC, ns THREAD  w[0] kind 4, thread's id 22;
+ * w[1], w[2]: its name from now on
  */
 enum sn_alloctrace_kind {
     SN_ALLOC_UNWRITTEN,
@@ -82,7 +89,19 @@ enum sn_alloctrace_kind {
     SN_ALLOC_TIME,
     SN_ALLOC_THREAD,
     SN_ALLOC_MORE,
+    SN_ALLOC_GC_LATE, /* a block of a collected heap, which no function told of */
     SN_ALLOC_KINDS
+};
+
+#define SN_ALLOC_TIME_GC (1 << 4)
+
+enum sn_alloctrace_late {
+    SN_ALLOC_LATE_DIED, /* since the collection before nothing led to it any more */
+    /* Its function hands it out next. If it was seen late, it was on a list of the
+     * collector's then, and its allocation is taken back; else who freed it was not seen.
+     */
+    SN_ALLOC_LATE_AGAIN,
+    SN_ALLOC_LATES
 };
 
 #define SN_ALLOCTRACE_SIZE_MAX ((UINT64_C(1) << 40) - 1)
@@ -113,11 +132,17 @@ struct sn_alloc_event {
     uint64_t slot;          /* its number: its place in the order */
     uint32_t stack;         /* index into the reader's stacks; SN_NONE: not known */
 
+    /* Seen by a collection (the kind is GC_ALLOC or GC_FREE): it happened between
+     * since_ns and time_ns. `unused`: this takes its block's allocation back. */
+    bool late, unused;
+    uint64_t since_ns;
+
     /* Of a free, what is known of the allocation: its stack, its time, by whom. */
     bool known;      /* the allocation was seen, in this trace */
     bool temporary;  /* it was the last event of the thread that frees */
     uint32_t origin; /* stack */
     uint64_t life_ns;
+    bool timed; /* life_ns is known: neither end was seen late */
 };
 
 static inline bool sn_alloc_is_free(const struct sn_alloc_event *x)
@@ -152,7 +177,7 @@ struct sn_alloc_module {
 struct sn_alloc_block { /* by address; of one that was freed, its last time */
     uint64_t address, size, slot, time_ns;
     uint32_t stack, tid;
-    bool live, held; /* held: from before the trace */
+    bool live, held, late; /* held: from before the trace */
 };
 
 /* What has been read so far. All of it is in the arena. */
@@ -169,6 +194,7 @@ struct sn_alloctrace {
     uint32_t n_blocks, cap_blocks;
     uint64_t n_slots;                  /* read */
     uint64_t n_events;                 /* but for what was there before */
+    uint64_t n_late, n_collections;    /* of them, seen late; and when */
     uint64_t n_unwritten;              /* slots whose writer never came back */
     uint64_t last_ns;                  /* of the last event */
     struct sn_alloctrace_state *state; /* the reader's own */

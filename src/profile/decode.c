@@ -108,6 +108,24 @@ static struct sn_value_type value_type(struct decoder *d, const struct sn_pb_fie
     return t;
 }
 
+/* The next number of at most `n`. */
+static bool number(struct decoder *d, struct sn_numbers *x, uint32_t i, uint64_t n,
+                   uint64_t id)
+{
+    if (x->n == 0 && id == (uint64_t)i + 1)
+        return true;
+    if (x->n == 0) {
+        x->v = sn_arena_alloc(d->p->arena, n * sizeof x->v[0]);
+        for (x->n = 0; x->v != NULL && x->n < i; x->n++)
+            x->v[x->n] = x->max = (uint64_t)x->n + 1;
+    }
+    if (x->v == NULL)
+        return false;
+    x->v[x->n++] = id;
+    x->max = id > x->max ? id : x->max;
+    return true;
+}
+
 static bool mapping(struct decoder *d, const struct sn_pb_field *f)
 {
     struct sn_profile *p = d->p;
@@ -153,7 +171,8 @@ static bool mapping(struct decoder *d, const struct sn_pb_field *f)
     }
     if (id == 0 || !sn_ids_put(&d->mappings, id, p->n_mappings - 1))
         return give_up(d, &r, "a mapping has no number, or another's");
-    return ended(d, &r);
+    return number(d, &p->mapping_numbers, p->n_mappings - 1, d->count[MAPPING], id) &&
+           ended(d, &r);
 }
 
 static bool function(struct decoder *d, const struct sn_pb_field *f)
@@ -250,7 +269,8 @@ static bool location(struct decoder *d, const struct sn_pb_field *f)
     l->n_lines = p->n_lines - l->line0;
     if (id == 0 || !sn_ids_put(&d->locations, id, p->n_locations - 1))
         return give_up(d, &r, "a location has no number, or another's");
-    return ended(d, &r);
+    return number(d, &p->location_numbers, p->n_locations - 1, d->count[LOCATION], id) &&
+           ended(d, &r);
 }
 
 /* ---- samples
@@ -391,6 +411,10 @@ static bool add_label(struct decoder *d, const struct sn_pb *in,
             l->num_unit = string(d, &r, x.value);
             break;
         }
+    }
+    if (l->str == 0 && l->num == 0 && l->num_unit == 0) { /* no value, as to pprof */
+        *l = (struct sn_label){0};
+        d->at.label--;
     }
     return ended(d, &r);
 }

@@ -47,7 +47,7 @@ struct sn_location {
 
 struct sn_label {
     uint32_t key;
-    uint32_t str;      /* string label when not 0 (or when num and num_unit are 0) */
+    uint32_t str;      /* string label when not 0 */
     int64_t num;       /* else a number ... */
     uint32_t num_unit; /* ... in this unit (may be 0) */
 };
@@ -56,6 +56,17 @@ struct sn_sample {
     uint32_t loc0, n_locs;     /* into sample_locs: location indices, leaf first */
     uint32_t label0, n_labels; /* into labels */
 };
+
+/* The numbers that a file has where they are not 1, 2, 3, ...; n is 0 where they are. */
+struct sn_numbers {
+    uint64_t *v, max;
+    uint32_t n;
+};
+/* The number of index i; what was added later is numbered on. */
+static inline uint64_t sn_number(const struct sn_numbers *x, uint32_t i)
+{
+    return i < x->n ? x->v[i] : x->max + 1 + (i - x->n);
+}
 
 struct sn_profile {
     struct sn_arena *arena; /* owned: holds all that follows */
@@ -87,6 +98,7 @@ struct sn_profile {
     struct sn_value_type period_type;
     int64_t period;
     uint32_t default_sample_type, drop_frames, keep_frames, doc_url; /* string ids */
+    struct sn_numbers mapping_numbers, location_numbers; /* of the one file it is from */
 };
 
 struct sn_profile *sn_profile_new(void);    /* NULL: out of memory */

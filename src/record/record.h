@@ -13,6 +13,7 @@
 #define SN_RECORD_H
 
 #include "profile/profile.h"
+#include "sched/sched.h"
 
 #include <limits.h>
 #include <sys/types.h>
@@ -139,5 +140,16 @@ enum sn_answer sn_attached_answer(int answers, unsigned wait_ms, char *line, siz
  * standard output. */
 bool sn_attached_fetch(const struct sn_attached *a, const char *path, const char *to,
                        struct sn_error *e);
+
+/* ---- stacks.c: where the threads of another process stand
+ * --------------------------------- */
+
+struct sn_record_stacks;
+
+/* NULL: *e; they may not be read. */
+struct sn_record_stacks *sn_record_stacks_open(pid_t pid, struct sn_error *e);
+/* For a plan of that process: valid until it is closed. */
+const struct sn_sched_stacks *sn_record_stacks_hooks(const struct sn_record_stacks *s);
+void sn_record_stacks_close(struct sn_record_stacks *s); /* NULL-safe */
 
 #endif

@@ -195,6 +195,12 @@ static const char *type_of(struct sn_alloc_names *n, uint32_t stack)
     return f->type;
 }
 
+static void put_time(struct sn_buf *out, const char *before, uint64_t ns)
+{
+    sn_buf_printf(out, "%s%llu.%09llus", before, (unsigned long long)(ns / 1000000000u),
+                  (unsigned long long)(ns % 1000000000u));
+}
+
 /* Where it was allocated is no type, but says as much as one. */
 void sn_alloc_put_event(struct sn_alloc_names *n, const struct sn_alloc_event *x,
                         const char *tail, struct sn_buf *out)
@@ -210,13 +216,14 @@ void sn_alloc_put_event(struct sn_alloc_names *n, const struct sn_alloc_event *x
         sn_buf_printf(out, "tracealloc(0x%llx, 0x%llx, %s%s%s)", address, size,
                       sn_alloc_function(n, stack), *type != '\0' ? ": " : "", type);
     }
-    sn_buf_printf(out, " @%llu.%09llus thread=%u%s%s\n",
-                  (unsigned long long)(x->time_ns / 1000000000u),
-                  (unsigned long long)(x->time_ns % 1000000000u), x->tid,
+    put_time(out, " @", x->time_ns);
+    sn_buf_printf(out, " thread=%u%s", x->tid,
                   x->kind == SN_ALLOC_RESIZE_KEPT ? " realloc failed"
                   : sn_alloc_is_gc(x)             ? " gc"
-                                                  : "",
-                  tail);
+                                                  : "");
+    if (x->late)
+        put_time(out, x->unused ? " unused since=" : " late since=", x->since_ns);
+    sn_buf_printf(out, "%s\n", tail);
     put_stack(n, x->stack, out);
 }
 
@@ -250,6 +257,7 @@ bool sn_alloc_wanted(const struct sn_alloc_filter *f, struct sn_alloc_names *n,
     return (!f->by_address || x->address == f->address) &&
            (!f->by_size || (x->size >= f->min_size && x->size <= f->max_size)) &&
            (!f->by_heap || sn_alloc_is_gc(x) == f->gc) &&
+           (!f->by_lateness || x->late == f->late) &&
            (!f->by_thread || x->tid == f->tid) && x->time_ns >= f->from_ns &&
            (f->to_ns == 0 || x->time_ns <= f->to_ns) &&
            (!f->leaked || is_leaked(all, x)) &&

@@ -28,7 +28,8 @@ static struct sn_alloc_sum *sum_at(struct sn_alloc_sites *s, uint32_t stack)
     return &s->v[stack];
 }
 
-/* A free counts where its block came from. A realloc that failed freed nothing. */
+/* A free counts where its block came from. A realloc that failed freed nothing; a block
+ * that was only ready was not allocated. */
 bool sn_alloc_sites_add(struct sn_alloc_sites *s, const struct sn_alloc_event *x)
 {
     struct sn_alloc_sum *sum = sum_at(s, sn_alloc_is_alloc(x) ? x->stack
@@ -39,11 +40,15 @@ bool sn_alloc_sites_add(struct sn_alloc_sites *s, const struct sn_alloc_event *x
     if (sn_alloc_is_alloc(x)) {
         sum->allocs++;
         sum->alloc_bytes += x->size;
+    } else if (x->unused && x->known && sum->allocs > 0) {
+        sum->allocs--;
+        sum->alloc_bytes -= x->size < sum->alloc_bytes ? x->size : sum->alloc_bytes;
     } else if (sn_alloc_is_free(x) && x->known) {
         sum->frees++;
         sum->free_bytes += x->size;
         sum->temporary += x->temporary;
-        sum->life_ns += x->life_ns;
+        sum->timed += x->timed;
+        sum->life_ns += x->timed ? x->life_ns : 0;
     } else if (x->kind == SN_ALLOC_RESIZE_KEPT && x->known && sum->frees > 0) {
         sum->frees--;
         sum->free_bytes -= x->size < sum->free_bytes ? x->size : sum->free_bytes;
@@ -80,6 +85,7 @@ static void add_sum(struct sn_alloc_sum *to, const struct sn_alloc_sum *x)
     to->frees += x->frees;
     to->free_bytes += x->free_bytes;
     to->temporary += x->temporary;
+    to->timed += x->timed;
     to->life_ns += x->life_ns;
 }
 
@@ -121,8 +127,8 @@ static const char *share(uint64_t part, uint64_t all, char *buf, size_t size)
 static void put_row(const char *site, const struct sn_alloc_sum *s, struct sn_buf *out)
 {
     char bytes[32], live[32], temporary[32], life[32] = "-";
-    uint64_t mean = s->frees > 0 ? s->life_ns / s->frees : 0;
-    if (s->frees > 0)
+    uint64_t mean = s->timed > 0 ? s->life_ns / s->timed : 0;
+    if (s->timed > 0)
         sn_unit_label((int64_t)mean, "ns", "auto", life, sizeof life);
     uint64_t left = s->alloc_bytes > s->free_bytes ? s->alloc_bytes - s->free_bytes : 0;
     sn_buf_printf(
@@ -150,8 +156,13 @@ bool sn_alloc_put_sites(const struct sn_alloc_sites *s, struct sn_alloc_names *n
         return sn_fail(e, NULL, -1, "out of memory");
     if (r.n > 0)
         qsort(r.v, r.n, sizeof *r.v, by_bytes);
-    sn_buf_printf(out, "%s (%u): %llu events, %.3f s\n", t->header.comm, t->header.pid,
+    sn_buf_printf(out, "%s (%u): %llu events, %.3f s", t->header.comm, t->header.pid,
                   (unsigned long long)t->n_events, (double)t->last_ns / 1e9);
+    if (t->n_collections > 0 || t->n_late > 0)
+        sn_buf_printf(out, "; %llu of them seen late, %llu collections",
+                      (unsigned long long)t->n_late,
+                      (unsigned long long)t->n_collections);
+    sn_buf_putc(out, '\n');
     sn_buf_printf(out, "%10s %10s %10s %10s %10s %9s %10s  %s\n", "allocs", "frees",
                   "bytes", "live", "live bytes", "temporary", "mean life", "site");
     put_row("(all)", &all, out);

@@ -34,6 +34,9 @@ const char *sn_alloc_site(struct sn_alloc_names *n, uint32_t stack);
  *     main(...)
  *     	/home/me/x.c:12 pc=0x55d0c6f0113d
  *
+ * A block of a collected heap has " gc" behind that, and where the event was seen late
+ * " late since=0.000400000s" (it happened between that time and the line's), or " unused
+ * since=..." where it takes an allocation back that had been seen late.
  * `tail` ends the first line: "", or " pid=4712".
  */
 void sn_alloc_put_event(struct sn_alloc_names *n, const struct sn_alloc_event *x,
@@ -44,8 +47,9 @@ void sn_alloc_put_event(struct sn_alloc_names *n, const struct sn_alloc_event *x
 
 struct sn_alloc_filter {   /* all zero: everything */
     struct sn_regex *site; /* of the block: NULL: any */
-    bool by_address, by_size, by_thread, by_heap, leaked;
-    bool gc; /* by_heap: of the collected one; else malloc's */
+    bool by_address, by_size, by_thread, by_heap, by_lateness, leaked;
+    bool gc;   /* by_heap: of the collected one; else malloc's */
+    bool late; /* by_lateness: seen by a collection; else told by a function */
     uint64_t address, min_size, max_size;
     uint32_t tid;
     uint64_t from_ns, to_ns; /* to 0: for ever */
@@ -61,7 +65,8 @@ bool sn_alloc_wanted(const struct sn_alloc_filter *f, struct sn_alloc_names *n,
 struct sn_alloc_sites; /* sums, by the stack that allocated */
 
 struct sn_alloc_sum {
-    uint64_t allocs, alloc_bytes, frees, free_bytes, temporary, life_ns;
+    uint64_t allocs, alloc_bytes, frees, free_bytes, temporary;
+    uint64_t timed, life_ns; /* of the frees, those whose life is known; their sum */
 };
 
 struct sn_alloc_sites *sn_alloc_sites_new(struct sn_alloctrace *t); /* in its arena */

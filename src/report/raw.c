@@ -162,7 +162,8 @@ static void put_samples(struct sn_profile *p, struct sn_buf *out)
             sn_buf_printf(out, " %10" PRId64, p->values[(size_t)i * p->n_types + t]);
         sn_buf_puts(out, ": ");
         for (uint32_t k = 0; k < s->n_locs; k++)
-            sn_buf_printf(out, "%" PRIu32 " ", p->sample_locs[s->loc0 + k] + 1);
+            sn_buf_printf(out, "%" PRIu64 " ",
+                          sn_number(&p->location_numbers, p->sample_locs[s->loc0 + k]));
         sn_buf_putc(out, '\n');
         put_labels(p, s, false, out);
         put_labels(p, s, true, out);
@@ -194,11 +195,12 @@ static void put_line(const struct sn_profile *p, const struct sn_line *x,
 static void put_location(const struct sn_profile *p, uint32_t i, struct sn_buf *out)
 {
     const struct sn_location *l = &p->locations[i];
-    sn_buf_printf(out, "%6" PRIu32 ": " HEX " ", i + 1, l->address);
+    sn_buf_printf(out, "%6" PRIu64 ": " HEX " ", sn_number(&p->location_numbers, i),
+                  l->address);
     if (p->n_mappings == 0) /* pprof then makes one up */
         sn_buf_puts(out, "M=1 ");
     else if (l->mapping != SN_NONE)
-        sn_buf_printf(out, "M=%" PRIu32 " ", l->mapping + 1);
+        sn_buf_printf(out, "M=%" PRIu64 " ", sn_number(&p->mapping_numbers, l->mapping));
     if (l->folded)
         sn_buf_puts(out, "[F] ");
     if (l->n_lines == 0)
@@ -212,11 +214,11 @@ static void put_location(const struct sn_profile *p, uint32_t i, struct sn_buf *
 static void put_mapping(const struct sn_profile *p, uint32_t i, struct sn_buf *out)
 {
     const struct sn_mapping *m = &p->mappings[i];
-    sn_buf_printf(out, "%" PRIu32 ": " HEX "/" HEX "/" HEX " %s %s %s%s%s%s\n", i + 1,
-                  m->start, m->limit, m->offset, sn_profile_str(p, m->file),
-                  sn_profile_str(p, m->build_id), m->has_functions ? "[FN]" : "",
-                  m->has_filenames ? "[FL]" : "", m->has_lines ? "[LN]" : "",
-                  m->has_inlines ? "[IN]" : "");
+    sn_buf_printf(out, "%" PRIu64 ": " HEX "/" HEX "/" HEX " %s %s %s%s%s%s\n",
+                  sn_number(&p->mapping_numbers, i), m->start, m->limit, m->offset,
+                  sn_profile_str(p, m->file), sn_profile_str(p, m->build_id),
+                  m->has_functions ? "[FN]" : "", m->has_filenames ? "[FL]" : "",
+                  m->has_lines ? "[LN]" : "", m->has_inlines ? "[IN]" : "");
 }
 
 static void put_head(const struct sn_profile *p, struct sn_buf *out)

@@ -103,8 +103,6 @@ static void add_sample(struct tally *t, const struct sn_sample *s, int64_t weigh
     for (uint32_t i = 0; i < s->n_labels; i++) {
         const struct sn_label *l = &p->labels[s->label0 + i];
         struct value v = {.key = l->key, .text = l->str, .weight = weight};
-        if (l->str == 0 && l->num == 0 && l->num_unit == 0)
-            continue;
         if (l->str == 0 && !(t->v->o.histogram && put_in_order(t, l, &v))) {
             sn_unit_label(l->num, sn_view_label_unit(t->v, l->key), t->v->out_unit,
                           number, sizeof number);

@@ -504,12 +504,14 @@ static void allocations(const struct text *x)
     const struct sn_trace *t = x->t;
     if (t->allocs + t->frees == 0)
         return;
-    head(x, "Allocations: %llu, freed %llu%s%s", (unsigned long long)t->allocs,
-         (unsigned long long)t->frees,
-         t->unknown_frees > 0 ? "; blocks that the trace does not know, freed: " : "",
-         t->unknown_frees > 0
-             ? sn_arena_printf(x->arena, "%llu", (unsigned long long)t->unknown_frees)
-             : "");
+    head(
+        x, "Allocations: %llu, freed %llu%s%s%s%s", (unsigned long long)t->allocs,
+        (unsigned long long)t->frees, t->late > 0 ? "; seen late, by a collection: " : "",
+        t->late > 0 ? sn_arena_printf(x->arena, "%llu", (unsigned long long)t->late) : "",
+        t->unknown_frees > 0 ? "; blocks that the trace does not know, freed: " : "",
+        t->unknown_frees > 0
+            ? sn_arena_printf(x->arena, "%llu", (unsigned long long)t->unknown_frees)
+            : "");
     size_t size = (t->n_sites + 1) * sizeof(struct sn_trace_site);
     struct sn_trace_site *v = sn_arena_alloc(x->arena, size);
     if (v == NULL || t->n_sites == 0)

@@ -56,12 +56,10 @@ static void put_labels(const struct sn_view *v, const struct sn_sample *s,
     struct group groups[64];
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->n_labels && n < SN_COUNT(groups); i++) {
-        bool number = labels[i].str == 0;
-        if (!first_of_key(labels, i) ||
-            (number && labels[i].num == 0 && labels[i].num_unit == 0))
+        if (!first_of_key(labels, i))
             continue;
         groups[n].line = group_line(v, labels, i, s->n_labels, a);
-        groups[n].number = number;
+        groups[n].number = labels[i].str == 0;
         n += groups[n].line != NULL;
     }
     qsort(groups, n, sizeof *groups, by_kind_and_text);

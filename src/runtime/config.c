@@ -124,7 +124,7 @@ static bool set_schedtrace(struct sn_settings *s, const char *value)
 
 static bool set_scheddetail(struct sn_settings *s, const char *value)
 {
-    return set_switch(&s->trace.scheddetail, value);
+    return read_level(value, 1, 2, &s->trace.scheddetail);
 }
 
 static bool set_schedsource(struct sn_settings *s, const char *value)
@@ -216,7 +216,7 @@ static const struct {
     {"spool", "no value", set_spool},
     {"clock", "perf, perf-user or timer", set_clock},
     {"schedtrace", "milliseconds between two lines", set_schedtrace},
-    {"scheddetail", "0 or 1", set_scheddetail},
+    {"scheddetail", "0, 1 or 2", set_scheddetail},
     {"schedsource", "tracepoints, switch or proc", set_schedsource},
     {"allocfreetrace", "0 or 1", set_allocfreetrace},
     {"efence", "0, 1, right or left", set_efence},

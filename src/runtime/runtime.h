@@ -49,8 +49,8 @@ extern const char *const sn_clock_names[]; /* "perf", "perf-user", "timer" */
 /* Go's GODEBUG, and in words of its own what that leaves to defaults. */
 struct sn_trace_settings {
     unsigned schedtrace_ms; /* 0: off */
-    bool scheddetail;
-    char schedsource[16]; /* insists on one; "": the best that is allowed */
+    unsigned scheddetail;   /* 0: off; 2: with the threads' stacks */
+    char schedsource[16];   /* insists on one; "": the best that is allowed */
     bool allocfreetrace;
     enum {
         SN_EFENCE_OFF,
@@ -465,6 +465,8 @@ struct sn_world_thread {
     pid_t tid;
     uint32_t state;         /* world.c's */
     uintptr_t sp;           /* 0: not known */
+    uintptr_t pc;           /* of one that sleeps; else 0 */
+    const void *context;    /* of one that is held, a signal's; else NULL */
     uint64_t registers[24]; /* of one that was held; else 0 */
 };
 
@@ -481,7 +483,10 @@ struct sn_world {
  * or another has stopped it and does not let go. */
 struct sn_world *sn_world_stop(bool dying);
 void sn_world_go_on(struct sn_world *w); /* NULL-safe */
-void sn_world_reset(void);               /* in a fork's child */
+/* The stack pointer and the pc of a thread of ours that sleeps in the kernel; 0: it does
+ * not, or may not be looked at. */
+uintptr_t sn_thread_asleep(pid_t tid, uintptr_t *pc);
+void sn_world_reset(void); /* in a fork's child */
 
 /* ---- reach.c: what leads to which block
  * ------------------------------------------------ */

@@ -57,6 +57,12 @@ static bool read_trace_config(struct sn_trace_settings *t, const struct sonde_co
     if (c->schedtrace_ms > SN_SCHEDTRACE_MS_MAX)
         return sn_fail(&last_error, "config", -1, "schedtrace_ms is %u, at most %d",
                        c->schedtrace_ms, SN_SCHEDTRACE_MS_MAX);
+    if (c->scheddetail > 2)
+        return sn_fail(&last_error, "config", -1, "scheddetail is %u, at most 2",
+                       c->scheddetail);
+    if (c->scheddetail > 0 && c->schedtrace_ms == 0)
+        return sn_fail(&last_error, "config", -1,
+                       "scheddetail adds to the lines of schedtrace_ms, which is 0");
     if (c->gctrace > 2)
         return sn_fail(&last_error, "config", -1, "gctrace is %u, at most 2", c->gctrace);
     if (c->efence > SONDE_EFENCE_LEFT)
@@ -257,9 +263,13 @@ static void read_environment(void)
     if (wanted == NULL)
         return;
     struct sn_settings *s = &settings;
-    if (!sn_settings_parse(s, wanted, &e) ||
-        (!sn_recording_wanted(s) &&
-         !sn_fail(&e, "SONDE", -1, "it names nothing to record"))) {
+    bool good = sn_settings_parse(s, wanted, &e);
+    if (good && s->trace.scheddetail > 0 && s->trace.schedtrace_ms == 0)
+        good = sn_fail(&e, "SONDE", -1,
+                       "scheddetail adds to the lines of schedtrace: give both");
+    if (good && !sn_recording_wanted(s))
+        good = sn_fail(&e, "SONDE", -1, "it names nothing to record");
+    if (!good) {
         sn_say("%s; not profiling", sn_error_text(&e, text, sizeof text));
         return;
     }

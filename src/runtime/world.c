@@ -42,6 +42,7 @@ static void wait_on(uint32_t *word, uint32_t value)
 
 static void hold(struct sn_world *w, struct sn_world_thread *t, const void *context)
 {
+    t->context = context;
     sn_unwind_registers(context, t->registers, &t->sp);
     __atomic_store_n(&t->state, HELD, __ATOMIC_RELEASE);
     while (__atomic_load_n(&w->stopped, __ATOMIC_ACQUIRE) == 1) {
@@ -69,10 +70,11 @@ static void on_stop(int signal, siginfo_t *info, void *context)
     errno = saved;
 }
 
-/* "nr a b c d e f sp pc" of a thread that sleeps; "running" of one that does not. */
-static uintptr_t sleeping_sp(pid_t tid)
+/* "nr a b c d e f sp pc", or "running". */
+uintptr_t sn_thread_asleep(pid_t tid, uintptr_t *pc)
 {
     char path[64], text[256];
+    *pc = 0;
     snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)tid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
@@ -83,6 +85,7 @@ static uintptr_t sleeping_sp(pid_t tid)
     text[n] = '\0';
     char *last = strrchr(text, ' '), *before = NULL;
     if (last != NULL) {
+        *pc = strtoul(last + 1, NULL, 16);
         *last = '\0';
         before = strrchr(text, ' ');
     }
@@ -95,12 +98,14 @@ static void look_at(struct sn_world_thread *t, int signal, bool leave_asleep)
     uint32_t state = __atomic_load_n(&t->state, __ATOMIC_ACQUIRE);
     if (state == ASLEEP || state == GONE || state == HELD)
         return;
-    uintptr_t sp = leave_asleep ? sleeping_sp(t->tid) : 0;
+    uintptr_t pc = 0, sp = leave_asleep ? sn_thread_asleep(t->tid, &pc) : 0;
     if (sp != 0 && state == RUNNING) {
         t->sp = sp;
+        t->pc = pc;
         t->state = ASLEEP;
     } else if (sp != 0) {
         t->sp = sp;
+        t->pc = pc;
     } else if (state == RUNNING) {
         t->state = SIGNALLED;
         atomic_fetch_add(&sent, 1);

@@ -32,12 +32,12 @@ static struct sn_cpu *cpu_of(struct sn_sched *s, const struct sn_thread *t)
 }
 
 /* After all is told. */
-static void count_queues(struct sn_sched *s, pid_t without)
+static void count_queues(struct sn_sched *s)
 {
     for (uint32_t i = 0; i < s->threads.n; i++) {
         const struct sn_thread *t = &s->threads.v[i];
         struct sn_cpu *c = cpu_of(s, t);
-        if (c == NULL || t->tid == without)
+        if (c == NULL || sn_left_out(s, t->tid))
             continue;
         if (t->told == SN_RUNNING)
             c->running = i;
@@ -66,14 +66,14 @@ static void doubt_guesses(struct sn_sched *s)
 }
 
 /* The one that the sweep has sent off. */
-static void forgive_sweep(struct sn_sched *s, int here, pid_t without)
+static void forgive_sweep(struct sn_sched *s, int here)
 {
     struct sn_thread *last = NULL;
     if (here < 0 || here >= SN_SCHED_CPUS)
         return;
     for (uint32_t i = 0; i < s->threads.n; i++) {
         struct sn_thread *t = &s->threads.v[i];
-        if (t->cpu != here || t->tid == without)
+        if (t->cpu != here || sn_left_out(s, t->tid))
             continue;
         if (t->told == SN_RUNNING)
             return;
@@ -127,7 +127,7 @@ static void confirm(struct sn_sched *s)
     }
 }
 
-void sn_judge_records(struct sn_sched *s, pid_t without)
+void sn_judge_records(struct sn_sched *s)
 {
     bool unsure = false;
     int here = sched_getcpu();
@@ -139,17 +139,17 @@ void sn_judge_records(struct sn_sched *s, pid_t without)
         t->asked = SN_NOT_ASKED;
     }
     doubt_guesses(s);
-    forgive_sweep(s, here, without);
+    forgive_sweep(s, here);
     for (uint32_t i = 0; i < s->threads.n; i++) {
         struct sn_thread *t = &s->threads.v[i];
-        if (t->tid == without || !ask_proc(s, t))
+        if (sn_left_out(s, t->tid) || !ask_proc(s, t))
             continue;
         t->told = SN_ENDED; /* for confirm */
         unsure = true;
     }
     if (unsure)
         confirm(s);
-    count_queues(s, without);
+    count_queues(s);
 }
 
 /* ---- by /proc -------------------------------------------------------------------------
@@ -161,7 +161,7 @@ static uint64_t chance_ms(const struct sn_thread *t)
     return both > 0 ? (uint64_t)((double)t->grown_run * 1000 / (double)both) : 0;
 }
 
-void sn_judge_proc(struct sn_sched *s, pid_t without)
+void sn_judge_proc(struct sn_sched *s)
 {
     pid_t self = gettid();
     clear_cpus(s);
@@ -174,7 +174,7 @@ void sn_judge_proc(struct sn_sched *s, pid_t without)
             c->chances_ms = 0;
             continue;
         }
-        if (t->told == SN_BLOCKED || t->tid == without)
+        if (t->told == SN_BLOCKED || sn_left_out(s, t->tid))
             continue;
         uint64_t chance = chance_ms(t);
         if (c->could_run == SN_NONE || chance > chance_ms(&s->threads.v[c->could_run]))
@@ -184,5 +184,5 @@ void sn_judge_proc(struct sn_sched *s, pid_t without)
     for (unsigned i = 0; i < s->n_cpus; i++)
         if (s->cpus[i].could_run != SN_NONE && s->cpus[i].chances_ms >= 500)
             s->threads.v[s->cpus[i].could_run].told = SN_RUNNING;
-    count_queues(s, without);
+    count_queues(s);
 }

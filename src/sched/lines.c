@@ -8,6 +8,11 @@
  *       P0: status=1 schedtick=31 m=4711 runqsize=3
  *       M4711: p=0 curg=4711 name="worker" state=running run=... wait=... ...
  *
+ * and with stacks, behind each M the frames of its own:
+ *
+ *         #0 0x7f2a91e3 in __futex_wait (/lib/libc.so.6+0x85e83)
+ *         (no unwind information)
+ *
  * Words with a space, a quote, a backslash or a control byte are quoted, as in C.
  */
 #include "sched_priv.h"
@@ -127,7 +132,7 @@ static void add(struct sn_sums *to, const struct sn_sums *x)
     to->migrations += x->migrations;
 }
 
-static struct counts count(struct sn_sched *s, pid_t without)
+static struct counts count(struct sn_sched *s)
 {
     struct counts c = {.sums = s->ended};
     for (unsigned i = 0; i < s->n_cpus; i++) {
@@ -136,7 +141,7 @@ static struct counts count(struct sn_sched *s, pid_t without)
     }
     for (uint32_t i = 0; i < s->threads.n; i++) {
         const struct sn_thread *t = &s->threads.v[i];
-        if (t->tid == without)
+        if (sn_left_out(s, t->tid))
             continue;
         c.threads++;
         c.states[t->told]++;
@@ -202,6 +207,31 @@ static void put_state(struct sn_buf *b, const struct sn_thread *t)
     }
 }
 
+/* A frame as the sanitizers print it, which tools that give names to such lines know. */
+static void put_frame(struct sn_sched *s, size_t i, uint64_t pc)
+{
+    char name[96];
+    uint64_t offset;
+    const char *file = sn_symbols_function(s, pc, name, sizeof name, &offset);
+    sn_buf_printf(&s->out, "    #%zu 0x%llx", i, (unsigned long long)pc);
+    if (name[0] != '\0')
+        sn_buf_printf(&s->out, " in %s", name);
+    if (file != NULL)
+        sn_buf_printf(&s->out, " (%s+0x%llx)", file, (unsigned long long)offset);
+    sn_buf_putc(&s->out, '\n');
+}
+
+static void put_stack(struct sn_sched *s, pid_t tid)
+{
+    uint64_t pcs[SN_SCHED_DEPTH];
+    const char *why = NULL;
+    size_t n = s->plan.stacks->of(s->plan.stacks->self, tid, pcs, &why);
+    for (size_t i = 0; i < n; i++)
+        put_frame(s, i, pcs[i]);
+    if (why != NULL)
+        sn_buf_printf(&s->out, "    (%s)\n", why);
+}
+
 static void put_thread(struct sn_sched *s, struct sn_thread *t)
 {
     struct sn_buf *b = &s->out;
@@ -224,14 +254,18 @@ static void put_thread(struct sn_sched *s, struct sn_thread *t)
         put_word(b, t->on);
     }
     end_line(s);
+    if (s->plan.stacks != NULL)
+        put_stack(s, t->tid);
 }
 
-void sn_lines_sweep(struct sn_sched *s, uint64_t now_ms, pid_t without)
+void sn_lines_sweep(struct sn_sched *s, uint64_t now_ms)
 {
     for (uint32_t i = 0; s->plan.detail && i < s->threads.n; i++)
-        if (s->threads.v[i].tid != without)
+        if (!sn_left_out(s, s->threads.v[i].tid))
             look_closer(s, &s->threads.v[i]);
-    struct counts c = count(s, without);
+    if (s->plan.detail && s->plan.stacks != NULL)
+        s->plan.stacks->take(s->plan.stacks->self);
+    struct counts c = count(s);
     put_process(s, now_ms, &c);
     if (!s->plan.detail)
         return;
@@ -239,6 +273,6 @@ void sn_lines_sweep(struct sn_sched *s, uint64_t now_ms, pid_t without)
         if (s->cpus[i].usable)
             put_cpu(s, i);
     for (uint32_t i = 0; i < s->threads.n; i++)
-        if (s->threads.v[i].tid != without)
+        if (!sn_left_out(s, s->threads.v[i].tid))
             put_thread(s, &s->threads.v[i]);
 }

@@ -7,6 +7,7 @@
 #include <sched.h>
 
 #define SN_SCHED_CPUS 1024
+#define SN_LEFT_OUT   8
 #define SN_NO_FD      UINT16_MAX
 
 enum sn_state {
@@ -85,7 +86,7 @@ struct sn_named {
     char name[96];
 };
 
-#define SN_NAMED   128
+#define SN_NAMED   1024
 #define SN_MODULES 256
 
 struct sn_symbols {
@@ -102,8 +103,10 @@ struct sn_sched {
     char note[320]; /* why there is no better source */
     enum sn_sched_source source;
     uint16_t task_dir;
-    unsigned free_from; /* no place of the descriptors before is free */
-    bool keeps_files;   /* there are descriptors to spare for /proc's files */
+    unsigned free_from;          /* no place of the descriptors before is free */
+    bool keeps_files;            /* there are descriptors to spare for /proc's files */
+    pid_t left_out[SN_LEFT_OUT]; /* the last of them: a new one may follow an old one */
+    unsigned n_left_out;
     struct sn_threads threads;
     struct sn_cpu cpus[SN_SCHED_CPUS];
     unsigned n_cpus; /* the highest that is usable, plus one */
@@ -131,6 +134,7 @@ uint16_t sn_slot_keep(struct sn_sched *s, int fd);
 void sn_slot_close(struct sn_sched *s, uint16_t *slot);
 void sn_fd_close(int fd); /* by the system call: the library's own close() protects */
 uint64_t sn_now_ns(void);
+bool sn_left_out(const struct sn_sched *s, pid_t tid);
 
 /* ---- threads.c */
 
@@ -200,8 +204,8 @@ bool sn_tracefs_waking(struct sn_tracepoint *p, struct sn_error *e);
 
 /* ---- judge.c: fills `told` of each thread, and the CPUs */
 
-void sn_judge_records(struct sn_sched *s, pid_t without);
-void sn_judge_proc(struct sn_sched *s, pid_t without);
+void sn_judge_records(struct sn_sched *s);
+void sn_judge_proc(struct sn_sched *s);
 
 /* ---- waits.c, symbols.c */
 
@@ -211,10 +215,14 @@ enum sn_asked sn_waits_ask(struct sn_sched *s, struct sn_thread *t);
 void sn_waits_guess(struct sn_sched *s, struct sn_thread *t);
 /* The variable at the address, else FILE+0xOFFSET, else the number. */
 void sn_symbols_name(struct sn_sched *s, uint64_t address, char *name, size_t size);
+/* The function there, "" if that is not known, and where: in which file, how far above
+ * its load address; NULL: in none. The string until the next call. */
+const char *sn_symbols_function(struct sn_sched *s, uint64_t address, char *name,
+                                size_t size, uint64_t *offset);
 
 /* ---- lines.c */
 
 void sn_lines_head(struct sn_sched *s, uint64_t now_ms);
-void sn_lines_sweep(struct sn_sched *s, uint64_t now_ms, pid_t without);
+void sn_lines_sweep(struct sn_sched *s, uint64_t now_ms);
 
 #endif

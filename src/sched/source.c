@@ -213,20 +213,33 @@ static void sync_threads(struct sn_sched *s)
         sn_proc_sync(s, &s->threads.v[i]);
 }
 
-const char *sn_sched_sweep(struct sn_sched *s, uint64_t now_ms, pid_t without,
-                           size_t *len)
+void sn_sched_leave_out(struct sn_sched *s, pid_t tid)
+{
+    if (tid != 0 && !sn_left_out(s, tid))
+        s->left_out[s->n_left_out++ % SN_LEFT_OUT] = tid;
+}
+
+bool sn_left_out(const struct sn_sched *s, pid_t tid)
+{
+    for (unsigned i = 0; i < SN_LEFT_OUT; i++)
+        if (s->left_out[i] == tid)
+            return true;
+    return false;
+}
+
+const char *sn_sched_sweep(struct sn_sched *s, uint64_t now_ms, size_t *len)
 {
     if (s->perf != NULL) {
         sn_perf_take(s);
         sync_threads(s);
-        sn_judge_records(s, without);
+        sn_judge_records(s);
     } else {
         sn_proc_sweep(s);
-        sn_judge_proc(s, without);
+        sn_judge_proc(s);
     }
     if (s->is_over)
         return NULL;
     s->out.len = 0;
-    sn_lines_sweep(s, now_ms, without);
+    sn_lines_sweep(s, now_ms);
     return written(s, len);
 }

@@ -103,12 +103,14 @@ static void begin(struct sn_sched *s, const struct sn_record *r)
 
 void sn_state_end(struct sn_sched *s, struct sn_thread *t)
 {
-    s->ended.run_ns += t->sums.run_ns;
-    s->ended.wait_ns += t->sums.wait_ns;
-    s->ended.voluntary += t->sums.voluntary;
-    s->ended.involuntary += t->sums.involuntary;
-    s->ended.migrations += t->sums.migrations;
-    s->n_ended++;
+    if (!sn_left_out(s, t->tid)) {
+        s->ended.run_ns += t->sums.run_ns;
+        s->ended.wait_ns += t->sums.wait_ns;
+        s->ended.voluntary += t->sums.voluntary;
+        s->ended.involuntary += t->sums.involuntary;
+        s->ended.migrations += t->sums.migrations;
+        s->n_ended++;
+    }
     sn_proc_drop(s, t);
     sn_threads_remove(&s->threads, t);
 }

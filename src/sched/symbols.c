@@ -1,5 +1,6 @@
 /*
- * symbols.c: the name of the variable at an address, for the locks that threads wait on.
+ * symbols.c: the name of the variable at an address, for the locks that threads wait on,
+ * or of the function, for their stacks.
  * A file's own symbol table is read, by which also names are found that a program does
  * not export; the loader is not asked, so no lock is taken. The file is read piece by
  * piece, never mapped: one that is cut short meanwhile does no harm. Nothing in it is
@@ -130,6 +131,7 @@ static const struct sn_module *module_at(const struct sn_sched *s, uint64_t addr
 struct search {
     int fd;
     uint64_t value;   /* what is looked for */
+    unsigned type;    /* STT_OBJECT or STT_FUNC */
     uint64_t strings; /* offset of the table's names */
     ElfW(Sym) found;
     bool good;
@@ -148,7 +150,7 @@ static void search_table(struct search *x, const ElfW(Shdr) * table)
             return;
         for (size_t j = 0; j < k && !x->good; j++) {
             const ElfW(Sym) *sym = &some[j];
-            x->good = ELF64_ST_TYPE(sym->st_info) == STT_OBJECT &&
+            x->good = ELF64_ST_TYPE(sym->st_info) == x->type &&
                       sym->st_shndx != SHN_UNDEF && x->value >= sym->st_value &&
                       x->value - sym->st_value < sym->st_size;
             x->found = *sym;
@@ -178,19 +180,27 @@ static void search_file(struct search *x)
         }
 }
 
+/* Its name in text, the symbol in *x. False: there is none. */
+static bool find_symbol(const struct sn_sched *s, const struct sn_module *m,
+                        struct search *x, char *text, size_t size)
+{
+    ssize_t n = -1;
+    x->fd = open_module(s, m);
+    if (x->fd >= 0)
+        search_file(x);
+    if (x->good && x->strings < INT64_MAX - UINT32_MAX)
+        n = pread(x->fd, text, size - 1, (off_t)(x->strings + x->found.st_name));
+    sn_fd_close(x->fd);
+    text[n > 0 ? n : 0] = '\0';
+    return text[0] != '\0';
+}
+
 static bool name_in(const struct sn_sched *s, const struct sn_module *m, uint64_t address,
                     char *name, size_t size)
 {
-    struct search x = {.fd = open_module(s, m), .value = address - m->bias};
+    struct search x = {.value = address - m->bias, .type = STT_OBJECT};
     char text[80];
-    ssize_t n = -1;
-    if (x.fd >= 0)
-        search_file(&x);
-    if (x.good && x.strings < INT64_MAX - UINT32_MAX)
-        n = pread(x.fd, text, sizeof text - 1, (off_t)(x.strings + x.found.st_name));
-    sn_fd_close(x.fd);
-    text[n > 0 ? n : 0] = '\0';
-    if (text[0] == '\0')
+    if (!find_symbol(s, m, &x, text, sizeof text))
         return false;
     uint64_t inside = x.value - x.found.st_value;
     if (x.found.st_size <= WHOLE_BYTES || inside == 0)
@@ -200,13 +210,19 @@ static bool name_in(const struct sn_sched *s, const struct sn_module *m, uint64_
     return true;
 }
 
-static void find_name(struct sn_sched *s, uint64_t address, char *name, size_t size)
+static const struct sn_module *find_module(struct sn_sched *s, uint64_t address)
 {
     const struct sn_module *m = module_at(s, address);
     if (m == NULL && s->symbols.read_ns + AGAIN_NS < sn_now_ns()) {
         read_modules(s);
         m = module_at(s, address);
     }
+    return m;
+}
+
+static void find_name(struct sn_sched *s, uint64_t address, char *name, size_t size)
+{
+    const struct sn_module *m = find_module(s, address);
     if (m == NULL) {
         snprintf(name, size, "%#llx", (unsigned long long)address);
         return;
@@ -217,12 +233,35 @@ static void find_name(struct sn_sched *s, uint64_t address, char *name, size_t s
              (unsigned long long)(address - m->bias));
 }
 
+static struct sn_named *place_of(struct sn_sched *s, uint64_t address)
+{
+    return &s->symbols.named[sn_hash_mix(address) & (SN_NAMED - 1)];
+}
+
 void sn_symbols_name(struct sn_sched *s, uint64_t address, char *name, size_t size)
 {
-    struct sn_named *kept = &s->symbols.named[sn_hash_mix(address) & (SN_NAMED - 1)];
+    struct sn_named *kept = place_of(s, address);
     if (kept->address != address || kept->name[0] == '\0') {
         kept->address = address;
         find_name(s, address, kept->name, sizeof kept->name);
     }
     snprintf(name, size, "%s", kept->name);
+}
+
+const char *sn_symbols_function(struct sn_sched *s, uint64_t address, char *name,
+                                size_t size, uint64_t *offset)
+{
+    struct sn_named *kept = place_of(s, address);
+    const struct sn_module *m = find_module(s, address);
+    name[0] = '\0';
+    if (m == NULL)
+        return NULL;
+    *offset = address - m->bias;
+    if (kept->address != address) { /* also that it has no name is kept */
+        struct search x = {.value = *offset, .type = STT_FUNC};
+        kept->address = address;
+        find_symbol(s, m, &x, kept->name, sizeof kept->name);
+    }
+    snprintf(name, size, "%s", kept->name);
+    return m->path;
 }

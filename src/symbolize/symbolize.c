@@ -259,7 +259,7 @@ static uint32_t name_all(struct symbolizer *s, struct sn_mapping *m, struct sn_o
         m->has_functions = true;
         m->has_filenames |= frames[0].file[0] != '\0';
         m->has_lines |= frames[0].line != 0;
-        m->has_inlines |= count > 1;
+        m->has_inlines = true; /* what pprof says of all that it names */
     }
     return named;
 }
@@ -485,12 +485,11 @@ bool sn_symbolize(struct sn_profile *p, const struct sn_symbolize_options *o,
                            .fetch = {.progress = tell_fetched},
                            .functions = sn_map_new(p->arena),
                            .demangled = sn_map_new(p->arena)};
-    uint32_t before = p->n_functions;
     s.fetch.arg = &s;
     bool good = s.functions != NULL && s.demangled != NULL && intern_existing(&s);
     for (uint32_t m = 0; good && m < p->n_mappings; m++)
         good = symbolize_mapping(&s, m, e);
     if (good)
-        demangle_given(&s, before);
+        sn_demangle_functions(p, o->force, o->demangle);
     return (good && !sn_arena_failed(p->arena)) || sn_fail(e, NULL, -1, "out of memory");
 }

@@ -40,6 +40,10 @@ struct sn_symbolize_options {
 bool sn_symbolize(struct sn_profile *p, const struct sn_symbolize_options *o,
                   struct sn_buf *log, struct sn_error *e);
 
+/* Give each function that has but one name, or every one if `force`, its plain name, as
+ * pprof does: what is no mangled name but looks like C++ loses its parameters too. */
+void sn_demangle_functions(struct sn_profile *p, bool force, enum sn_demangle mode);
+
 /* Demangle one name into arena `a` (C++, Rust, D by libiberty); the name itself when it
  * is not mangled. */
 const char *sn_demangle(const char *name, enum sn_demangle mode, struct sn_arena *a);

@@ -39,10 +39,6 @@ bool remote_name(struct symbolizer *s, struct sn_mapping *m, const uint32_t *v,
 /* Where the server of a profile's URL answers for names. False: it is no server. */
 bool remote_url(const char *source, struct sn_buf *url);
 
-/* given.c: demangle the names that are there; with force, those of the first `before`
- * functions anew. */
-void demangle_given(struct symbolizer *s, uint32_t before);
-
 /* demangle_all.c: names[i] demangled is plain[i], which lives as long as the names and
  * this. */
 struct demangled {

@@ -12,6 +12,7 @@
  *
  * Allocates only pages; as signal-safe as what is below; keeps errno.
  */
+#include "trace/alloc_gc.h"
 #include "trace/alloclog.h"
 
 #include <errno.h>
@@ -77,9 +78,9 @@ static void learn_ticks(struct sn_alloctrace_header *h)
     __atomic_store_n(&h->ticks_per_ms, rate, __ATOMIC_RELEASE);
 }
 
-static void tell_time(uint64_t now)
+static void tell_time(uint64_t now, uint64_t head)
 {
-    struct sn_alloctrace_slot x = {{SN_ALLOC_TIME, now, sn_clock_ns(CLOCK_MONOTONIC)}};
+    struct sn_alloctrace_slot x = {{head, now, sn_clock_ns(CLOCK_MONOTONIC)}};
     uint64_t slot = sn_alloclog_claim(1);
     if (slot != UINT64_MAX)
         sn_alloclog_put(slot, &x);
@@ -95,7 +96,7 @@ static void tick(uint64_t now)
     uint64_t step = (now - sn_alloclog_header()->start_ticks) / 8;
     if (atomic_compare_exchange_strong(&time_due, &due,
                                        now + (step < time_most ? step : time_most)))
-        tell_time(now);
+        tell_time(now, SN_ALLOC_TIME);
 }
 
 /* ---- threads --------------------------------------------------------------------------
@@ -120,16 +121,13 @@ static void tell_name(void)
 
 static void tell_module(const struct sn_spool_module *m)
 {
-    struct {
-        uint64_t offset;
-        char bytes[sizeof m->build_id + sizeof m->path];
-    } data = {.offset = m->offset};
+    uint64_t offset = m->offset;
     size_t id = m->build_id_len, n = strlen(m->path);
     struct sn_alloctrace_slot head = {
         {SN_ALLOC_MODULE | (uint64_t)n << 4 | (uint64_t)id << 20, m->start, m->limit}};
-    memcpy(data.bytes, m->build_id, id);
-    memcpy(data.bytes + id, m->path, n);
-    sn_alloclog_record(&head, &data, sizeof data.offset + id + n);
+    struct iovec pieces[] = {
+        {&offset, sizeof offset}, {(void *)m->build_id, id}, {(void *)m->path, n}};
+    sn_alloclog_record(&head, pieces, SN_COUNT(pieces));
 }
 
 /* Told before it is said that they are: twice rather than too late. */
@@ -155,7 +153,8 @@ __attribute__((noinline)) static uint32_t tell_stack(const struct sn_table_key *
         {SN_ALLOC_STACK | (uint64_t)key->n << 4 | (uint64_t)key->end << 20}};
     uint64_t none = 0;
     tell_modules();
-    uint64_t slot = sn_alloclog_record(&head, key->pcs, key->n * sizeof *key->pcs);
+    struct iovec stack = {(void *)key->pcs, key->n * sizeof *key->pcs};
+    uint64_t slot = sn_alloclog_record(&head, &stack, 1);
     __atomic_compare_exchange_n(number, &none, slot, false, __ATOMIC_RELEASE,
                                 __ATOMIC_RELAXED);
     return (uint32_t)slot;
@@ -178,7 +177,7 @@ static uint32_t stack_here(void)
 /* ---- events ---------------------------------------------------------------------------
  */
 
-static bool enter(atomic_uint **mine)
+bool sn_alloc_enter(atomic_uint **mine)
 {
     if (!atomic_load_explicit(&gate.on, memory_order_relaxed))
         return false;
@@ -190,6 +189,23 @@ static bool enter(atomic_uint **mine)
         return true;
     atomic_fetch_sub(*mine, 1);
     return false;
+}
+
+void sn_alloc_leave(atomic_uint *mine)
+{
+    atomic_fetch_sub(mine, 1);
+}
+
+static bool has_ended(void)
+{
+    return __builtin_expect(sn_alloclog_header()->why != SN_ALLOCTRACE_WHOLE, 0);
+}
+
+static void put_event(const struct sn_alloctrace_slot *x)
+{
+    uint64_t slot = sn_alloclog_claim(1);
+    if (slot == UINT64_MAX || !sn_alloclog_put(slot, x))
+        __atomic_fetch_add(&sn_alloclog_header()->lost, 1, __ATOMIC_RELAXED);
 }
 
 /* `sized` (may be NULL) is asked for the size: late, since what it looks at, the block's
@@ -208,11 +224,9 @@ static size_t log_event(enum sn_alloctrace_kind kind, void *p, size_t size,
         size = sized->usable(sized, p);
     uint64_t now = now_ticks();
     tick(now); /* before the event, whose time it tells */
-    uint64_t slot = sn_alloclog_claim(1);
     struct sn_alloctrace_slot x = sn_alloctrace_event(
         kind, own.tid, (now - h->start_ticks) >> h->shift, (uintptr_t)p, size, stack);
-    if (slot == UINT64_MAX || !sn_alloclog_put(slot, &x))
-        __atomic_fetch_add(&h->lost, 1, __ATOMIC_RELAXED);
+    put_event(&x);
     return size;
 }
 
@@ -220,15 +234,57 @@ static size_t event(enum sn_alloctrace_kind kind, void *p, size_t size,
                     struct sn_layer *sized)
 {
     atomic_uint *mine;
-    if (!enter(&mine))
+    if (!sn_alloc_enter(&mine))
         return size;
-    struct sn_alloctrace_header *h = sn_alloclog_header();
-    if (__builtin_expect(h->why == SN_ALLOCTRACE_WHOLE, 1))
+    if (!has_ended())
         size = log_event(kind, p, size, sized);
     else
-        __atomic_fetch_add(&h->lost, 1, __ATOMIC_RELAXED);
-    atomic_fetch_sub(mine, 1);
+        __atomic_fetch_add(&sn_alloclog_header()->lost, 1, __ATOMIC_RELAXED);
+    sn_alloc_leave(mine);
     return size;
+}
+
+/* ---- for alloc_gc.c -------------------------------------------------------------------
+ */
+
+uint32_t sn_alloc_stack(void)
+{
+    return has_ended() ? 0 : stack_here();
+}
+
+static uint64_t moment_of(uint64_t ticks)
+{
+    const struct sn_alloctrace_header *h = sn_alloclog_header();
+    return (ticks - h->start_ticks) >> h->shift;
+}
+
+uint64_t sn_alloc_moment(void)
+{
+    return moment_of(now_ticks());
+}
+
+uint64_t sn_alloc_log_collection(void)
+{
+    uint64_t now = now_ticks();
+    if (!has_ended())
+        tell_time(now, SN_ALLOC_TIME | SN_ALLOC_TIME_GC);
+    return moment_of(now);
+}
+
+void sn_alloc_log(enum sn_alloctrace_kind kind, void *p, size_t size)
+{
+    if (!has_ended())
+        log_event(kind, p, size, NULL);
+    else
+        __atomic_fetch_add(&sn_alloclog_header()->lost, 1, __ATOMIC_RELAXED);
+}
+
+void sn_alloc_log_at(uint64_t moment, enum sn_alloctrace_kind kind, uintptr_t address,
+                     size_t size, uint32_t word)
+{
+    struct sn_alloctrace_slot x =
+        sn_alloctrace_event(kind, own.tid, moment, address, size, word);
+    put_event(&x);
 }
 
 /* The layer's functions are entries: from malloc to here all calls are tail calls, so
@@ -266,18 +322,6 @@ SN_MALLOC_ENTRY static void *resize(struct sn_layer *self, void *p, size_t size)
 static size_t usable(struct sn_layer *self, void *p)
 {
     return self->below->usable(self->below, p);
-}
-
-void sn_allocfreetrace_gc_allocated(void *p, size_t size)
-{
-    if (p != NULL)
-        event(SN_ALLOC_GC_ALLOC, p, size, NULL);
-}
-
-void sn_allocfreetrace_gc_freeing(void *p)
-{
-    if (p != NULL)
-        event(SN_ALLOC_GC_FREE, p, 0, NULL);
 }
 
 static struct sn_layer layer = {allocate, resize, release, usable, NULL};
@@ -347,8 +391,9 @@ static bool start(const struct sn_settings *s, struct sn_error *e)
     sn_unwind_forget(); /* modules are met again, for this table */
     learn_ticks(sn_alloclog_header());
     atomic_store(&time_due, now_ticks());
-    tell_time(now_ticks()); /* and there is no stack in slot 0 */
+    tell_time(now_ticks(), SN_ALLOC_TIME); /* and there is no stack in slot 0 */
     own = (struct own){0};
+    sn_alloc_gc_start();
     madvise(&gate, sizeof gate, MADV_WIPEONFORK);
     sn_layer_lay(SN_LAYER_ALLOCFREETRACE, &layer);
     atomic_store(&gate.on, true);
@@ -377,16 +422,19 @@ static void stop(bool dying)
 {
     if (sn_alloclog_header() == NULL)
         return;
+    sn_alloc_gc_last();
     atomic_store(&gate.on, false);
     bool out = all_out(dying ? 20 : 1000);
     uint64_t lost = sn_alloclog_header()->lost;
     if (out)
-        tell_time(now_ticks());
+        tell_time(now_ticks(), SN_ALLOC_TIME);
     sn_alloclog_end();
     if (out)
         sn_alloclog_close();
-    if (out && !dying)
+    if (out && !dying) {
         sn_table_close(&table);
+        sn_alloc_gc_stop();
+    }
     if (sn_recording_is_quiet())
         return;
     if (lost > 0)
@@ -406,6 +454,7 @@ static void after_fork(bool child)
     own = (struct own){0};
     sn_alloclog_drop();
     sn_table_close(&table);
+    sn_alloc_gc_stop();
 }
 
 const struct sn_tracer sn_allocfreetrace = {.name = "allocfreetrace",
@@ -414,4 +463,5 @@ const struct sn_tracer sn_allocfreetrace = {.name = "allocfreetrace",
                                             .start = start,
                                             .stop = stop,
                                             .after_fork = after_fork,
+                                            .pages = sn_alloclog_pages,
                                             .fd = sn_alloclog_fd};

@@ -64,6 +64,24 @@ int sn_alloclog_fd(unsigned first, unsigned last)
                : -1;
 }
 
+static void *base_of(uint64_t window)
+{
+    return (void *)(uintptr_t)(window >> NUMBER_BITS << 12);
+}
+
+/* Each place, taken or not: as many however often they are counted. */
+void sn_alloclog_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                       void *argument)
+{
+    if (log_.header == NULL)
+        return;
+    visit(log_.header, SN_ALLOCTRACE_AT, argument);
+    for (unsigned i = 0; i < PLACES; i++) {
+        uint64_t window = atomic_load(&log_.places[i].window);
+        visit(base_of(window), window != 0 ? WINDOW_BYTES : 0, argument);
+    }
+}
+
 /* ---- windows --------------------------------------------------------------------------
  */
 
@@ -84,11 +102,6 @@ static void give_up(enum sn_alloctrace_loss why)
 static bool has_ended(void)
 {
     return __atomic_load_n(&log_.header->why, __ATOMIC_RELAXED) != SN_ALLOCTRACE_WHOLE;
-}
-
-static void *base_of(uint64_t window)
-{
-    return (void *)(uintptr_t)(window >> NUMBER_BITS << 12);
 }
 
 static bool is_window(uint64_t window, uint64_t number)
@@ -233,17 +246,32 @@ bool sn_alloclog_put(uint64_t slot, const struct sn_alloctrace_slot *x)
     return true;
 }
 
-uint64_t sn_alloclog_record(const struct sn_alloctrace_slot *head, const void *data,
-                            size_t bytes)
+/* What comes first of the pieces, and is gone then. */
+static void take(struct iovec *pieces, size_t n, char *to, size_t room)
+{
+    size_t had = 0;
+    for (size_t i = 0; i < n && had < room; i++) {
+        size_t part = pieces[i].iov_len < room - had ? pieces[i].iov_len : room - had;
+        memcpy(to + had, pieces[i].iov_base, part);
+        pieces[i].iov_base = (char *)pieces[i].iov_base + part;
+        pieces[i].iov_len -= part;
+        had += part;
+    }
+}
+
+uint64_t sn_alloclog_record(const struct sn_alloctrace_slot *head, struct iovec *pieces,
+                            size_t n_pieces)
 {
     struct sn_alloctrace_slot more = {{SN_ALLOC_MORE}};
+    size_t bytes = 0;
+    for (size_t i = 0; i < n_pieces; i++)
+        bytes += pieces[i].iov_len;
     uint64_t n = (bytes + 15) / 16, slot = sn_alloclog_claim(1 + n);
     if (slot == UINT64_MAX)
         return 0;
     for (uint64_t i = 0; i < n; i++) {
-        size_t rest = bytes - i * 16 < 16 ? bytes - i * 16 : 16;
         more.w[1] = more.w[2] = 0;
-        memcpy(&more.w[1], (const char *)data + i * 16, rest);
+        take(pieces, n_pieces, (char *)&more.w[1], 16);
         sn_alloclog_put(slot + 1 + i, &more);
     }
     sn_alloclog_put(slot, head);

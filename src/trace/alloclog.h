@@ -10,6 +10,8 @@
 #include "profile/alloctrace.h"
 #include "trace/trace_priv.h"
 
+#include <sys/uio.h>
+
 /* Make the file; errno EEXIST where there is one. False: *e. */
 bool sn_alloclog_open(const char *path, struct sn_error *e);
 /* No thread writes any more: cut the file to what is in it, give all back. */
@@ -23,10 +25,13 @@ struct sn_alloctrace_header *sn_alloclog_header(void); /* NULL: none is open */
 uint64_t sn_alloclog_claim(uint64_t n);
 /* False: it is lost. */
 bool sn_alloclog_put(uint64_t slot, const struct sn_alloctrace_slot *x);
-/* Claim and write a record: its head, and `bytes` behind it. The head's slot; 0: no room.
- */
-uint64_t sn_alloclog_record(const struct sn_alloctrace_slot *head, const void *data,
-                            size_t bytes);
+/* Claim and write a record: its head, and behind it the pieces, which are used up. The
+ * head's slot; 0: no room. */
+uint64_t sn_alloclog_record(const struct sn_alloctrace_slot *head, struct iovec *pieces,
+                            size_t n_pieces);
+/* What is mapped of it, as a tracer's. */
+void sn_alloclog_pages(void (*visit)(void *pages, size_t bytes, void *argument),
+                       void *argument);
 int sn_alloclog_fd(unsigned first, unsigned last); /* as sn_clock_fd */
 
 #endif

@@ -5,11 +5,18 @@
  * points into a kept block is told, in the words of Go's collector. Then what was kept is
  * freed.
  *
+ * What efence has it takes back at once, since it gives out no address again: it faults
+ * from then on, and is only looked for.
+ *
+ * Where the program would get no memory because of what is kept, that goes at once.
+ *
  * A conservative look: a word may lie where nobody will read it again, so nothing is
  * aborted. What frees while another thread looks is kept for the next time.
  */
+#include "trace/efence.h"
 #include "trace/trace_priv.h"
 
+#include <errno.h>
 #include <inttypes.h>
 
 #define LEAST_BYTES ((uint64_t)64 << 20)
@@ -36,6 +43,7 @@ struct look {
     struct finding v[256];
     uint32_t n_findings;
     uint64_t n_words, n_others; /* others: there was no room */
+    bool done;
     struct sn_text text;
 };
 
@@ -98,13 +106,22 @@ static uintptr_t block_around(const struct list *l, uintptr_t address)
     return address - start < sn_cell_size(sn_cell_at(start, false)->what) ? start : 0;
 }
 
+/* Unless it has begun another life, as addresses of efence do when all were used. */
+static void let_go_one(uintptr_t address, struct sn_cell *c, void *nothing)
+{
+    uint64_t what = atomic_load(&c->what);
+    (void)nothing;
+    if ((what & SN_CELL_THERE) &&
+        atomic_compare_exchange_strong(&c->what, &what,
+                                       sn_cell_size(what) << 2 | SN_CELL_FREED) &&
+        !ef_arena_has((void *)address))
+        layer.below->release(layer.below, (void *)address);
+}
+
 static void let_go(const struct look *l)
 {
-    for (size_t i = 0; i < l->kept.n; i++) {
-        struct sn_cell *c = sn_cell_at(l->kept.v[i], false);
-        atomic_store(&c->what, sn_cell_size(c->what) << 2 | SN_CELL_FREED);
-        layer.below->release(layer.below, (void *)l->kept.v[i]);
-    }
+    for (size_t i = 0; i < l->kept.n; i++)
+        let_go_one(l->kept.v[i], sn_cell_at(l->kept.v[i], false), NULL);
 }
 
 /* ---- looking --------------------------------------------------------------------------
@@ -171,10 +188,10 @@ static void on_pointer(void *look, uint32_t i, enum sn_heapdump_root_kind kind,
 }
 
 /* What the registers hold goes to the stack, above the frame that is told. */
-static __attribute__((noinline)) void mark(struct sn_reach *r, struct look *l)
+static __attribute__((noinline)) bool mark(struct sn_reach *r, struct look *l)
 {
     __builtin_unwind_init();
-    sn_reach_mark(r, (uintptr_t)__builtin_frame_address(0) - 128, on_pointer, l);
+    return sn_reach_mark(r, (uintptr_t)__builtin_frame_address(0) - 128, on_pointer, l);
 }
 
 /* A handler that ran meanwhile could wait for a thread that is stopped. */
@@ -187,8 +204,7 @@ static void look_around(struct look *l)
     sn_cells_each(SN_CELL_LIVE, add, &l->live);
     struct sn_reach *r = w != NULL ? sn_reach_new(w, each_kept) : NULL;
     l->reach = r;
-    if (r != NULL)
-        mark(r, l);
+    l->done = r != NULL && mark(r, l);
     sn_world_go_on(w);
     sn_reach_free(r);
     sn_guard_end(&guard);
@@ -240,6 +256,11 @@ static void tell(struct sn_text *t, const struct finding *f)
 
 static void tell_all(struct look *l)
 {
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    if (!l->done && !atomic_flag_test_and_set(&said))
+        sn_trace_printf("invalidptr: there is no memory to look for pointers to what was "
+                        "freed, or it cannot be read%s\n",
+                        sn_trace_pid());
     for (uint32_t i = 0; i < l->n_findings && i < TOLD; i++)
         tell(&l->text, &l->v[i]);
     if (l->n_findings > TOLD || l->n_others > 0)
@@ -258,21 +279,11 @@ static uint64_t bytes_of(const struct list *l)
     return sum;
 }
 
-static void let_go_late(uintptr_t address, struct sn_cell *c, void *nothing)
-{
-    uint64_t what = atomic_load(&c->what);
-    (void)nothing;
-    if ((what & SN_CELL_THERE) &&
-        atomic_compare_exchange_strong(&c->what, &what,
-                                       sn_cell_size(what) << 2 | SN_CELL_FREED))
-        layer.below->release(layer.below, (void *)address);
-}
-
 void sn_dangling_let_go(void)
 {
     if (atomic_flag_test_and_set(&looking))
         return;
-    sn_cells_each(SN_CELL_KEPT, let_go_late, NULL);
+    sn_cells_each(SN_CELL_KEPT, let_go_one, NULL);
     atomic_flag_clear(&looking);
 }
 
@@ -301,8 +312,26 @@ static void look_once(void)
 /* ---- the layer ------------------------------------------------------------------------
  */
 
+/* Memory is short: would what is kept have done? Then it goes, after a look if there is
+ * room for one. */
+static bool give_way(size_t size)
+{
+    uint64_t kept = atomic_load(&kept_bytes);
+    if (kept == 0 || size > kept)
+        return false;
+    look_once();
+    sn_dangling_let_go();
+    atomic_store(&kept_bytes, 0);
+    return true;
+}
+
 static void *allocate(struct sn_layer *self, size_t size, size_t alignment, bool zeroed)
 {
+    int saved = errno;
+    void *p = self->below->allocate(self->below, size, alignment, zeroed);
+    if (p != NULL || !give_way(size))
+        return p;
+    errno = saved;
     return self->below->allocate(self->below, size, alignment, zeroed);
 }
 
@@ -320,7 +349,10 @@ static void release(struct sn_layer *self, void *p)
         self->below->release(self->below, p);
         return;
     }
+    bool fenced = ef_arena_has(p);
     atomic_fetch_or(&c->what, SN_CELL_THERE);
+    if (fenced)
+        self->below->release(self->below, p);
     if (atomic_fetch_add(&kept_bytes, size) + size > atomic_load(&limit))
         look_once();
 }

@@ -102,6 +102,12 @@ static void *allocate(struct sn_layer *self, size_t size, size_t alignment, bool
     return ef_block_at(b);
 }
 
+static _Noreturn void refuse(const void *p, const char *by)
+{
+    ef_report_free(p, by);
+    abort();
+}
+
 /* Of two threads that free it, one is told. */
 static void release(struct sn_layer *self, void *p)
 {
@@ -113,10 +119,8 @@ static void release(struct sn_layer *self, void *p)
     int saved = errno;
     uint32_t live = EF_LIVE;
     struct ef_block *b = ef_arena_block(p);
-    if (b == NULL || !atomic_compare_exchange_strong(&b->state, &live, EF_FREED)) {
-        ef_report_free(p, "free");
-        abort();
-    }
+    if (b == NULL || !atomic_compare_exchange_strong(&b->state, &live, EF_FREED))
+        refuse(p, "free");
     b->gone = stack();
     b->killer = tid();
     check(b);
@@ -124,12 +128,21 @@ static void release(struct sn_layer *self, void *p)
     errno = saved;
 }
 
+static const struct ef_block *live_block(const void *p)
+{
+    const struct ef_block *b = ef_arena_block(p);
+    return b != NULL && atomic_load(&b->state) == EF_LIVE ? b : NULL;
+}
+
 /* It always moves, so that who keeps the old address is found. */
 static void *resize(struct sn_layer *self, void *p, size_t size)
 {
     struct sn_layer *below = self->below;
-    if (!ef_arena_has(p) && !on)
+    bool fenced = ef_arena_has(p);
+    if (!fenced && !on)
         return below->resize(below, p, size);
+    if (fenced && live_block(p) == NULL)
+        refuse(p, "realloc");
     size_t usable = self->usable(self, p);
     void *fresh = self->allocate(self, size, 0, false);
     if (fresh == NULL)
@@ -144,12 +157,10 @@ static size_t usable(struct sn_layer *self, void *p)
     struct sn_layer *below = self->below;
     if (!ef_arena_has(p))
         return below->usable(below, p);
-    const struct ef_block *b = ef_arena_block(p);
-    if (b == NULL || atomic_load(&b->state) != EF_LIVE) {
-        ef_report_free(p, "realloc or malloc_usable_size");
-        abort();
-    }
-    return b->size;
+    const struct ef_block *b = live_block(p);
+    if (b == NULL && sn_layer_asked())
+        refuse(p, "malloc_usable_size");
+    return b != NULL ? b->size : 0;
 }
 
 static struct sn_layer layer = {allocate, resize, release, usable, NULL};

@@ -32,6 +32,7 @@ static struct kept {
     struct sigaction versions[VERSIONS];
 } kept[] = {{.signal = SIGSEGV}, {.signal = SIGBUS}};
 static atomic_bool taken;
+static pid_t owner; /* the process whose memory this is */
 
 static struct kept *kept_of(int signal)
 {
@@ -48,6 +49,12 @@ static void write_kept(struct kept *k, const struct sigaction *action)
     unsigned version = atomic_fetch_add(&k->next, 1) + 1;
     k->versions[version % VERSIONS] = *action;
     atomic_store(&k->newest, version);
+}
+
+/* A vfork's child has signals of its own, but what is kept here is its parent's. */
+static bool is_lent(void)
+{
+    return getpid() != owner;
 }
 
 static bool is_handler(const struct sigaction *a)
@@ -93,6 +100,7 @@ static void report_on_own_stack(const siginfo_t *info, const ucontext_t *context
 
 void ef_fault_after_fork(void)
 {
+    owner = getpid();
     atomic_flag_clear(&in_use);
 }
 
@@ -121,7 +129,10 @@ static void pass_on(int signal, siginfo_t *info, void *context)
     if (program.sa_flags & SA_RESETHAND) {
         struct sigaction reset = program;
         reset.sa_handler = SIG_DFL;
-        write_kept(k, &reset);
+        if (is_lent())
+            sn_real_sigaction(signal, &reset, NULL);
+        else
+            write_kept(k, &reset);
     }
     if (program.sa_flags & SA_SIGINFO)
         program.sa_sigaction(signal, info, context);
@@ -176,8 +187,12 @@ static struct sigaction added;
 int sn_trace_sigaction(int signal, const struct sigaction *action, struct sigaction *old)
 {
     struct kept *k = kept_of(signal);
-    struct sigaction before = read_kept(k);
-    if (action != NULL) {
+    struct sigaction before = read_kept(k), now;
+    if (is_lent()) {
+        if (sn_real_sigaction(signal, action, &now) != 0)
+            return -1;
+        before = now.sa_sigaction == on_fault ? before : now;
+    } else if (action != NULL) {
         struct sigaction whole = *action;
         whole.sa_flags |= added.sa_flags;
         whole.sa_restorer = added.sa_restorer;
@@ -195,6 +210,7 @@ bool ef_fault_take(struct sn_error *e)
     struct sigaction now;
     if (atomic_load(&taken))
         return true;
+    owner = getpid();
     if ((stack = sn_pages_map(STACK_BYTES)) == NULL)
         return sn_fail(e, NULL, -1, "out of memory");
     for (size_t i = 0; i < SN_COUNT(kept); i++)

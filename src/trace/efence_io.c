@@ -7,6 +7,7 @@
  */
 #undef _FILE_OFFSET_BITS /* it would make pread's name pread64's */
 #include "trace/efence.h"
+#include "trace/trace_priv.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -126,6 +127,7 @@ void sn_trace_bind(void)
 #define BIND(name, parameters, arguments, buffer)                                        \
     *(void **)&real.name = dlsym(RTLD_NEXT, #name);
     CALLS(BIND)
+    sn_alone_bind();
 }
 
 #define DEFINE(name, parameters, arguments, buffer)                                      \

@@ -14,6 +14,7 @@
 #include "trace/trace_priv.h"
 
 #include <alloca.h>
+#include <errno.h>
 
 #define DEAD_WORD      UINT64_C(0xf969696969696969)
 #define STACK_WORDS    64 /* 20 ns a call; deeper would be felt */
@@ -61,18 +62,19 @@ static void release(struct sn_layer *self, void *p)
 }
 
 /* Not by the real realloc where the block may move, which would leave the old one as it
- * was. */
+ * was; unless there is no memory for both: then it does not copy. */
 static void *resize(struct sn_layer *self, void *p, size_t size)
 {
     struct sn_layer *below = self->below;
     size_t usable = on ? below->usable(below, p) : 0;
     if (usable == 0 || size == usable)
         return below->resize(below, p, size);
-    if (size < usable)
-        kill_bytes((char *)p + size, usable - size);
+    int saved = errno;
     void *fresh = below->allocate(below, size, 0, false);
-    if (fresh == NULL)
-        return NULL;
+    if (fresh == NULL) {
+        errno = saved;
+        return below->resize(below, p, size);
+    }
     memcpy(fresh, p, size < usable ? size : usable);
     release(self, p);
     return fresh;
@@ -107,10 +109,10 @@ static bool wanted(const struct sn_settings *s)
 static bool start(const struct sn_settings *s, struct sn_error *e)
 {
     (void)s;
-    (void)e;
+    if (!sn_libgc_or_malloc("gcdead", e))
+        return false;
     sn_layer_lay(SN_LAYER_GCDEAD, &layer);
     sn_libgc_on_start(before_collection);
-    sn_libgc_find(NULL);
     on = true;
     return true;
 }

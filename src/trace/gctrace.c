@@ -16,9 +16,7 @@
 #include "trace/libgc.h"
 #include "trace/trace_priv.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 static atomic_uint level; /* 0: off */
 static uint64_t spent_ns; /* in collections; under libgc's lock */
@@ -119,12 +117,8 @@ static bool wanted(const struct sn_settings *s)
 
 static bool start(const struct sn_settings *s, struct sn_error *e)
 {
-    const char *whose = sn_libgc_find(NULL) ? NULL : sn_malloc_whose();
-    if (whose != NULL)
-        return sn_fail(
-            e, "gctrace", -1,
-            "%s (%d) calls the malloc of %s, which is not seen, and has no libgc",
-            program_invocation_short_name, (int)getpid(), whose);
+    if (!sn_libgc_or_malloc("gctrace", e))
+        return false;
     spent_ns = 0;
     atomic_store(&level, s->trace.gctrace);
     sn_libgc_on_cycle(on_cycle);

@@ -19,12 +19,17 @@
 
 static atomic_bool on;
 static atomic_bool complete; /* each block is known */
+static atomic_bool brief;    /* nobody asked for it: without whose blocks they were */
 
 /* ---- the report -----------------------------------------------------------------------
  */
 
 static void add_history(struct sn_text *t, const struct sn_cell *c)
 {
+    if (brief) {
+        sn_text_add(t, "  invalidptr=1 tells who allocated and who freed it\n");
+        return;
+    }
     sn_text_add(t, "  allocated at\n");
     sn_text_add_stack(t, c->allocated);
     if (sn_cell_state(c->what) == SN_CELL_LIVE)
@@ -88,6 +93,11 @@ static __attribute__((noinline, cold)) void refuse(const char *function, uintptr
 /* ---- the layer ------------------------------------------------------------------------
  */
 
+static uint32_t by_whom(void)
+{
+    return brief ? 0 : sn_stacks_here();
+}
+
 static void *came(void *p, size_t size)
 {
     struct sn_cell *c = p != NULL ? sn_cell_at((uintptr_t)p, true) : NULL;
@@ -96,7 +106,7 @@ static void *came(void *p, size_t size)
             complete = false; /* one more that is not known */
         return p;
     }
-    c->allocated = sn_stacks_here();
+    c->allocated = by_whom();
     c->freed = 0;
     atomic_store_explicit(&c->what, (uint64_t)size << 2 | SN_CELL_LIVE,
                           memory_order_release);
@@ -125,7 +135,7 @@ static void end_life(const char *function, void *p, struct sn_cell *c,
         sn_cell_state(what) == SN_CELL_LIVE &&
         atomic_compare_exchange_strong(&c->what, &what, sn_cell_size(what) << 2 | state);
     if (ended)
-        c->freed = sn_stacks_here();
+        c->freed = by_whom();
     else if (sn_cell_state(what) != SN_CELL_NEVER)
         refuse(function, (uintptr_t)p);
 }
@@ -192,16 +202,23 @@ static struct sn_layer layer = {allocate, resize, release, usable, NULL};
 /* ---- the tracer -----------------------------------------------------------------------
  */
 
-/* Unless it is said, with gcdead. Not with efence, which tells what is freed twice
- * itself, and whose addresses, never used again, would each cost a cell for good; nor
- * with allocfreetrace, which has what became of each block and would cost as much again.
- */
+/* Unless it is said, with the tracers that have the blocks in hand. Not with efence,
+ * which tells what is freed twice itself, and whose addresses, never used again, would
+ * each cost a cell for good; nor with allocfreetrace, whose pair it would make a third
+ * dearer for what the log has. */
 static bool wanted(const struct sn_settings *s)
 {
     const struct sn_trace_settings *t = &s->trace;
     if (t->invalidptr == SN_INVALIDPTR_DEFAULT)
-        return t->gcdead && t->efence == SN_EFENCE_OFF;
+        return (t->gcdead || t->gctrace > 0) && !t->allocfreetrace &&
+               t->efence == SN_EFENCE_OFF;
     return t->invalidptr != SN_INVALIDPTR_OFF;
+}
+
+/* Two stacks a block cost more than gctrace does. */
+static bool is_brief(const struct sn_trace_settings *t)
+{
+    return t->invalidptr == SN_INVALIDPTR_DEFAULT && !t->gcdead;
 }
 
 static void know(void *p, size_t size)
@@ -215,6 +232,13 @@ static void know(void *p, size_t size)
 
 static bool start(const struct sn_settings *s, struct sn_error *e)
 {
+    if (!sn_libgc_or_malloc("invalidptr", e)) {
+        if (s->trace.invalidptr != SN_INVALIDPTR_DEFAULT)
+            return false;
+        *e =
+            (struct sn_error){.offset = -1}; /* it came with another, and is not missed */
+        return true;
+    }
     if (!sn_stacks_open(e))
         return sn_fail(e, NULL, -1, "invalidptr has no memory for its accounts");
     if (!on) { /* it still is in a fork's child */
@@ -224,6 +248,7 @@ static bool start(const struct sn_settings *s, struct sn_error *e)
         if (!sn_malloc_early(know))
             complete = false;
     }
+    brief = is_brief(&s->trace);
     bool scans = s->trace.invalidptr == SN_INVALIDPTR_SCAN;
     if (scans && !sn_dangling_start(e))
         return false;

@@ -157,11 +157,19 @@ SN_MALLOC_ENTRY static void *top_pvalloc(size_t size)
     return top_memalign(page, whole & -page);
 }
 
+static __thread bool asked __attribute__((tls_model("initial-exec")));
+
+bool sn_layer_asked(void)
+{
+    return asked;
+}
+
 SN_MALLOC_ENTRY static size_t top_usable(void *p)
 {
     struct sn_layer *l = first();
+    asked = true;
     size_t usable = p != NULL ? l->usable(l, p) : 0;
-    STAY;
+    asked = false;
     return usable;
 }
 

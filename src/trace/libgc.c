@@ -24,6 +24,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
+#include <unistd.h>
 
 /* gc.h's */
 enum event {
@@ -64,7 +65,7 @@ static atomic_bool found, awaited;
 static pthread_mutex_t finding = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(void (*)(int)) program_handler;
 static _Atomic(void (*)(const struct sn_gc_cycle *)) on_cycle;
-static _Atomic(void (*)(void)) on_start;
+static _Atomic(void (*)(void)) on_start, on_reclaimed;
 static atomic_bool repeat_each;
 static atomic_uint_least64_t no_unmap_before_ns;
 static __thread int forced __attribute__((tls_model("initial-exec")));
@@ -224,12 +225,23 @@ static void on_start_event(void)
     begin(true);
 }
 
+static void hear_reclaimed(void)
+{
+    void (*hear)(void) = atomic_load(&on_reclaimed);
+    if (hear == NULL)
+        return;
+    uint64_t from_ns = sn_clock_ns(CLOCK_MONOTONIC);
+    hear();
+    now.ours_ns += sn_clock_ns(CLOCK_MONOTONIC) - from_ns;
+}
+
 static void on_reclaim_end(void)
 {
     now.c.reclaim_ns = since(now.at[RECLAIM_START].ns, now.at[RECLAIM_END].ns);
     now.live_known = false;
     if (atomic_load(&on_cycle) != NULL)
         count_live();
+    hear_reclaimed();
     if (!now.by_start)
         finish(now.at[RECLAIM_END].ns);
 }
@@ -274,6 +286,11 @@ void sn_libgc_on_cycle(void (*cycle)(const struct sn_gc_cycle *))
 void sn_libgc_on_start(void (*start)(void))
 {
     atomic_store(&on_start, start);
+}
+
+void sn_libgc_on_reclaimed(void (*reclaimed)(void))
+{
+    atomic_store(&on_reclaimed, reclaimed);
 }
 
 void sn_libgc_forced(int change)
@@ -374,6 +391,16 @@ bool sn_libgc_find(const void *of)
 bool sn_libgc_is_awaited(void)
 {
     return atomic_load(&awaited);
+}
+
+bool sn_libgc_or_malloc(const char *tracer, struct sn_error *e)
+{
+    const char *whose = sn_libgc_find(NULL) ? NULL : sn_malloc_whose();
+    return whose == NULL ||
+           sn_fail(e, tracer, -1,
+                   "%s (%d) calls the malloc of %s, which is not seen, and has no libgc",
+                   program_invocation_short_name, (int)getpid(),
+                   whose[0] != '\0' ? whose : "the program");
 }
 
 bool sn_libgc_is_used(void)

@@ -49,6 +49,9 @@ extern struct sn_libgc_functions sn_libgc;
  * none, or one older than 8.0, which cannot tell. */
 bool sn_libgc_find(const void *of);
 bool sn_libgc_is_awaited(void); /* it was looked for in vain */
+/* The same, or is the malloc that the program calls one that we see? Else a tracer that
+ * hears of both has nothing to hear: *e. */
+bool sn_libgc_or_malloc(const char *tracer, struct sn_error *e);
 /* Is it loaded and in use? Signal-safe. */
 bool sn_libgc_is_used(void);
 
@@ -56,6 +59,8 @@ bool sn_libgc_is_used(void);
  * functions that take it. */
 void sn_libgc_on_cycle(void (*cycle)(const struct sn_gc_cycle *c));
 void sn_libgc_on_start(void (*start)(void)); /* of a collection, before anything else */
+/* What lives is marked, finalizers are chosen; the world goes on, nothing is swept. */
+void sn_libgc_on_reclaimed(void (*reclaimed)(void));
 
 /* What is to be done when a thread of the program allocates next, and holds no lock. */
 enum sn_libgc_due {

@@ -4,7 +4,8 @@
  *     GC_init                          a libgc that comes late is met
  *     GC_set_on_collection_event, ...  the program's own handler goes behind ours
  *     GC_gcollect, GC_try_to_collect   a collection that was asked for is told as such
- *     GC_malloc and its like           allocfreetrace hears of blocks; and what is due
+ *     GC_malloc and its like           allocfreetrace hears of blocks and of lists of
+ *                                      them (GC_malloc_many); and what is due
  *                                      when no lock is held is done (libgc.h)
  *
  * They bear the version SONDE_HOOKS, hidden and the first of libsonde.map. So the loader
@@ -37,6 +38,8 @@ typedef void (*handler)(int);
     X(void *, GC_malloc_kind, (size_t, int))                                             \
     X(void *, GC_generic_malloc, (size_t, int))                                          \
     X(void *, GC_malloc_explicitly_typed, (size_t, uintptr_t))                           \
+    X(void *, GC_gcj_malloc, (size_t, void *))                                           \
+    X(void *, GC_gcj_malloc_ignore_off_page, (size_t, void *))                           \
     X(void *, GC_realloc, (void *, size_t))                                              \
     X(void, GC_free, (void *))
 
@@ -133,23 +136,6 @@ HOOK(int, GC_try_to_collect, (int (*stop)(void)))
     return done;
 }
 
-/* ---- lists of blocks, which are handed out later, by nobody that we see ---------------
- */
-
-HOOK(void *, GC_malloc_many, (size_t size))
-{
-    ENTER();
-    sn_libgc_safe_point();
-    return real.GC_malloc_many(size);
-}
-
-HOOK(void, GC_generic_malloc_many, (size_t size, int kind, void **list))
-{
-    ENTER();
-    sn_libgc_safe_point();
-    real.GC_generic_malloc_many(size, kind, list);
-}
-
 /* ---- blocks ---------------------------------------------------------------------------
  */
 
@@ -205,6 +191,9 @@ ALLOCATOR(GC_malloc_kind, (size_t size, int kind), (size, kind))
 ALLOCATOR(GC_generic_malloc, (size_t size, int kind), (size, kind))
 ALLOCATOR(GC_malloc_explicitly_typed, (size_t size, uintptr_t type), (size, type))
 
+ALLOCATOR(GC_gcj_malloc, (size_t size, void *layout), (size, layout))
+ALLOCATOR(GC_gcj_malloc_ignore_off_page, (size_t size, void *layout), (size, layout))
+
 /* The collector moves a block only where it has to, and then frees the old one. One that
  * stays has been freed and allocated, as by realloc. */
 HOOK(void *, GC_realloc, (void *p, size_t size))
@@ -228,5 +217,34 @@ HOOK(void, GC_free, (void *p))
         sn_allocfreetrace_gc_freeing(p);
     real.GC_free(p);
     if (told)
+        end();
+}
+
+/* ---- lists of blocks ------------------------------------------------------------------
+ *
+ * Those that the program asks for are handed out by nobody that we see. Those that one of
+ * the functions above asks for, for its thread, are handed out by these.
+ */
+
+HOOK(void *, GC_malloc_many, (size_t size))
+{
+    ENTER();
+    sn_libgc_safe_point();
+    if (!BEGIN())
+        return real.GC_malloc_many(size);
+    void *list = real.GC_malloc_many(size);
+    sn_allocfreetrace_gc_listed(list, size, true);
+    end();
+    return list;
+}
+
+HOOK(void, GC_generic_malloc_many, (size_t size, int kind, void **list))
+{
+    ENTER();
+    sn_libgc_safe_point();
+    bool program = BEGIN();
+    real.GC_generic_malloc_many(size, kind, list);
+    sn_allocfreetrace_gc_listed(*list, size, program);
+    if (program)
         end();
 }

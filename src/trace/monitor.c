@@ -6,6 +6,9 @@
  *     the first start: thread -> [sleep until the next is due -> run it]... <- the last
  * stop
  *
+ * It begins and ends under `life`, and ends for as long as a call takes that wants a
+ * process without threads (alone.c).
+ *
  * A program whose main thread ends by pthread_exit ends with its last thread: when only
  * this one is left it returns, and the C library does what it does then.
  */
@@ -26,8 +29,10 @@ static struct {
     uint64_t period_ns, due_ns;
 } tasks[TASKS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* held while one runs */
+static pthread_mutex_t life = PTHREAD_MUTEX_INITIALIZER;
 static pthread_t thread;
-static bool begun;
+static bool begun;    /* under `life`, as is the next */
+static pid_t process; /* that it is of */
 static atomic_int tid;
 static atomic_uint changed; /* a futex: look at the tasks again */
 static atomic_bool over;
@@ -131,6 +136,7 @@ static bool begin(struct sn_error *e)
     sn_real_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     begun = error == 0;
+    process = getpid();
     if (begun)
         know_thread();
     return begun || sn_fail(e, NULL, -1, "no thread can be started for the tracers: %s",
@@ -158,7 +164,12 @@ bool sn_monitor_start(void (*run)(void), uint64_t period_ns, struct sn_error *e)
     }
     pthread_mutex_unlock(&lock);
     wake();
-    return i < TASKS ? begun || begin(e) : sn_fail(e, NULL, -1, "too many tracers");
+    if (i == TASKS)
+        return sn_fail(e, NULL, -1, "too many tracers");
+    pthread_mutex_lock(&life);
+    bool good = begun || begin(e);
+    pthread_mutex_unlock(&life);
+    return good;
 }
 
 void sn_monitor_set_period(void (*run)(void), uint64_t period_ns)
@@ -166,6 +177,36 @@ void sn_monitor_set_period(void (*run)(void), uint64_t period_ns)
     size_t i = find(run);
     if (i < TASKS)
         tasks[i].period_ns = period_ns;
+}
+
+/* `life` is held. */
+static void end(void)
+{
+    atomic_store(&over, true);
+    wake();
+    pthread_join(thread, NULL);
+    begun = false;
+}
+
+bool sn_monitor_pause(void)
+{
+    if (!begun || process != getpid() || pthread_mutex_trylock(&life) != 0)
+        return false;
+    if (begun && !atomic_load(&over) && sn_thread_id() != sn_monitor_tid()) {
+        end();
+        return true;
+    }
+    pthread_mutex_unlock(&life);
+    return false;
+}
+
+void sn_monitor_go_on(void)
+{
+    struct sn_error e = {.offset = -1};
+    char text[640];
+    if (!begin(&e))
+        sn_say("%s; they end here", sn_error_text(&e, text, sizeof text));
+    pthread_mutex_unlock(&life);
 }
 
 void sn_monitor_stop(void (*run)(void), bool dying)
@@ -182,17 +223,18 @@ void sn_monitor_stop(void (*run)(void), bool dying)
     for (i = 0; i < TASKS; i++)
         last &= tasks[i].run == NULL;
     pthread_mutex_unlock(&lock);
-    if (!last || !begun)
+    if (!last)
         return;
-    atomic_store(&over, true);
-    wake();
-    pthread_join(thread, NULL);
-    begun = false;
+    pthread_mutex_lock(&life);
+    if (begun)
+        end();
+    pthread_mutex_unlock(&life);
 }
 
 void sn_monitor_after_fork(void)
 {
     pthread_mutex_init(&lock, NULL);
+    pthread_mutex_init(&life, NULL);
     memset(tasks, 0, sizeof tasks);
     begun = false;
     atomic_store(&tid, 0);

@@ -79,7 +79,7 @@ void sn_trace_write(const char *text, size_t len)
 
 void sn_trace_printf(const char *fmt, ...)
 {
-    char line[4096];
+    char line[512]; /* threads have small stacks */
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(line, sizeof line, fmt, ap);

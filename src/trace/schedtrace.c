@@ -9,7 +9,6 @@
  * No malloc; the lock is held while a sweep runs, and over a fork, so that the child
  * finds the descriptors as they are in the list.
  */
-#include "sched/sched.h"
 #include "trace_priv.h"
 
 #include <pthread.h>
@@ -22,7 +21,6 @@ static atomic_int fds[MAX_FDS]; /* -1: none */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sn_sched *sched; /* NULL: stopped */
 static uint64_t period_ns, due_ns;
-static pid_t monitor; /* our thread, also when it is the one that ends the program */
 static atomic_uint allowed; /* of fds; 0: not yet begun */
 
 static bool wanted(const struct sn_settings *s)
@@ -33,9 +31,7 @@ static bool wanted(const struct sn_settings *s)
 static void write_sweep(void)
 {
     size_t len;
-    pid_t now = sn_monitor_tid();
-    monitor = now != 0 ? now : monitor;
-    const char *text = sn_sched_sweep(sched, sn_trace_ns() / 1000000, monitor, &len);
+    const char *text = sn_sched_sweep(sched, sn_trace_ns() / 1000000, &len);
     if (text != NULL)
         sn_trace_write(text, len);
 }
@@ -51,6 +47,8 @@ static void run(void)
 {
     pthread_mutex_lock(&lock);
     uint64_t now = sn_trace_ns();
+    if (sched != NULL)
+        sn_sched_leave_out(sched, sn_monitor_tid());
     if (sched != NULL && now + 500000 >= due_ns) {
         write_sweep();
         due_ns += period_ns;
@@ -84,16 +82,17 @@ static bool open_sched(const struct sn_settings *s, struct sn_error *e)
 {
     const char *source = s->trace.schedsource;
     forget_fds();
-    struct sn_sched_plan plan = {.pid = getpid(),
-                                 .detail = s->trace.scheddetail,
-                                 .forced = *source != '\0',
-                                 .source = *source != '\0' ? sn_sched_source_find(source)
-                                                           : SN_SCHED_TRACEPOINTS,
-                                 .interval_ms = s->trace.schedtrace_ms,
-                                 .tail = sn_trace_pid(),
-                                 .fds = fds,
-                                 .max_fds = atomic_load(&allowed),
-                                 .keep_fd = sn_fd_move_high};
+    struct sn_sched_plan plan = {
+        .pid = getpid(),
+        .detail = s->trace.scheddetail > 0,
+        .stacks = s->trace.scheddetail > 1 ? &sn_trace_sched_stacks : NULL,
+        .forced = *source != '\0',
+        .source = *source != '\0' ? sn_sched_source_find(source) : SN_SCHED_TRACEPOINTS,
+        .interval_ms = s->trace.schedtrace_ms,
+        .tail = sn_trace_pid(),
+        .fds = fds,
+        .max_fds = atomic_load(&allowed),
+        .keep_fd = sn_fd_move_high};
     sched = sn_sched_open(&plan, e);
     return sched != NULL;
 }
@@ -111,6 +110,9 @@ static bool start(const struct sn_settings *s, struct sn_error *e)
     period_ns = s->trace.schedtrace_ms * UINT64_C(1000000);
     due_ns = sn_trace_ns() + period_ns;
     bool begun = sn_monitor_start(run, step_ns(), e);
+    pthread_mutex_lock(&lock);
+    sn_sched_leave_out(sched, sn_monitor_tid());
+    pthread_mutex_unlock(&lock);
     if (!begun)
         stop(false);
     return begun;
@@ -143,7 +145,6 @@ static void after_fork(bool child)
     if (child) {
         sn_sched_close(sched, true);
         sched = NULL;
-        monitor = 0;
     }
     pthread_mutex_unlock(&lock);
 }

@@ -44,7 +44,7 @@ uint64_t sn_trace_ns(void);
 /* Whole lines in one write: to trace_path, else to stderr as long as descriptor 2 is the
  * file that it was at the start. Signal-safe, keeps errno. */
 void sn_trace_write(const char *text, size_t len);
-/* The same, formatted; at most 4096 bytes. Signal-safe if the format has no %f. */
+/* The same, formatted; at most 512 bytes. Signal-safe if the format has no %f. */
 void sn_trace_printf(const char *fmt, ...) SN_PRINTF(1, 2);
 /* What ends a line of a fork's child, so that its lines are told from its parent's:
  * " pid=123"; "" in the process that began. */
@@ -68,7 +68,8 @@ struct sn_layer {
     void *(*allocate)(struct sn_layer *self, size_t size, size_t alignment, bool zeroed);
     void *(*resize)(struct sn_layer *self, void *p, size_t size); /* neither is 0 */
     void (*release)(struct sn_layer *self, void *p);              /* not NULL */
-    size_t (*usable)(struct sn_layer *self, void *p);             /* not NULL */
+    /* Not NULL. Of what is no live block, 0, where that can be known. */
+    size_t (*usable)(struct sn_layer *self, void *p);
     struct sn_layer *below; /* set when it is laid */
 };
 
@@ -82,6 +83,10 @@ enum sn_layer_rank {
     SN_LAYER_INVALIDPTR, /* sees a bad pointer first */
     SN_LAYERS
 };
+
+/* Is it malloc_usable_size that the program calls? Else a layer asks how large is what it
+ * is to free or to move: whoever does that tells of a bad pointer. */
+bool sn_layer_asked(void);
 
 /* Once for each rank; a second time it does nothing. Not from several threads at once. */
 void sn_layer_lay(enum sn_layer_rank rank, struct sn_layer *layer);
@@ -117,13 +122,16 @@ void sn_text_add_frames(struct sn_text *t, const uintptr_t *pcs, size_t n);
 void sn_text_add_stack(struct sn_text *t, uint32_t id);
 void sn_text_send(struct sn_text *t); /* in one write; it is empty then */
 
-/* ---- allocfreetrace.c -----------------------------------------------------------------
+/* ---- alloc_gc.c -----------------------------------------------------------------------
  */
 
 /* A collector's function has handed out a block, or is about to free one: that is an
  * event, too, where they are traced. From a function that is SN_MALLOC_ENTRY. */
 void sn_allocfreetrace_gc_allocated(void *p, size_t size); /* NULL: nothing */
 void sn_allocfreetrace_gc_freeing(void *p);                /* likewise */
+/* It has made a list of blocks of `size`, each of which holds the next one's address: for
+ * the program, which empties it itself, or for its own functions. */
+void sn_allocfreetrace_gc_listed(void *list, size_t size, bool program);
 
 /* ---- monitor.c ------------------------------------------------------------------------
  */
@@ -139,6 +147,10 @@ void sn_monitor_set_period(void (*run)(void), uint64_t period_ns);
 /* After it `run` is not running, nor will it; unless `dying`, then it may be. */
 void sn_monitor_stop(void (*run)(void), bool dying);
 void sn_monitor_after_fork(void); /* in the child: there is no thread, nothing runs */
+/* End the thread for now, so that the calling one may be the only one. False: there is
+ * none, or it is being begun or ended, or this is a vfork's child. Signal-safe. */
+bool sn_monitor_pause(void);
+void sn_monitor_go_on(void); /* once after it; what cannot be is told */
 /* The thread's id, which is not the program's; 0: there is none. */
 pid_t sn_monitor_tid(void);
 

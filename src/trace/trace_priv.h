@@ -2,10 +2,15 @@
 #ifndef SN_TRACE_PRIV_H
 #define SN_TRACE_PRIV_H
 
+#include "sched/sched.h"
 #include "trace/trace.h"
 
 extern const struct sn_tracer sn_efence, sn_gcdead, sn_invalidptr, sn_allocfreetrace,
     sn_schedtrace, sn_gctrace, sn_scavenge;
+
+extern const struct sn_sched_stacks sn_trace_sched_stacks; /* sched_stacks.c */
+
+void sn_alone_bind(void); /* alone.c: the calls that it stands before */
 
 /* ---- cells.c: what became of the block at an address
  * ----------------------------------- */

@@ -71,6 +71,29 @@ size_t sn_unwind(const ucontext_t *uc, struct sn_stack_range stack, uintptr_t *p
 /* The same from where it is called; the first frames are its own and its callers'. */
 size_t sn_unwind_here(struct sn_stack_range stack, uintptr_t *pcs, size_t max,
                       enum sn_unwind_end *end);
+/*
+ * The same of another thread, of which only these two are known: it sleeps in a system
+ * call. pcs[0] is the pc. A frame pointer that is needed and was saved nowhere is looked
+ * for (sn_unwind_frame_pointer), so that one frame may be wrong or left out.
+ */
+size_t sn_unwind_asleep(uintptr_t pc, uintptr_t sp, uintptr_t *pcs, size_t max,
+                        enum sn_unwind_end *end);
+
+/* A process's memory, as one looks for frames in it. */
+struct sn_unwind_env {
+    bool (*load)(void *arg, uint64_t addr,
+                 uint64_t *value); /* false: it cannot be read */
+    bool (*is_code)(void *arg, uint64_t addr);
+    void *arg;
+};
+/*
+ * The frame pointer of a function that has one, whose stack pointer is `sp` and which
+ * begins at `function` (0: not known). By what lies there: a saved frame pointer and,
+ * above it, a return address that follows a call of this very function; else the most
+ * likely pair. False: there is none.
+ */
+bool sn_unwind_frame_pointer(const struct sn_unwind_env *env, uint64_t sp,
+                             uint64_t function, uint64_t *fp);
 /* The general registers of a signal's context (24 at most, the rest 0), and its stack
  * pointer. Signal-safe. */
 void sn_unwind_registers(const ucontext_t *uc, uint64_t registers[24], uintptr_t *sp);

@@ -50,6 +50,7 @@ struct walk {
     struct sn_memory memory;
     uint64_t generation;
     struct sn_frame frame;
+    bool fp_unknown;  /* of another thread, and saved nowhere yet */
     bool interrupted; /* frame.ip is where it stands, not where a call returns to */
     unsigned switches;
     enum sn_unwind_end end;
@@ -312,6 +313,38 @@ static bool guess(struct walk *w, struct sn_frame *f, bool interrupted,
     return guessed || stop(w, why);
 }
 
+static bool load_word(void *arg, uint64_t addr, uint64_t *value)
+{
+    struct walk *w = arg;
+    return sn_memory_load(&w->memory, addr, value);
+}
+
+static bool is_code(void *arg, uint64_t addr)
+{
+    struct walk *w = arg;
+    struct sn_code code;
+    return sn_code_find(&w->memory, addr, &code) && addr >= code.module.text_start &&
+           addr < code.module.text_end;
+}
+
+/* By a row; the frame pointer is looked for if it takes one that is not known. */
+static bool apply_row_asleep(struct walk *w, const struct sn_cfi_fde *fde,
+                             const struct sn_cfi_row *row)
+{
+    const struct sn_unwind_env env = {load_word, is_code, w};
+    if (row->cfa.kind == SN_CFI_VAL_OFFSET && row->cfa.reg == SN_REG_FP) {
+        if (!sn_unwind_frame_pointer(&env, w->regs[SN_REG_SP], fde->start,
+                                     &w->regs[SN_REG_FP]))
+            return stop(w, SN_END_BAD_ADDRESS);
+        w->fp_unknown = false;
+    }
+    if (!apply_row(w, fde, row))
+        return false;
+    enum sn_cfi_kind saved = row->reg[SN_REG_FP].kind;
+    w->fp_unknown &= saved == SN_CFI_SAME || saved == SN_CFI_UNDEFINED;
+    return true;
+}
+
 static struct sn_frame frame_of(const uint64_t *regs)
 {
     return (struct sn_frame){regs[SN_REG_PC], regs[SN_REG_SP], regs[SN_REG_FP]};
@@ -329,6 +362,7 @@ static bool slow_step(struct walk *w)
         return stop(w, SN_END_OUTERMOST);
     case SN_RULE_SIGNAL:
         w->regs_interrupted = true;
+        w->fp_unknown = false;
         return sn_arch_signal(&w->memory, w->regs[SN_REG_SP], w->regs) ||
                stop(w, SN_END_BAD_ADDRESS);
     case SN_RULE_FAIL: {
@@ -342,7 +376,7 @@ static bool slow_step(struct walk *w)
         return true;
     }
     default:
-        return apply_row(w, &fde, &row);
+        return w->fp_unknown ? apply_row_asleep(w, &fde, &row) : apply_row(w, &fde, &row);
     }
 }
 
@@ -432,6 +466,7 @@ static void start(struct walk *w, struct sn_stack_range stack)
 {
     w->frame = frame_of(w->regs);
     w->interrupted = w->regs_interrupted = true;
+    w->fp_unknown = false;
     w->n = w->regs_n = 1;
     w->switches = 0;
     w->end = SN_END_DEPTH;
@@ -495,6 +530,29 @@ size_t sn_unwind_here(struct sn_stack_range stack, uintptr_t *pcs, size_t max,
     struct walk w;
     sn_arch_here(w.regs);
     size_t n = walk(&w, stack, pcs, max);
+    *end = w.end;
+    return n;
+}
+
+size_t sn_unwind_asleep(uintptr_t pc, uintptr_t sp, uintptr_t *pcs, size_t max,
+                        enum sn_unwind_end *end)
+{
+    struct walk w = {.regs = {[SN_REG_PC] = pc, [SN_REG_SP] = sp}};
+    size_t n = 0;
+    start(&w, (struct sn_stack_range){0});
+    w.fp_unknown = true;
+    while (n < max) {
+        uint64_t below = w.regs[SN_REG_SP];
+        pcs[n++] = w.regs[SN_REG_PC] - !w.regs_interrupted;
+        if (!slow_step(&w) ||
+            (!w.regs_interrupted && !sn_frame_above(below, w.regs[SN_REG_SP]) &&
+             !odd_place(&w)))
+            break;
+        if (w.regs[SN_REG_PC] == 0) {
+            w.end = SN_END_OUTERMOST;
+            break;
+        }
+    }
     *end = w.end;
     return n;
 }

@@ -160,6 +160,9 @@ def test_own_malloc():
     equal(run("-q", own)[0], 0, "its CPU time is recorded")
     status, _, err, _ = run("--mem", "sh", "-c", own)
     ok(status == 0 and f"calls the malloc of {own}" in err, f"as a child: {err.splitlines()[0]}")
+    for tracer in ("efence", "allocfreetrace", "gctrace", "gcdead", "invalidptr=1", "invalidptr=2"):
+        status, _, err, _ = run(f"--{tracer}", "sh", "-c", own)
+        ok(status == 0 and own in err and "which is not seen" in err, f"{tracer}, as a child: {err.strip()[:99]}")
     ok("leaked 97.66kB" in run("--mem=exact", built("#define _GNU_SOURCE\n" + LEAK))[2],
        "a program that only calls malloc is recorded")
 

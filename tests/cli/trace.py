@@ -513,6 +513,8 @@ def test_ours():
         if source == "proc" or os.geteuid() == 0:
             own(f"scheduler, {source}", f"schedtrace=20,scheddetail,schedsource={source}",
                 PYTHON_HEAP, rf"^SCHED \d+ms: source={source} ")
+            own(f"scheduler with stacks, {source}", f"schedtrace=20,scheddetail=2,schedsource={source}",
+                PYTHON_HEAP, r"^    #1 0x[0-9a-f]+ ")
     own("invalidptr", "invalidptr=1", program("bad_pointers", "twice"),
         "^runtime: invalid pointer")
     own("dangling pointers", "invalidptr=2", program("bad_pointers", "dangling"),

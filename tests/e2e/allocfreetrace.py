@@ -13,7 +13,8 @@ import time
 PYTHON = "/usr/bin/python3"
 RECORD = struct.Struct("=IIQQ24s")
 FIRST = re.compile(r"trace(alloc|free)\(0x([0-9a-f]+), 0x([0-9a-f]+)(?:, (.*?))?\)"
-                   r" @(\d+\.\d{9})s thread=(\d+)( realloc failed)?( gc)?(?: pid=(\d+))?$")
+                   r" @(\d+\.\d{9})s thread=(\d+)( realloc failed)?"
+                   r"( gc(?: (?:late|unused) since=\d+\.\d{9}s)?)?(?: pid=(\d+))?$")
 
 Event = collections.namedtuple("Event", "kind tid address size site")
 Line = collections.namedtuple("Line", "kind tid address size site type seconds failed pid stack")

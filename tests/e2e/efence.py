@@ -168,7 +168,7 @@ def test_frees():
              ["freeing_site"], False, abort),
         Case(["interior", 24, 24], f"bad free: free of 0x[0-9a-f]+, 0 bytes after a {block}",
              ["freeing_site"], False, abort),
-        Case(["usable", 24], "use after free: realloc or malloc_usable_size of AT, a block of 24 "
+        Case(["usable", 24], "use after free: malloc_usable_size of AT, a block of 24 "
              "bytes", ["fault", "main"], True, abort),
         Case(["twice", 24, 0, "array"], "double free: free of AT, a block of 24 bytes",
              ["freeing_site"], True, abort)])
@@ -183,6 +183,23 @@ def test_frees():
     try_all("no bytes", [
         Case(["write", 0, 0], "overrun: write at AT, 0 bytes after a block of 0 bytes at AT",
              ["writing_site"])])
+
+
+def test_frees_beside_other_tracers():
+    """Those ask how large a block is before it is freed: that is no use of it."""
+    block = "block of 24 bytes at AT"
+    abort = -signal.SIGABRT
+    for other in ("allocfreetrace", "gcdead", "gctrace", "allocfreetrace,gcdead,gctrace,mem=exact"):
+        try_all(f"beside {other}", [
+            Case(["twice", 24], "double free: free of AT, a block of 24 bytes", ["freeing_site"],
+                 True, abort),
+            Case(["interior", 24, 4], f"bad free: free of 0x[0-9a-f]+, 4 bytes into a {block}",
+                 ["freeing_site"], False, abort),
+            Case(["usable", 24], "use after free: malloc_usable_size of AT, a block of 24 bytes",
+                 ["fault", "main"], True, abort),
+            Case(["again", 24], "use after free: realloc of AT, a block of 24 bytes",
+                 ["fault", "main"], True, abort)], f"efence,{other}")
+    try_all("beside invalidptr=2", (c for c in cases(24, False) if c.freed), "efence,invalidptr=2")
 
 
 def test_library():

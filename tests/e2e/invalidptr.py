@@ -95,6 +95,14 @@ def test_without():
     ok("runtime:" not in run.trace + run.err, "invalidptr=0 says nothing")
     run = traced(program("bad_pointers", "twice"), "gcdead=1")
     ok("runtime: invalid pointer" in run.trace, "gcdead brings invalidptr with it")
+    run = traced(program("bad_pointers", "twice"), "gctrace=1")
+    ok(run.status == -signal.SIGABRT and "runtime: invalid pointer" in run.trace and
+       "freed block of" in run.trace and "invalidptr=1 tells who" in run.trace, "gctrace, too, without the stacks")
+    run = traced(program("bad_pointers", "twice"), "gctrace=1,invalidptr=1")
+    ok("  freed at\n    #0" in run.trace, "... with them if it is said")
+    for settings in ("gctrace=1,invalidptr=0", "allocfreetrace=1", "schedtrace=10"):
+        run = traced(program("bad_pointers", "twice"), settings)
+        ok("runtime: invalid" not in run.trace + run.err, f"{settings}: not")
 
 
 def test_dangling():
@@ -111,6 +119,23 @@ def test_dangling():
     equal(where.get("the freed block of 48 bytes was allocated at", ["?"])[0],
           "allocating_site", "dangling: who allocated it")
     equal(where.get("freed at", ["?"])[0], "freeing_site", "dangling: who freed it")
+
+
+def test_dangling_beside_a_log():
+    """What our own log has of the addresses is no pointer of the program's, nor in a heap dump."""
+    for settings in ("invalidptr=2", "invalidptr=2,allocfreetrace"):
+        run = traced(program("bad_pointers", "dangling"), settings)
+        equal((run.status, "in global data" in run.trace, "in a live block" in run.trace),
+              (0, False, True), f"{settings}: what is held by the program alone")
+    for settings in ("mem=exact", "mem=exact,allocfreetrace"):
+        path = f"{scratch()}/dump"
+        run = traced([PYTHON, "-c", "import ctypes, sys; c = ctypes.CDLL(None)\n"
+                      "for i in range(1000): c.malloc(777)\n"
+                      "sys.exit(c.sonde_heapdump_write(sys.argv[1].encode()))", path], settings)
+        dump = subprocess.run([SONDE, "heapdump", path], capture_output=True, text=True)
+        leaked = re.search(r"^Leaked: (\d+) block", dump.stdout, re.M)
+        if not ok(run.status == 0 and leaked and int(leaked[1]) > 900, f"{settings}: leaks"):
+            note(run.err + dump.stdout[:500] + dump.stderr)
 
 
 def test_dangling_in_a_collected_heap():
@@ -140,6 +165,13 @@ def test_right():
         equal((run.status, run.out), (0, "survived\n"), f"{settings}: a right program goes on")
         refused = [line for line in run.trace.splitlines() if "invalid pointer" in line]
         equal(refused, [], f"{settings}: and nothing is refused")
+
+
+def test_scarce():
+    """Where memory is short, what is kept back goes, and that nobody looked is said."""
+    run = traced(program("bad_pointers", "scarce"), "invalidptr=2")
+    equal((run.status, run.out), (0, "survived\n"), "what was freed can be had again")
+    equal(run.trace.count("invalidptr: there is no memory to look"), 1, f"said once: {run.trace[:200]}")
 
 
 def test_again():
@@ -188,6 +220,9 @@ def test_gcdead():
         equal(set(lines.get(what, "").split()), {dead}, f"gcdead: {what}")
     ok(lines.get("stack", "").split().count(dead) >= 32, "gcdead: the stack below")
     equal(lines.get("kept"), "hello", "gcdead: what lives is kept")
+    for settings in ("gcdead", "gcdead,allocfreetrace,gctrace,invalidptr=0"):
+        run = traced(program("dead", "alone"), settings)
+        equal((run.status, run.out), (0, "alone bac\n"), f"{settings}: a block may grow where two have no room")
     plain = subprocess.run(program("dead"), capture_output=True, text=True)
     ok(dead not in plain.stdout, "and nothing of it without")
 

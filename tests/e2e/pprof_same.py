@@ -14,6 +14,7 @@ import shutil
 import subprocess
 
 from harness import BUILD, SONDE, main, missing, note, ok, program, scratch, skip
+from wire import field, varint
 
 GO = """package main
 import ("context"; "os"; "runtime"; "runtime/pprof"; "sync"; "time")
@@ -62,6 +63,10 @@ OLDER = re.compile(r"-showcolumns|-tags|-raw|-traces|-addresses")
 
 def pprof():
     return shlex.split(os.environ["PPROF"]) if "PPROF" in os.environ else ["go", "tool", "pprof"]
+
+
+def is_older():
+    return "showcolumns" not in subprocess.run([*pprof(), "-help"], capture_output=True, text=True).stderr
 
 
 def profiles():
@@ -151,7 +156,7 @@ def test_same():
     if missing("go"):
         return skip("the same as go tool pprof", "go is not installed")
     seen = set()
-    older = "showcolumns" not in subprocess.run([*pprof(), "-help"], capture_output=True, text=True).stderr
+    older = is_older()
     todo = [r for r in rows() if not ON_PURPOSE.search(f"{r[0]} {r[3]} {r[4]}")
             and not (older and OLDER.search(f"{r[3]} {r[4]}"))
             and not (r[2:] in seen or seen.add(r[2:]))]
@@ -165,6 +170,93 @@ def test_same():
     ok(results.count(None) + ties == len(todo), f"{len(todo) - ties} reports of real profiles are "
        f"pprof's, to the byte; {ties} but for ties that pprof orders differently in each run")
     ok(ties < len(todo) / 10, "ties are few")
+
+
+HEAP = ("heap profile: 1: 10 [2: 30] @ heap/1048576\n1: 10 [2: 30] @ 0x401000 0x402000\n"
+        "0: 0 [0: 0] @ 0x403000 0x402000\n")
+JAVA = ("--- contentionz 1 ---\nformat = java\nresolution = microseconds\nsampling period = 2\n\n"
+        " 70 3 @ 0x3 0x4\n\n0x3 com.x.f (F.java:12)\n0x4 com.x.main (F.java:9)\n")
+
+
+def numbered():
+    """Three locations and a mapping whose numbers are not 1, 2, 3."""
+    message = lambda *fields: b"".join(field(n, v) for n, v in fields)
+    packed = lambda *numbers: b"".join(map(varint, numbers))
+    texts = ["", "samples", "count", "f", "g", "h", "/bin/p", "kind", "x"]
+    samples = [message((1, packed(*ids)), (2, packed(n)), (3, message((1, 7), (2, 8))), (3, message((1, 3), (3, 0))))
+               for n, ids in ((5, (700, 3)), (6, (20, 700, 3)))]
+    return message((1, message((1, 1), (2, 2))), *((2, s) for s in samples),
+                   (3, message((1, 9), (2, 0x1000), (3, 0x9000), (5, 6))),
+                   *((4, message((1, i), (2, 9), (3, 0x1000 + i), (4, message((1, i), (2, 1)))))
+                     for i in (20, 700, 3)),
+                   *((5, message((1, i), (2, name))) for i, name in ((20, 3), (700, 4), (3, 5))),
+                   *((6, text) for text in texts))
+
+
+NAMES = """_ZN3foo3barEi _ZNSt6vectorIiSaIiEE9push_backERKi _RNvCs1234_7mycrate3foo
+_ZN4core3fmt5write17h0123456789abcdefE _ZN3fooL3barEv.isra.0 __ZN3foo3barEi a.<init> f< foo.part.3
+std::vector<int>::push_back(int) foo(int) main.(*Bar[...]).M x::y(a)::z(b) _ZN12_GLOBAL__N_13fooEv
+(anonymous-namespace)::f(int) operator<<(int) a::operator()(int) _ZN1A1BIiEclEv _ZZ4mainENKUlvE_clEv
+_Z3fooiz _ZNK3FooIiE3barERKS0_ _Z1fILi3EEvv _ZN1AcviEv _ZN1AltERKS_ _ZN1AlsIiEERS_RKT_ x::operator<=>
+_ZN9__gnu_cxxeqIPcSt6vectorIcSaIcEEEEbRKNS_17__normal_iteratorIT_T0_EESA_ a)::b( _Z _ZN _R a<b>>::c
+_ZN9__gnu_cxxmiIPiSt6vectorIiSaIiEEEENS_17__normal_iteratorIT_T0_E15difference_typeERKS8_SB_""".split()
+
+
+def named():
+    """A function of each of NAMES."""
+    message = lambda *fields: b"".join(field(n, v) for n, v in fields)
+    texts = ["", "cpu", "nanoseconds", "/no/such/program", *NAMES]
+    return message((1, message((1, 1), (2, 2))),
+                   (3, message((1, 1), (2, 0x1000), (3, 0x9000), (5, 3), *((n, 1) for n in range(7, 11)))),
+                   *(x for i in range(1, len(NAMES) + 1) for x in (
+                       (2, message((1, varint(i)), (2, varint(i)))),
+                       (4, message((1, i), (2, 1), (3, 0x1000 + i), (4, message((1, i))))),
+                       (5, message((1, i), (2, i + 3), (3, i + 3))))),
+                   *((6, text) for text in texts))
+
+
+def test_names():
+    """Names that a profile carries are demangled, and cut, as pprof does."""
+    if missing("go") or is_older():
+        return skip("names as go tool pprof", "go of 1.22 or later is not installed")
+    path = pathlib.Path(scratch()) / "named"
+    path.write_bytes(named())
+    for mode in ("local", "none", "force", "demangle=none", "demangle=templates", "demangle=full"):
+        run = lambda command: [line.split(None, 5)[5] for line in subprocess.run(
+            [*command, f"-symbolize={mode}", "-top", "-nodefraction=0", path], capture_output=True, text=True,
+            env={**os.environ, "PPROF_TMPDIR": str(path.parent)}, timeout=100).stdout.splitlines()
+                                  if "%" in line and "flat%" not in line and "nodes" not in line]
+        want, got = run(pprof()), run([SONDE, "pprof"])
+        ok(len(want) > 20 and want == got, f"-symbolize={mode}")
+        for theirs, ours in zip(want, got):
+            if theirs != ours:
+                note(f"pprof: {theirs}")
+                note(f"sonde: {ours}")
+
+
+def test_programs_and_numbers():
+    """A program beside a profile without mappings, merged with one that has; numbers kept; labels
+    that are 0, which in a message are none."""
+    if missing("go"):
+        return skip("programs and numbers as go tool pprof", "go is not installed")
+    folder = pathlib.Path(scratch())
+    (folder / "heap").write_text(HEAP)
+    (folder / "java").write_text(JAVA)
+    (folder / "numbered").write_bytes(numbered())
+    other, heap, java, odd = (str(folder / n) for n in ("other", "heap", "java", "numbered"))
+    (folder / "other").write_bytes(SONDE.read_bytes())
+    for row in [["-top", other, heap], ["-raw", other, heap], ["-callgrind", other, heap],
+                ["-raw", other, java], ["-top", f"-base={java}", other, java], ["-raw", java, java],
+                ["-raw", "-buildid=abcd", heap], ["-raw", odd], ["-raw", other, odd],
+                ["-tags", heap], ["-traces", heap], ["-tags", odd], ["-traces", "-tagleaf=bytes", heap],
+                ["-raw", "-tagroot=kind", "-tagleaf=none,kind", odd], ["-raw", odd, odd]]:
+        if "-raw" in row and is_older():
+            continue
+        run = lambda command: subprocess.run(
+            [*command, "-symbolize=none", *row], capture_output=True,
+            env={**os.environ, "TZ": "UTC", "PPROF_TMPDIR": str(folder)}, timeout=100).stdout
+        want, got = run(pprof()), run([SONDE, "pprof"])
+        ok(got == want and want, " ".join(os.path.basename(w) for w in row))
 
 
 main(globals())

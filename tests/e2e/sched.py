@@ -22,7 +22,10 @@ GRAMMAR = [re.compile(r) for r in [
     rf" ended=\d+{SUMS}( lost=\d+)?{TAIL}",
     rf"  P\d+: status=[01]( schedtick=\d+)? m=-?\d+ runqsize=\d+{TAIL}",
     rf'  M\d+: p=-?\d+ curg=-?\d+ name={WORD} state=(running|runnable|blocked\([^)]+\)){SUMS}'
-    rf"( fd=\d+)?( on={WORD})?{TAIL}"]]
+    rf"( fd=\d+)?( on={WORD})?{TAIL}",
+    r"    #\d+ 0x[0-9a-f]+( in .+)?( \(/.+\+0x[0-9a-f]+\))?$",
+    r"    \([a-z ]+\)$"]]
+FRAME = re.compile(r"    #\d+ 0x[0-9a-f]+(?: in ([^ ]+).*)? \(/")
 FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^ "]+)')
 
 
@@ -52,6 +55,9 @@ class Trace:
                 self.heads.append(line)
             elif line.startswith("SCHED"):
                 self.sweeps.append(Sweep(line))
+            elif line.startswith("    "):
+                frame = FRAME.match(line)
+                into[int(number)].setdefault("stack", []).append(frame[1] if frame else line.strip())
             else:
                 kind, number, rest = re.match(r"  ([PM])(\d+): (.*)", line).groups()
                 fields = {k: v[1:-1] if v[0] == '"' else v for k, v in FIELD.findall(rest)}
@@ -241,6 +247,55 @@ def test_what_is_waited_for():
     ok(any("futex" in w for w in waits), f"after setuid the kernel's function: {waits}")
 
 
+STANDS = [("epoll_thread",), ("read_deep",) * 6 + ("read_thread",), ("spin", "spin_thread"), ("rest", "main")]
+
+
+def check_stacks(name, sweeps, out):
+    """Each thread was seen where it stands, up to the beginning of its stack; none was disturbed."""
+    seen, ends = set(), []
+    for sweep in sweeps:
+        for thread in sweep.m.values():
+            stack = thread.get("stack", [])
+            own = [f for f in stack if f in {n for names in STANDS for n in names}]
+            seen.add(tuple(own))
+            if tuple(own) in STANDS:  # libc names the start of a thread or does not
+                ends.append(stack[-1] == "_start" if "main" in own else stack.index(own[-1]) + 2 <= len(stack))
+    for stack in STANDS:
+        ok(stack in seen, f"{name}: {' < '.join(stack)}")
+    if not set(STANDS) <= seen:
+        note(seen)
+    ok(ends and all(ends), f"{name}: {len(ends)} stacks to their beginnings")
+    equal(out.split("\n", 1)[1], "epoll 0\n", f"{name}: no wait was cut short")
+
+
+def test_stacks():
+    for source in each_source():
+        run, traces = traced(program("stands", 500), f"schedtrace=50,scheddetail=2,schedsource={source}")
+        ok(run.status == 0 and run.good, f"{source}: in the grammar, with stacks")
+        check_stacks(source, next(iter(traces.values())).sweeps, run.out)
+    running = subprocess.Popen(program("stands", 900), stdout=subprocess.PIPE, text=True)
+    head = running.stdout.readline()
+    done, trace = watch(running.pid, "--interval=50", "--count=10", "--stacks")
+    equal((done.returncode, done.stderr, trace.bad), (0, "", []), "sonde sched --stacks: in the grammar")
+    check_stacks("sonde sched --stacks", trace.sweeps, head + running.communicate()[0])
+    done = subprocess.run([str(SONDE), "run", "--schedtrace=100", "--scheddetail=2", *program("stands", 300)],
+                          capture_output=True, text=True, timeout=60)
+    ok(done.returncode == 0 and "in spin " in done.stderr and
+       "stands.c:" in done.stderr, "sonde run names functions and lines")
+    for source in ["scheddetail=2", "scheddetail,cpu"]:
+        run = preload(["true"], source)
+        ok(run.status == 0 and "schedtrace: give both" in run.err, f"SONDE={source} is told: {run.err.strip()}")
+
+
+def test_stacks_of_real_programs():
+    code = "import threading, time\nt = threading.Thread(target=lambda: time.sleep(0.5))\nt.start()\nt.join()"
+    run, traces = traced(["python3", "-c", code], "schedtrace=100,scheddetail=2")
+    stacks = [t.get("stack", []) for s in next(iter(traces.values())).sweeps for t in s.m.values()]
+    ok(run.status == 0 and run.good and len(stacks) > 5, f"python3: {len(stacks)} stacks")
+    ok(any("_PyEval_EvalFrameDefault" in s and "_start" in s for s in stacks) or
+       any(len(s) > 8 for s in stacks), "... through the interpreter, to the start")
+
+
 def test_short_threads():
     for source in each_source():
         run, trace = known("short", 1, 600, source)
@@ -323,6 +378,24 @@ def test_standard_error():
 
 
 # ---- what is allowed -----------------------------------------------------------------------
+
+
+def test_calls_that_want_no_other_thread():
+    """setuid after capset, and other namespaces: refused, or fatal, where there are threads."""
+    if os.getuid() != 0 or missing("setpriv", "unshare"):
+        return skip("setpriv, unshare", "not root, or not here")
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    for command in [drop + ["id"], ["unshare", "-Ur", "id"], ["unshare", "-U", *drop[:1], "--help"]]:
+        plain = subprocess.run(command, capture_output=True, text=True)
+        if plain.returncode != 0:
+            skip(" ".join(command[:2]), plain.stderr.strip())
+            continue
+        for settings in ["schedtrace=1,scheddetail=2", "scavenge", "gctrace,invalidptr=2"]:
+            run = preload(command, f"{settings},quiet,trace_path=/dev/null")
+            equal((run.status, run.out), (0, plain.stdout), f"{settings}: {' '.join(command[:2])}")
+    run = preload([*drop, "sleep", "0.05"], "schedtrace=1,scheddetail,quiet")
+    ended = {line.split(" ended=")[1].split()[0] for line in run.err.splitlines() if " ended=" in line}
+    ok(run.status == 0 and ended == {"0"}, f"our thread, gone and back, is no thread of the program's: ended {ended}")
 
 
 def refuse_perf():

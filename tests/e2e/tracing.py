@@ -103,6 +103,14 @@ def test_unwritable():
           f"a limit on files: likewise: {done.stderr.strip()}")
 
 
+def test_small_stack():
+    """A tracer takes little of a thread's stack."""
+    for settings in ("efence", "allocfreetrace", "gctrace=2", "gcdead", "invalidptr=2", "scavenge,schedtrace=5",
+                     "efence,allocfreetrace,gctrace=2,gcdead,invalidptr=2,scavenge"):
+        run = preload(program("bad_pointers", "small_stack"), f"{settings},quiet,trace_path=/dev/null")
+        equal((run.status, run.out, run.err), (0, "survived\n", ""), f"small stack: {settings}")
+
+
 def test_short_program():
     """Our thread is none of the program's, also where it never came to run."""
     met = set()

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define KEEP __attribute__((noinline))
@@ -180,6 +181,51 @@ static void right(void) /* nothing wrong, much of it, with handlers that allocat
         free(v[i]);
 }
 
+KEEP static void *deep(void *nothing)
+{
+    char used[5500];
+    memset(used, 1, sizeof used);
+    for (int i = 0; i < 300; i++) {
+        char *p = malloc(100000u + (unsigned)used[i] + (unsigned)i);
+        p = realloc(p, 200000);
+        free(p);
+    }
+    return nothing;
+}
+
+/* Nothing wrong, where there is little stack left: a third of the least. */
+static void small_stack(void)
+{
+    pthread_attr_t attr;
+    pthread_t t;
+    pthread_attr_init(&attr);
+    if (pthread_attr_setstacksize(&attr, 16384) != 0 ||
+        pthread_create(&t, &attr, deep, NULL) != 0)
+        abort();
+    pthread_join(t, NULL);
+}
+
+/* So little memory that what was freed is needed. */
+static void scarce(void)
+{
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    if (statm == NULL || fscanf(statm, "%lu", &pages) != 1)
+        abort();
+    rlim_t bytes = pages * 4096 + (30u << 20);
+    setrlimit(RLIMIT_AS, &(struct rlimit){bytes, bytes});
+    for (int i = 0; i < 2000; i++) {
+        char *p = malloc(40000);
+        if (p == NULL)
+            abort();
+        memset(p, 1, 40000);
+        p = realloc(p, 50000);
+        if (p == NULL || p[39999] != 1)
+            abort();
+        free(p);
+    }
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -199,6 +245,8 @@ static const struct {
     {"by_threads", by_threads},
     {"dangling", dangling},
     {"right", right},
+    {"scarce", scarce},
+    {"small_stack", small_stack},
 };
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define KEEP __attribute__((noinline))
 
@@ -48,9 +49,32 @@ KEEP static void look_at_stack(void)
     printf("\n");
 }
 
-int main(void)
+/* A block that memory has not got room for twice, where there is room for one. */
+static int grow_alone(void)
+{
+    char *p = fresh(200u << 20), *more, *less;
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    if (statm == NULL || fscanf(statm, "%lu", &pages) != 1)
+        return 3;
+    rlim_t bytes = pages * 4096 + (150u << 20);
+    struct rlimit limit = {bytes, bytes};
+    setrlimit(RLIMIT_AS, &limit);
+    p[0] = 'b';
+    if ((more = realloc(p, 300u << 20)) == NULL)
+        return 1;
+    more[(200u << 20) - 1] = 'c';
+    if ((less = realloc(more, 250u << 20)) == NULL)
+        return 2;
+    printf("alone %c%c%c\n", less[0], less[1], less[(200u << 20) - 1]);
+    return 0;
+}
+
+int main(int argc, char **argv)
 {
     static char out[1 << 16];
+    if (argc > 1 && strcmp(argv[1], "alone") == 0)
+        return grow_alone();
     setvbuf(stdout, out, _IOFBF, sizeof out); /* no block of the heap's */
     char *big = fresh(800), *small = fresh(40), *cut = fresh(500), *kept = fresh(24);
     volatile uint64_t *was;

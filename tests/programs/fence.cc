@@ -189,6 +189,8 @@ SITE void fault(const char *way, char *p, size_t size, ptrdiff_t offset)
         writing_site(p + offset), free(realloc(p, size + 1));
     else if (strcmp(way, "usable") == 0)
         freeing_site(p), printf("%zu\n", malloc_usable_size(p));
+    else if (strcmp(way, "again") == 0)
+        freeing_site(p), free(realloc(p, size + 1));
     else if (strcmp(way, "threads") == 0)
         in_thread(free_here, p), in_thread(write_here, p + offset);
     else if (strncmp(way, "library_", 8) == 0)

@@ -10,11 +10,13 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -100,6 +102,29 @@ static int overflow(volatile char *above)
     return overflow(here) + here[0];
 }
 
+/* A vfork's child, in our memory, has signals of its own. */
+static void see_lent(bool dies)
+{
+    int status;
+    struct sigaction now;
+    pid_t child = vfork();
+    if (child == 0) {
+        struct sigaction plainly = {.sa_handler = SIG_DFL}, old, own;
+        sigaction(SIGSEGV, &plainly, &old);
+        sigaction(SIGSEGV, NULL, &own);
+        signal(SIGBUS, SIG_IGN);
+        if (dies)
+            *(volatile char *)(page + 5) = 1;
+        _exit((old.sa_sigaction == leave) + 2 * (own.sa_handler == SIG_DFL));
+    }
+    waitpid(child, &status, 0);
+    say("child", status);
+    sigaction(SIGSEGV, NULL, &now);
+    say("handler is still there", now.sa_sigaction == leave);
+    sigaction(SIGBUS, NULL, &now);
+    say("and none", now.sa_handler == SIG_DFL);
+}
+
 static void see_everything(void)
 {
     stack_t other = {.ss_sp = alternate, .ss_size = sizeof alternate};
@@ -132,6 +157,13 @@ static void see_everything(void)
     if (sigsetjmp(back, 1) == 0)
         touch();
     say("is", signal(SIGSEGV, SIG_DFL) == plain);
+    puts("lent");
+    set(SIGSEGV, leave, 0, 0);
+    mprotect(page, 4096, PROT_NONE);
+    see_lent(false);
+    see_lent(true);
+    if (sigsetjmp(back, 1) == 0)
+        touch();
     puts("overflow");
     set(SIGSEGV, leave, SA_ONSTACK, 0);
     if (sigsetjmp(back, 1) == 0)

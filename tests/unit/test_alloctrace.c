@@ -51,6 +51,74 @@ static void reads(void)
     sn_alloctrace_free(t);
 }
 
+/* What collections saw: at 10 us and 20 us. */
+static void late(void)
+{
+    static const uint64_t pcs[] = {0x400010};
+    struct made_trace m;
+    struct sn_error e = {.offset = -1};
+    made_begin(&m);
+    made_slot(&m, SN_ALLOC_TIME, MADE_START, MADE_START);
+    uint32_t stack = made_stack(&m, pcs, 1);
+    made_event(&m, SN_ALLOC_GC_ALLOC, 1, 1000, 0x1000, 20, stack);
+    made_event(&m, SN_ALLOC_GC_ALLOC, 1, 2000, 0x5000, 20, stack);
+    made_slot(&m, SN_ALLOC_TIME | SN_ALLOC_TIME_GC, MADE_START + 10000,
+              MADE_START + 10000);
+    made_event(&m, SN_ALLOC_GC_LATE, 9, 10000, 0x2000, 32, stack);
+    made_event(&m, SN_ALLOC_GC_LATE, 9, 10000, 0x3000, 32, 0);
+    made_slot(&m, SN_ALLOC_TIME | SN_ALLOC_TIME_GC, MADE_START + 20000,
+              MADE_START + 20000);
+    made_event(&m, SN_ALLOC_GC_LATE, 9, 20000, 0x1000, 0, SN_ALLOC_LATE_DIED);
+    made_event(&m, SN_ALLOC_GC_LATE, 9, 20000, 0x2000, 0, SN_ALLOC_LATE_DIED);
+    made_event(&m, SN_ALLOC_GC_LATE, 9, 21000, 0x3000, 0, SN_ALLOC_LATE_AGAIN);
+    made_event(&m, SN_ALLOC_GC_ALLOC, 1, 21000, 0x3000, 20, stack);
+    made_event(&m, SN_ALLOC_GC_LATE, 9, 22000, 0x3000, 0, SN_ALLOC_LATE_AGAIN);
+    made_event(&m, SN_ALLOC_GC_LATE, 9, 22000, 0x9000, 0, SN_ALLOC_LATE_AGAIN);
+    made_event(&m, SN_ALLOC_GC_FREE, 1, 23000, 0x5000, 32, stack);
+    n_events = 0;
+    struct sn_alloctrace *t = sn_alloctrace_new(m.head, sizeof m.head, "made", &e);
+    sn_alloctrace_read(t, m.slots, m.n, true, keep, NULL, &e);
+    is_str(e.what, "", "late events are read");
+    is_int(n_events, 11, "all of them");
+    is_int(t->n_late, 7, "those that are late are counted");
+    is_int(t->n_collections, 2, "and collections");
+    ok(!events[0].late && events[2].late && events[2].kind == SN_ALLOC_GC_ALLOC &&
+           events[2].since_ns == 0 && events[2].time_ns == 10000 && events[2].stack == 0,
+       "an allocation that was seen late: from when to when, and who took its list");
+    is_int(events[3].stack, SN_NONE, "... which may not be known");
+    ok(events[4].late && events[4].kind == SN_ALLOC_GC_FREE && events[4].known &&
+           events[4].since_ns == 10000 && events[4].size == 20 && events[4].origin == 0,
+       "a free that was seen late knows its block, which a function told of");
+    ok(!events[4].timed && !events[5].timed && events[10].timed &&
+           events[10].life_ns == 21000,
+       "how long they lived is only known of those that functions told");
+    ok(events[5].known && events[5].size == 32 && !events[5].unused,
+       "... or a collection");
+    ok(events[6].unused && events[6].known && events[6].size == 32,
+       "one that was not in use when it was seen is taken back");
+    ok(!events[8].unused && events[8].known && events[8].size == 20,
+       "one of which a function told was freed, then");
+    ok(events[6].since_ns == 20000, "that came up after the collection");
+    ok(!events[9].unused && !events[9].known, "of one that is not known nothing is said");
+    const struct sn_alloc_block *b = sn_alloctrace_block(t, 0x2000);
+    ok(b != NULL && !b->live, "none of them lives");
+    sn_alloctrace_free(t);
+}
+
+/* A free of size 0 has no stack, but what it is. */
+static void late_of_no_kind(void)
+{
+    struct made_trace m;
+    struct sn_error e = {.offset = -1};
+    made_begin(&m);
+    made_event(&m, SN_ALLOC_GC_LATE, 9, 10000, 0x2000, 0, SN_ALLOC_LATES);
+    struct sn_alloctrace *t = sn_alloctrace_new(m.head, sizeof m.head, "made", &e);
+    sn_alloctrace_read(t, m.slots, m.n, true, NULL, NULL, &e);
+    is_str(e.what, "a free of no kind", "a free of no kind");
+    is_int(e.offset, SN_ALLOCTRACE_AT, "... and where");
+    sn_alloctrace_free(t);
+}
+
 /* Hours apart: times are counts that wrap. */
 static void wraps(void)
 {
@@ -108,6 +176,9 @@ static void refuses_heads(void)
     made_head(&m)->version = 9;
     e = (struct sn_error){.offset = -1};
     ok(sn_alloctrace_new(m.head, sizeof m.head, "made", &e) == NULL, "%s", e.what);
+    made_head(&m)->version = 0;
+    e = (struct sn_error){.offset = -1};
+    ok(sn_alloctrace_new(m.head, sizeof m.head, "made", &e) == NULL, "%s", e.what);
     made_head(&m)->magic = 0;
     e = (struct sn_error){.offset = -1};
     ok(sn_alloctrace_new(m.head, sizeof m.head, "made", &e) == NULL, "%s", e.what);
@@ -137,6 +208,8 @@ int main(void)
 {
     reads();
     wraps();
+    late();
+    late_of_no_kind();
     refuses();
     refuses_heads();
     no_memory();

@@ -112,6 +112,17 @@ static const struct {
      3,
      0,
      {7, 0, 0, 9}},
+    {"perf script",
+     "# begun\nx 5 1.500000:  7 cycles:  401000 f+0x1 (/bin/p)\n"
+     "x 5 1.600000:  8 cycles:  [unknown] (beef)\n\t401000 f+0x1 (/bin/p)\n  a.c:3\n"
+     "\t401100 main+0x2 (/bin/p)\n  p[2]\n"
+     "x 5 1.7: PERF_RECORD_MMAP2 5/5: [0x1(0x1) @ 0 0:0 1 2]: r-xp /bin/p\n"
+     "x 5 1.800000: beef (q): 401000 f+0x1 (/bin/p)\n",
+     2,
+     3,
+     3,
+     0,
+     {7, 0, 8, 0, 0, 1}},
     {"collapsed stacks",
      "# cpu/nanoseconds\nmain;f;g 12\nmain;operator new 3\n",
      1,

@@ -106,14 +106,14 @@ static void judging(void)
     add(s, 1000003, 'R', 25, 75);
     add(s, 1000004, 'R', 25, 75);
     add(s, 1000005, 'S', 0, 0);
-    sn_judge_proc(s, 0);
+    sn_judge_proc(s);
     is_int(s->cpus[0].queued, 3, "of four, three are in the queue");
     is_int(s->threads.v[1].told, SN_RUNNING, "and the one that waited least runs");
     is_int(s->threads.v[4].told, SN_BLOCKED, "one that sleeps is blocked");
     s->threads.n = 0;
     memset(s->threads.index, 0, (s->threads.mask + 1) * sizeof *s->threads.index);
     add(s, 1000001, 'R', 10, 90); /* another program has the CPU nearly always */
-    sn_judge_proc(s, 0);
+    sn_judge_proc(s);
     ok(s->cpus[0].running == SN_NONE && s->cpus[0].queued == 1,
        "one that waits nine tenths of the time is in the queue");
     sn_threads_close(&s->threads);
@@ -146,7 +146,7 @@ static void without_memory(void)
         sn_pages_fail_after(n);
         struct sn_sched *s = sn_sched_open(&plan, &e);
         sn_pages_fail_after(0);
-        const char *text = s != NULL ? sn_sched_sweep(s, 1, 0, &len) : NULL;
+        const char *text = s != NULL ? sn_sched_sweep(s, 1, &len) : NULL;
         good = good && (s != NULL || e.what[0] != '\0') && (n > 0 || text != NULL);
         sn_sched_close(s, false);
         for (int i = 0; i < 16; i++)

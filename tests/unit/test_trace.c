@@ -454,7 +454,17 @@ static void test_our_allocations(void)
                   "\t/home/me/x.c:12 pc=0x55d0c6f0113d\n"
                   "\n"
                   "tracefree(0x10, 0x20) @0.700000000s thread=7\n"
+                  "\n"
+                  "tracealloc(0x30, 0x20, work) @0.700000000s thread=7 gc late "
+                  "since=0.600000000s\n"
+                  "work(...)\n"
+                  "\n"
+                  "tracefree(0x30, 0x20) @0.700000000s thread=7 gc late "
+                  "since=0.600000000s pid=8\n"
+                  "\n"
+                  "tracefree(0x30, 0x20) @0.700000000s thread=7 gc\n"
                   "\n");
+    is_int(t->late, 1, "what a collection saw is counted");
     is_int(t->lines[SN_TRACE_OTHER], 0, "every line of ours is known");
     is_int(t->last_ns, 700000000, "allocations that say when");
     is_str(sn_trace_str(t, t->sites[0].name), "allocate_dtv dl-tls.c:401",

@@ -127,6 +127,11 @@ static inline __attribute__((always_inline)) void sn_arch_here(uint64_t *regs)
 uintptr_t sn_arch_fibre_start(void);
 /* The registers that a signal frame at sp keeps; false if it cannot be read. */
 bool sn_arch_signal(struct sn_memory *m, uintptr_t sp, uint64_t *regs);
+/*
+ * Do these eight bytes, which lie before the address `next`, end in a call? *target:
+ * where it leads, if its bytes say so; else 0.
+ */
+bool sn_arch_is_call(const uint8_t before[8], uint64_t next, uint64_t *target);
 /* Is pc at a call of sigreturn, as a trampoline without CFI has it? */
 bool sn_arch_is_sigreturn(struct sn_memory *m, uintptr_t pc);
 /*

@@ -42,18 +42,32 @@ static unsigned call_length(uint8_t modrm, uint8_t sib)
     return length;
 }
 
+bool sn_arch_is_call(const uint8_t before[8], uint64_t next, uint64_t *target)
+{
+    int32_t distance;
+    *target = 0;
+    if (before[3] == 0xe8) {
+        memcpy(&distance, before + 4, sizeof distance);
+        *target = next + (uint64_t)(int64_t)distance;
+        return true;
+    }
+    for (unsigned n = 2; n <= 7; n++)
+        if (before[8 - n] == 0xff &&
+            call_length(before[9 - n], n > 2 ? before[10 - n] : 0) == n)
+            return true;
+    return false;
+}
+
 /* Is there a call right before it? */
 static bool is_return_address(struct sn_memory *m, uintptr_t ra)
 {
-    if (ra < 8 || !sn_memory_readable(m, ra - 7, 7))
+    uint8_t before[8];
+    uint64_t target;
+    if (ra < 16 || !sn_memory_readable(m, ra - 8, 8))
         return false;
-    if (sn_memory_byte(ra - 5) == 0xe8)
-        return true;
-    for (unsigned n = 2; n <= 7; n++)
-        if (sn_memory_byte(ra - n) == 0xff &&
-            call_length(sn_memory_byte(ra - n + 1), sn_memory_byte(ra - n + 2)) == n)
-            return true;
-    return false;
+    for (unsigned i = 0; i < 8; i++)
+        before[i] = sn_memory_byte(ra - 8 + i);
+    return sn_arch_is_call(before, ra, &target);
 }
 
 /* The return address at `at`; the caller's frame begins behind. The outermost has none,
