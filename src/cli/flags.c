@@ -310,7 +310,7 @@ static const struct flag common[] = {
      set_output},
     {"o", FLAG_VALUE, "FILE", NULL, set_output},
     {"symbolize", FLAG_VALUE, "MODE",
-     "none, local, fastlocal, force, demangle=none|templates|full; parted by ':'",
+     "none, local, fastlocal, remote, force, demangle=none|templates|full; by ':'",
      set_symbolize},
     {"base", FLAG_VALUE, "PROFILE", "subtract that profile; may be repeated", set_base},
     {"diff_base", FLAG_VALUE, "PROFILE", "the same, with percentages of the base",
