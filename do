@@ -14,7 +14,7 @@ usage="usage: ./do build              build/sonde, build/libsonde.so
 
 # What a clean Debian machine needs for each.
 to_build=(meson ninja-build gcc g++ libc6-dev pkg-config python3 libdw-dev libelf-dev
- libgraphviz-dev libcairo2-dev libpango1.0-dev libdeflate-dev libiberty-dev libpcre2-dev
+ libgraphviz-dev libcairo2-dev libpango1.0-dev libdeflate-dev libisal-dev zlib1g-dev libiberty-dev libpcre2-dev
  libedit-dev libcurl4-openssl-dev libcapstone-dev)
 to_test=(binutils dwz llvm libdebuginfod1 libgoogle-perftools-dev xz-utils sqlite3 redis-server
  redis-tools golang-go poppler-utils valgrind libjemalloc2 libmimalloc2.0

@@ -73,13 +73,14 @@ bool output_stream_end(struct output_stream *s, const struct sn_buf *b, bool goo
     return sn_output_close(&s->file, good, e) && good;
 }
 
+static void make_piece(const void *profile, unsigned i, unsigned n, struct sn_buf *out)
+{
+    sn_profile_piece(profile, i, n, out);
+}
+
 bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_error *e)
 {
-    struct sn_buf plain = {.arena = p->arena};
-    sn_profile_encode(p, &plain);
-    if (plain.failed)
-        return sn_fail(e, NULL, -1, "out of memory");
-    return sn_gzip_deflate(plain.data, plain.len, out, e);
+    return sn_gzip_deflate(make_piece, p, sn_profile_pieces(p), out, e);
 }
 
 bool output_named(struct sn_profile *p, const char *path, struct sn_error *e)

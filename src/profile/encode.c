@@ -4,7 +4,7 @@
  *
  * Format: https://github.com/google/pprof/blob/main/proto/profile.proto
  */
-#include "profile/profile.h"
+#include "profile_priv.h"
 #include "wire/wire.h"
 
 static void put_type(struct sn_buf *b, uint32_t field, struct sn_value_type t)
@@ -104,21 +104,28 @@ static void put_comments(struct sn_buf *b, const struct sn_profile *p)
     sn_pb_end(b, packed);
 }
 
-/* About as many bytes as there will be, of the large parts: pages that are not used cost
- * nothing, to grow does. */
-static size_t likely_size(const struct sn_profile *p)
+void sn_encode_types(const struct sn_profile *p, struct sn_buf *out)
 {
-    return (size_t)p->n_sample_locs * 3 + (size_t)p->n_samples * 32 +
-           (size_t)p->n_labels * 16 + (size_t)p->n_locations * 32;
-}
-
-void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out)
-{
-    (void)sn_buf_room(out, likely_size(p));
     for (uint32_t i = 0; i < p->n_types; i++)
         put_type(out, 1, p->types[i]);
-    for (uint32_t i = 0; i < p->n_samples; i++)
+}
+
+/* About as many bytes as there will be: pages that are not used cost nothing, to grow
+ * does. */
+void sn_encode_samples(const struct sn_profile *p, uint32_t from, uint32_t to,
+                       struct sn_buf *out)
+{
+    uint64_t part = p->n_samples > 0 ? to - from : 0;
+    uint64_t locs = part * p->n_sample_locs / (p->n_samples + 1UL);
+    uint64_t labels = part * p->n_labels / (p->n_samples + 1UL);
+    (void)sn_buf_room(out, locs * 3 + part * 32 + labels * 16);
+    for (uint32_t i = from; i < to; i++)
         put_sample(out, p, i);
+}
+
+void sn_encode_tables(const struct sn_profile *p, struct sn_buf *out)
+{
+    (void)sn_buf_room(out, (size_t)p->n_locations * 32);
     for (uint32_t i = 0; i < p->n_mappings; i++)
         put_mapping(out, p, i);
     for (uint32_t i = 0; i < p->n_locations; i++)
@@ -138,4 +145,11 @@ void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out)
     put_comments(out, p);
     sn_pb_put_uint(out, 14, p->default_sample_type);
     sn_pb_put_uint(out, 15, p->doc_url);
+}
+
+void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out)
+{
+    sn_encode_types(p, out);
+    sn_encode_samples(p, 0, p->n_samples, out);
+    sn_encode_tables(p, out);
 }

@@ -128,6 +128,12 @@ struct sn_profile *sn_profile_decode(const void *data, size_t len, const char *w
                                      struct sn_error *e);
 /* Append the message to *out. Index i is written as id i + 1. */
 void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out);
+/* The same message in pieces that follow one another: into how many it is best cut, and
+ * piece i of n. Not in libsonde. */
+#define SN_PIECES 64
+unsigned sn_profile_pieces(const struct sn_profile *p);
+void sn_profile_piece(const struct sn_profile *p, unsigned i, unsigned n,
+                      struct sn_buf *out);
 /* All indices in range, values present, at least one sample type. */
 bool sn_profile_check(const struct sn_profile *p, const char *where, struct sn_error *e);
 /* Leave, in place, only the sample types that all n have, in the order of the first. */

@@ -21,6 +21,14 @@ static inline uint32_t sn_ids_get(const struct sn_ids *ids, uint64_t id)
     return sn_map_get(ids->sparse, id);
 }
 
+/* ---- encode.c: the message's parts, in this order -----------------------------------
+ */
+
+void sn_encode_types(const struct sn_profile *p, struct sn_buf *out);
+void sn_encode_samples(const struct sn_profile *p, uint32_t from, uint32_t to,
+                       struct sn_buf *out);
+void sn_encode_tables(const struct sn_profile *p, struct sn_buf *out);
+
 /* ---- spool.c, and a file a kind: from the spool to a profile ------------------------
  */
 

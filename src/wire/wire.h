@@ -1,7 +1,7 @@
 /*
  * wire: the protobuf wire format (https://protobuf.dev/programming-guides/encoding/) and
- * gzip (RFC 1952). pb.c needs libc alone and serves libsonde too; gzip.c needs libdeflate
- * and is linked into the command only.
+ * gzip (RFC 1952). pb.c needs libc alone and serves libsonde too; inflate.c and
+ * deflate.c need libdeflate and ISA-L and are linked into the command only.
  */
 #ifndef SN_WIRE_H
 #define SN_WIRE_H
@@ -76,7 +76,10 @@ bool sn_gzip_is(const void *data, size_t len);
 bool sn_gzip_inflate(const void *data, size_t len, size_t limit, struct sn_arena *a,
                      unsigned char **out, size_t *out_len, const char *where,
                      struct sn_error *e);
-bool sn_gzip_deflate(const void *data, size_t len, struct sn_buf *out,
+/* Make n pieces, on all cores if there are several, deflate each, and append them as one
+ * member. make(arg, i, n, out): piece i, at the end of `out`. */
+typedef void sn_gzip_make(const void *arg, unsigned i, unsigned n, struct sn_buf *out);
+bool sn_gzip_deflate(sn_gzip_make *make, const void *arg, unsigned n, struct sn_buf *out,
                      struct sn_error *e);
 
 #endif

@@ -79,6 +79,42 @@ static void hostile(void)
     }
 }
 
+/* A text in so many pieces. */
+static void make_text(const void *text, unsigned i, unsigned n, struct sn_buf *out)
+{
+    uint32_t len = (uint32_t)strlen(text), begin = sn_part_begin(len, i, n);
+    sn_buf_add(out, (const char *)text + begin, sn_part_begin(len, i + 1, n) - begin);
+}
+
+static void pieces(void)
+{
+    struct sn_arena *a = sn_arena_new();
+    struct sn_error e = {.offset = -1};
+    char *text = sn_arena_alloc(a, 1000001);
+    uint32_t state = 1;
+    for (size_t i = 0; i < 1000000; i++) {
+        state = state * 1103515245 + 12345;
+        text[i] = (char)('a' + (i % 1000 < 500 ? state >> 28 : i % 7));
+    }
+    static const unsigned counts[] = {2, 3, 17, 64};
+    for (size_t i = 0; i < SN_COUNT(counts); i++) {
+        struct sn_buf z = {.arena = a};
+        unsigned char *out;
+        size_t n;
+        ok(sn_gzip_deflate(make_text, text, counts[i], &z, &e) &&
+               sn_gzip_inflate(z.data, z.len, 1 << 20, a, &out, &n, "z", &e) &&
+               n == 1000000 && memcmp(out, text, n) == 0,
+           "%u pieces are one member: %zu bytes", counts[i], z.len);
+    }
+    struct sn_buf z = {.arena = a};
+    unsigned char *out;
+    size_t n;
+    ok(sn_gzip_deflate(make_text, "ab", 5, &z, &e) &&
+           sn_gzip_inflate(z.data, z.len, 1 << 20, a, &out, &n, "z", &e) && n == 2,
+       "empty pieces");
+    sn_arena_free(a);
+}
+
 static void gzip(void)
 {
     struct sn_arena *a = sn_arena_new();
@@ -88,7 +124,7 @@ static void gzip(void)
     size_t n;
     char *text = sn_arena_alloc(a, 300000);
     memset(text, 'x', 300000);
-    ok(sn_gzip_deflate(text, 300000, &z, &e) && z.len < 3000, "deflates");
+    ok(sn_gzip_deflate(make_text, text, 1, &z, &e) && z.len < 3000, "deflates");
     ok(sn_gzip_is(z.data, z.len) && !sn_gzip_is("hello", 5),
        "is told by its first bytes");
     ok(sn_gzip_inflate(z.data, z.len, 1 << 20, a, &out, &n, "z", &e) && n == 300000 &&
@@ -105,7 +141,7 @@ static void gzip(void)
     }
     ok(refused, "cut short at any byte it is an error");
     size_t one = z.len;
-    sn_gzip_deflate("tail", 4, &z, &e);
+    sn_gzip_deflate(make_text, "tail", 1, &z, &e);
     e = (struct sn_error){.offset = -1};
     ok(sn_gzip_inflate(z.data, z.len, 1 << 20, a, &out, &n, "z", &e) && n == 300004 &&
            memcmp(out + n - 4, "tail", 4) == 0,
@@ -123,5 +159,6 @@ int main(void)
     nested();
     hostile();
     gzip();
+    pieces();
     return done();
 }

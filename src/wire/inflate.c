@@ -1,5 +1,5 @@
 /*
- * gzip.c: whole gzip files in memory, by libdeflate. A file may have several members
+ * inflate.c: whole gzip files in memory, by libdeflate. A file may have several members
  * (RFC 1952, 2.2); what follows the last is refused unless it is padding of zeros.
  */
 #include "wire/wire.h"
@@ -7,11 +7,8 @@
 #include <libdeflate.h>
 #include <sys/mman.h>
 
-#define EXPANDS  4 /* what a profile usually does */
-#define THOROUGH 6
-#define FAST     1         /* twice as fast, and three in a hundred larger */
-#define LARGE    (1 << 20) /* bytes from which on that matters */
-#define MOST     1032 /* what deflate can at most: RFC 1951's 258 bytes of two bits */
+#define EXPANDS 4    /* what a profile usually does */
+#define MOST    1032 /* what deflate can at most: RFC 1951's 258 bytes of two bits */
 
 bool sn_gzip_is(const void *data, size_t len)
 {
@@ -128,16 +125,4 @@ bool sn_gzip_inflate(const void *data, size_t len, size_t limit, struct sn_arena
     *out = s.out;
     *out_len = s.len;
     return good;
-}
-
-bool sn_gzip_deflate(const void *data, size_t len, struct sn_buf *out, struct sn_error *e)
-{
-    struct libdeflate_compressor *c =
-        libdeflate_alloc_compressor(len < LARGE ? THOROUGH : FAST);
-    size_t bound = c != NULL ? libdeflate_gzip_compress_bound(c, len) : 0;
-    char *to = c != NULL ? sn_buf_room(out, bound) : NULL;
-    size_t n = to != NULL ? libdeflate_gzip_compress(c, data, len, to, bound) : 0;
-    libdeflate_free_compressor(c);
-    out->len += n;
-    return n > 0 || sn_fail(e, NULL, -1, "out of memory");
 }
