@@ -1,11 +1,12 @@
 /*
  * traces.c: every sample, with its labels and its stack. A frame's line is made once, but
- * for the value before the first. All cores write, each a part of a batch of samples;
- * then the parts go out in order.
+ * for the value before the first. All cores write, each a batch of samples at a time.
  */
 #include "report_priv.h"
 
-#define BATCH 8192 /* samples */
+#include <pthread.h>
+
+#define BATCH 1024 /* samples */
 
 #define RULE  "-----------+-------------------------------------------------------\n"
 
@@ -187,59 +188,89 @@ static void put_sample(const struct sn_view *v, uint32_t i, const struct frames 
 }
 
 /* ---- batches --------------------------------------------------------------------------
+ *
+ * Each is written by one thread into a text of its own, of which there is one for each
+ * thread; then, when its turn has come, that goes out, while others write theirs.
  */
 
-struct part {
-    struct sn_arena *arena; /* of the text */
-    struct sn_buf text;
+struct text {
+    bool taken;
+    struct sn_buf buf; /* in an arena of its own */
 };
 
 struct writing {
     const struct sn_view *v;
     const struct frames *frames;
-    uint32_t begin, n; /* the batch */
-    unsigned parts;
-    struct part part[16];
+    struct sn_buf *out;
+    pthread_mutex_t lock; /* of what follows, and of `taken` */
+    pthread_cond_t turned;
+    unsigned turn; /* the batch that goes out next */
+    bool failed;   /* nothing more needs to be written */
+    unsigned n_texts;
+    struct text texts[16];
 };
 
-static void write_part(void *writing, unsigned i)
+/* An empty one; it has failed already if nothing more needs to be written. */
+static struct text *take_text(struct writing *w)
 {
-    struct writing *w = writing;
-    struct sn_buf *out = &w->part[i].text;
+    unsigned i = 0;
+    pthread_mutex_lock(&w->lock);
+    while (w->texts[i].taken) /* there are as many as threads */
+        i++;
+    w->texts[i].taken = true;
+    w->texts[i].buf.len = 0;
+    w->texts[i].buf.failed |= w->failed;
+    pthread_mutex_unlock(&w->lock);
+    return &w->texts[i];
+}
+
+static void put_batch(const struct writing *w, unsigned batch, struct sn_buf *text)
+{
     struct sn_arena *scratch = sn_arena_new();
-    uint32_t k = w->begin + sn_part_begin(w->n, i, w->parts);
-    uint32_t end = w->begin + sn_part_begin(w->n, i + 1, w->parts);
-    out->len = 0;
-    for (; scratch != NULL && k < end; k++)
-        put_sample(w->v, k, w->frames, scratch, out);
-    out->failed |= scratch == NULL || sn_arena_failed(scratch);
+    uint32_t n = w->v->p->n_samples,
+             end = (batch + 1) * BATCH < n ? (batch + 1) * BATCH : n;
+    for (uint32_t i = batch * BATCH; scratch != NULL && i < end && !text->failed; i++)
+        put_sample(w->v, i, w->frames, scratch, text);
+    text->failed |= scratch == NULL || sn_arena_failed(scratch);
     sn_arena_free(scratch);
 }
 
-static void write_batches(struct writing *w, struct sn_buf *out)
+static void write_batch(void *writing, unsigned batch)
 {
-    uint32_t n_samples = w->v->p->n_samples;
-    for (w->begin = 0; w->begin < n_samples && !out->failed; w->begin += w->n) {
-        w->n = n_samples - w->begin < BATCH ? n_samples - w->begin : BATCH;
-        sn_parallel(w->parts, write_part, w);
-        for (unsigned i = 0; i < w->parts; i++) {
-            sn_buf_add(out, w->part[i].text.data, w->part[i].text.len);
-            out->failed |= w->part[i].text.failed;
-        }
-    }
+    struct writing *w = writing;
+    struct text *text = take_text(w);
+    put_batch(w, batch, &text->buf);
+    pthread_mutex_lock(&w->lock);
+    while (w->turn != batch)
+        pthread_cond_wait(&w->turned, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+    sn_buf_add(w->out, text->buf.data, text->buf.len);
+    w->out->failed |= text->buf.failed;
+    pthread_mutex_lock(&w->lock);
+    w->failed = w->out->failed;
+    w->turn++;
+    text->taken = false;
+    pthread_cond_broadcast(&w->turned);
+    pthread_mutex_unlock(&w->lock);
 }
 
-static bool write_samples(struct writing *w, struct sn_buf *out)
+static bool write_samples(struct writing *w)
 {
+    uint32_t n = w->v->p->n_samples;
     bool good = true;
-    for (unsigned i = 0; i < w->parts; i++) {
-        w->part[i].arena = w->part[i].text.arena = sn_arena_new();
-        good &= w->part[i].arena != NULL;
+    w->n_texts = sn_cores();
+    for (unsigned i = 0; i < w->n_texts; i++) {
+        w->texts[i].buf.arena = sn_arena_new();
+        good &= w->texts[i].buf.arena != NULL;
     }
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->turned, NULL);
     if (good)
-        write_batches(w, out);
-    for (unsigned i = 0; i < w->parts; i++)
-        sn_arena_free(w->part[i].arena);
+        sn_parallel(n / BATCH + (n % BATCH != 0), write_batch, w);
+    pthread_cond_destroy(&w->turned);
+    pthread_mutex_destroy(&w->lock);
+    for (unsigned i = 0; i < w->n_texts; i++)
+        sn_arena_free(w->texts[i].buf.arena);
     return good;
 }
 
@@ -253,10 +284,9 @@ bool sn_report_traces(struct sn_profile *p, const struct sn_options *o,
         return false;
     if (!find_frames(p, &frames))
         return sn_fail(e, NULL, -1, "out of memory");
-    struct writing w = {.v = &r.v, .frames = &frames};
-    w.parts = sn_cores() < SN_COUNT(w.part) ? sn_cores() : SN_COUNT(w.part);
+    struct writing w = {.v = &r.v, .frames = &frames, .out = out};
     sn_report_profile_head(&r.v, out);
-    if (!write_samples(&w, out))
+    if (!write_samples(&w))
         return sn_fail(e, NULL, -1, "out of memory");
     sn_buf_puts(out, RULE);
     return sn_report_done(out, e);
