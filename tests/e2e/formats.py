@@ -98,6 +98,8 @@ def main():
             good, number = share > 50, number + 1
             bad += not good
             print(f"{'ok' if good else 'not ok'} {number} - perf {flags}: main has {share} %")
+            if not good:
+                print("# " + "\n# ".join((text[:400] + b"\n...\n" + top[:800]).decode(errors="replace").splitlines()))
     print(f"1..{number}")
     raise SystemExit(bad > 0)
 
