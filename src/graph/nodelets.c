@@ -192,9 +192,11 @@ static void count(struct sn_tagger *x, const struct set *set, uint32_t node, boo
 bool sn_tagger_wants(struct sn_tagger *x, uint32_t sample)
 {
     x->set = set_of(x, &x->b->v->p->samples[sample]);
+    if (x->sets[x->set].n == 0)
+        return false;
     x->sample = sample + 1;
     x->weight = sn_view_weight(x->b->v, sample, &x->divisor);
-    return x->sets[x->set].n > 0 && (x->weight != 0 || x->divisor != 0);
+    return x->weight != 0 || x->divisor != 0;
 }
 
 void sn_tagger_add(struct sn_tagger *x, const uint32_t *nodes, uint32_t n)

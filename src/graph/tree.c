@@ -17,6 +17,7 @@
 struct path {
     const uint32_t *v; /* infos, root first */
     uint32_t n, sample;
+    int64_t weight, divisor; /* the sample's */
 };
 
 struct frame {
@@ -42,10 +43,9 @@ struct planting {
     int64_t cut;
     struct orphan *orphans; /* by node */
     uint32_t n_orphans, cap_orphans;
-    uint32_t begun;    /* nodes so far */
-    uint32_t *node_of; /* of the number-th node, if there will be tags; SN_NONE */
-    uint32_t n_node_of, cap_node_of;
-    bool tags;
+    uint32_t begun;           /* nodes so far */
+    bool tags;                /* there will be some */
+    uint32_t *node_of;        /* then: of the number-th node; SN_NONE */
     struct sn_map *functions; /* if they matter: of a parent and a function to a node */
 };
 
@@ -128,13 +128,16 @@ static bool find_paths(struct planting *x)
     uint32_t *to = sn_arena_alloc(x->scratch, (n + 1) * sizeof *to);
     x->paths = sn_arena_alloc(x->scratch, ((size_t)p->n_samples + 1) * sizeof *x->paths);
     x->stack = sn_arena_alloc(x->scratch, (deepest + 1) * sizeof *x->stack);
+    if (x->tags) /* as many as there can be: what is not used costs nothing */
+        x->node_of = sn_arena_alloc(x->scratch, (n + 1) * sizeof *x->node_of);
     if (sn_arena_failed(x->scratch))
         return false;
     for (uint32_t i = 0; i < p->n_samples; i++) {
         int64_t divisor, weight = sn_view_weight(x->b->v, i, &divisor);
         uint32_t *end = put_path(x->b, &p->samples[i], to);
         if (end > to && (weight != 0 || divisor != 0))
-            x->paths[x->n_paths++] = (struct path){to, (uint32_t)(end - to), i};
+            x->paths[x->n_paths++] =
+                (struct path){to, (uint32_t)(end - to), i, weight, divisor};
         to = end;
     }
     sn_parallel(2, sort_half, x);
@@ -145,13 +148,13 @@ static bool find_paths(struct planting *x)
 static int64_t total_flat(const struct planting *x)
 {
     const struct sn_view *v = x->b->v;
-    int64_t total = 0, divisor;
+    int64_t total = 0;
     for (uint32_t i = 0, n; i < x->n_paths; i += n) {
-        int64_t flat = sn_view_weight(v, x->paths[i].sample, &divisor);
+        int64_t flat = x->paths[i].weight;
         for (n = 1; i + n < x->n_paths && x->paths[i + n].n == x->paths[i].n &&
                     common(&x->paths[i], &x->paths[i + n]) == x->paths[i].n;
              n++)
-            flat += sn_view_weight(v, x->paths[i + n].sample, &divisor);
+            flat += x->paths[i + n].weight;
         total += v->o.drop_negative && flat < 0 ? 0 : flat;
     }
     return total;
@@ -160,18 +163,14 @@ static int64_t total_flat(const struct planting *x)
 /* ---- nodes ----------------------------------------------------------------------------
  */
 
-static bool begin_node(struct planting *x, uint32_t what)
+static void begin_node(struct planting *x, uint32_t what)
 {
+    if (x->tags)
+        x->node_of[x->begun] = SN_NONE;
     x->stack[x->depth++] = (struct frame){.info = what & ~INLINED,
                                           .number = x->begun++,
                                           .inlined = true,
                                           .orphans = SN_NONE};
-    if (!x->tags)
-        return true;
-    uint32_t *node = SN_PUSH(x->scratch, x->node_of, x->n_node_of, x->cap_node_of);
-    if (node != NULL)
-        *node = SN_NONE;
-    return node != NULL;
 }
 
 /* All that a node which is over has below it becomes its parent's, if it has one. */
@@ -268,8 +267,7 @@ static bool go_to(struct planting *x, const struct path *p, uint32_t shared)
         if (!end_node(x))
             return false;
     while (x->depth < p->n)
-        if (!begin_node(x, p->v[x->depth]))
-            return false;
+        begin_node(x, p->v[x->depth]);
     return true;
 }
 
@@ -278,16 +276,15 @@ static bool plant(struct planting *x)
     static const struct path none = {0};
     for (uint32_t i = 0; i < x->n_paths; i++) {
         const struct path *p = &x->paths[i];
-        int64_t divisor, weight = sn_view_weight(x->b->v, p->sample, &divisor);
         if (!go_to(x, p, i > 0 ? common(p, p - 1) : 0))
             return false;
         for (uint32_t k = 0; k < p->n; k++)
             x->stack[k].inlined &= (p->v[k] & INLINED) != 0;
         struct sn_values *leaf = &x->stack[p->n - 1].values;
-        leaf->flat += weight;
-        leaf->flat_div += divisor;
-        leaf->cum += weight;
-        leaf->cum_div += divisor;
+        leaf->flat += p->weight;
+        leaf->flat_div += p->divisor;
+        leaf->cum += p->weight;
+        leaf->cum_div += p->divisor;
     }
     return go_to(x, &none, 0);
 }
