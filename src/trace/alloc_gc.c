@@ -121,16 +121,15 @@ void sn_allocfreetrace_gc_listed(void *list, size_t size, bool program)
     atomic_uint *mine;
     if (list == NULL || !sn_alloc_enter(&mine))
         return;
+    struct now now = {sn_alloc_moment(), false};
     if (program)
         b.stack = sn_alloc_stack();
     if (program && sn_libgc.kind_and_size != NULL) /* what it has made of it */
         sn_libgc.kind_and_size(list, &b.size);
     for (unsigned i = 0; list != NULL && i < LIST_MAX; i++, list = *(void **)list) {
         b.address = (uintptr_t)list;
-        if (program)
-            sn_gc_blocks_listed(&b);
-        else
-            sn_gc_blocks_ready(b.address);
+        if (program ? sn_gc_blocks_listed(&b) : sn_gc_blocks_ready(b.address))
+            log_died(&now, b.address, SN_ALLOC_LATE_DIED); /* nobody told us */
     }
     note_room();
     sn_alloc_leave(mine);

@@ -195,24 +195,27 @@ bool sn_gc_blocks_freeing(uintptr_t address, struct sn_gc_block *block)
     return listed && !known;
 }
 
-void sn_gc_blocks_listed(const struct sn_gc_block *block)
+bool sn_gc_blocks_listed(const struct sn_gc_block *block)
 {
     struct bit b = bit_of(block->address, true);
     if (b.leaf == NULL)
-        return;
+        return false;
     set_size(&b, block->size);
     atomic_store_explicit(&b.leaf->stacks[b.number], block->stack, memory_order_relaxed);
+    bool known = clear(b.page->known, &b);
     set(b.page->listed, &b);
     clear(b.page->ready, &b);
+    return known;
 }
 
-void sn_gc_blocks_ready(uintptr_t address)
+bool sn_gc_blocks_ready(uintptr_t address)
 {
     struct bit b = bit_of(address, true);
     if (b.leaf == NULL)
-        return;
+        return false;
     set(b.page->ready, &b);
     clear(b.page->listed, &b);
+    return clear(b.page->known, &b);
 }
 
 /* ---- a collection ---------------------------------------------------------------------

@@ -27,9 +27,10 @@ bool sn_gc_blocks_handed(uintptr_t address);
 /* Another is about to free it. True: nobody was told of its allocation, which came from a
  * list, then *b is filled in. */
 bool sn_gc_blocks_freeing(uintptr_t address, struct sn_gc_block *b);
-/* It is on a list of the program's (b->stack took it), or on one of libgc's own. */
-void sn_gc_blocks_listed(const struct sn_gc_block *b);
-void sn_gc_blocks_ready(uintptr_t address);
+/* It is on a list of the program's (b->stack took it), or on one of libgc's own. True: it
+ * was taken for allocated, and so has been freed since. */
+bool sn_gc_blocks_listed(const struct sn_gc_block *b);
+bool sn_gc_blocks_ready(uintptr_t address);
 
 /* `enumerate` gives each block that lives. What was not known is told, born; what is
  * known and does not live is, died. What was on a list and does not live is both. */

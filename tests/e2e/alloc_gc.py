@@ -10,6 +10,7 @@ LATE = PROGRAMS / "alloc_gc_late"
 LINE = re.compile(r"trace(?P<kind>alloc|free)\(0x(?P<address>[0-9a-f]+), 0x(?P<size>[0-9a-f]+)"
                   r"(?:, (?P<site>.*?))?\) @(?P<at>\d+\.\d{9})s thread=(?P<tid>\d+) gc"
                   r"(?: (?P<late>late|unused) since=(?P<since>\d+\.\d{9})s)?$", re.M)
+PER_PAGE = 4096 // 48
 SLACK = 40  # objects that a word on the stack, or a register, seems to lead to
 
 
@@ -45,8 +46,9 @@ def check(run, name):
         equal(allocs, allocated, f"{name}: each allocation of {site} is there, once")
         ok(kept <= live <= kept + SLACK and live == allocs - frees,
            f"{name}: {live} of {site} live, {kept} are kept")
-    live = table["(all)"][2]
-    ok(abs(live - run.live) <= SLACK, f"{name}: {live} live, {run.live} by libgc's own count")
+    live = table["(all)"][2]  # libgc's count has what it keeps ready for its threads, too
+    ok(-SLACK <= run.live - live <= SLACK + 2 * PER_PAGE,
+       f"{name}: {live} live, {run.live} by libgc's own count")
     return table
 
 
@@ -98,7 +100,7 @@ def test_hidden():
     run = traced("hidden", 1000)
     allocs, frees, live = rows(run.trace)["by_function"]
     equal((allocs, allocs - frees), (1000, live), "frees that are not seen")
-    ok(live <= SLACK, f"... are missed until the next collection only: {live} live")
+    ok(live <= SLACK, f"... are seen when the block is on a list again, or swept: {live} live")
 
 
 def test_reader():

@@ -74,7 +74,7 @@ static void functions(void)
 static void lists(void)
 {
     struct sn_gc_block b = {.address = HEAP + 0x40, .size = 60, .stack = 7}, other;
-    sn_gc_blocks_listed(&b);
+    ok(!sn_gc_blocks_listed(&b), "on a list");
     is_str(collect(), " +40:64/7 -40", "from a list, and dead");
     is_str(collect(), "", "once");
     sn_gc_blocks_listed(&b);
@@ -95,6 +95,11 @@ static void lists(void)
     lives(b.address, 64);
     is_str(collect(), "", "... which is told by its function");
     is_str(collect(), " -40", "it dies");
+    sn_gc_blocks_handed(b.address);
+    ok(sn_gc_blocks_ready(b.address), "it comes onto a list: then it was freed");
+    sn_gc_blocks_handed(b.address);
+    ok(sn_gc_blocks_listed(&b), "so it was");
+    is_str(collect(), " +40:64/7 -40", "... and is another");
     b.address = HEAP + 0x80;
     sn_gc_blocks_listed(&b);
     told[0] = '\0';
