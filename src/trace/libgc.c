@@ -337,12 +337,15 @@ static bool bind(void *handle)
     return all;
 }
 
-/* It stays, whoever unloads it: its functions are called from now on. */
+/* It stays, whoever unloads it: its functions are called from now on. What the loader
+ * allocates for that is not the program's. */
 static void pin(void)
 {
     Dl_info where;
+    struct sn_heap_thread *own = sn_heap_own_begin();
     if (dladdr((void *)sn_libgc.gcollect, &where) != 0)
         dlopen(where.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    sn_heap_own_end(own);
 }
 
 /* Is it among the loaded files? A look-up in vain would allocate its error's text, which
