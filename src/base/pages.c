@@ -39,8 +39,8 @@ void *sn_pages_map(size_t size)
     if (fail_after > 0 && --fail_after == 0)
         return NULL;
     size = whole_pages(size);
-    void *p = MMAP(NULL, size, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *p =
+        MMAP(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
 #ifndef SN_LIBSONDE

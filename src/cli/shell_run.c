@@ -28,8 +28,8 @@ void kept_remove(struct kept_file *list)
 }
 
 /*
- * A child: 0 there, its process here. It has no use for the shell's signals; one that comes
- * before it has its own waits.
+ * A child: 0 there, its process here. It has no use for the shell's signals; one that
+ * comes before it has its own waits.
  */
 static pid_t begin_child(void)
 {

@@ -158,7 +158,7 @@ struct sn_trace {
     uint64_t lost_lanes, lost_sites, lost_blocks, lost_strings; /* past the limits */
     struct sn_trace_sums gc;
     uint64_t allocs, bytes, frees, freed_bytes, unknown_frees;
-    uint64_t late; /* of allocs and frees, seen by a collection of libgc's */
+    uint64_t late;     /* of allocs and frees, seen by a collection of libgc's */
     int64_t released;  /* bytes that all SCAV lines say went back */
     char pointer[320]; /* the first line about an invalid pointer */
 

@@ -9,15 +9,9 @@
  * say what became of it.
  */
 #include "profile_priv.h"
+#include "table.h"
 
-struct entry {
-    uint32_t hash, index; /* of the element, plus one; 0: free */
-};
-
-struct table { /* open addressing, at most half full */
-    struct entry *v;
-    uint32_t n, mask;
-};
+#define EXPECTED_MOST 64 /* profiles for which room is made at once */
 
 struct sn_merger {
     unsigned expected, n_added; /* profiles */
@@ -31,64 +25,6 @@ struct sn_merger {
     /* Of `in`, by index: the merged index, SN_NONE while not met. */
     uint32_t *string_of, *mapping_of, *function_of, *location_of;
 };
-
-/* ---- tables ---------------------------------------------------------------------------
- */
-
-#define EXPECTED_MOST 64  /* profiles for which room is made at once */
-#define TABLE_LEAST   256 /* entries */
-
-static bool grow(struct sn_merger *m, struct table *t, uint32_t size)
-{
-    struct table old = *t;
-    struct entry *v = sn_arena_alloc(m->scratch, (size_t)size * sizeof *v);
-    if (v == NULL)
-        return false;
-    t->v = v;
-    t->mask = size - 1;
-    for (uint32_t i = 0; old.v != NULL && i <= old.mask; i++) {
-        uint32_t at = old.v[i].hash & t->mask;
-        if (old.v[i].index == 0)
-            continue;
-        while (v[at].index != 0)
-            at = (at + 1) & t->mask;
-        v[at] = old.v[i];
-    }
-    return true;
-}
-
-/* For about so many elements. */
-static bool open_table(struct sn_merger *m, struct table *t, uint32_t n)
-{
-    uint32_t size = TABLE_LEAST;
-    while (size / 2 < n && size < UINT32_C(1) << 31)
-        size *= 2;
-    return grow(m, t, size);
-}
-
-typedef bool same_fn(const struct sn_merger *m, uint32_t i, const void *key);
-
-/* The element equal to `key`, or SN_NONE: then *at is where it goes (put). */
-static uint32_t find(const struct sn_merger *m, const struct table *t, uint64_t hash,
-                     same_fn *same, const void *key, struct entry **at)
-{
-    for (uint32_t i = (uint32_t)hash & t->mask;; i = (i + 1) & t->mask) {
-        *at = &t->v[i];
-        if ((*at)->index == 0)
-            return SN_NONE;
-        if ((*at)->hash == (uint32_t)hash && same(m, (*at)->index - 1, key))
-            return (*at)->index - 1;
-    }
-}
-
-/* Nothing was put since it was looked for. */
-static bool put(struct sn_merger *m, struct table *t, struct entry *at, uint64_t hash,
-                uint32_t index)
-{
-    *at = (struct entry){(uint32_t)hash, index + 1};
-    return ++t->n <= t->mask / 2 ||
-           (t->mask < UINT32_C(1) << 30 && grow(m, t, 2 * (t->mask + 1)));
-}
 
 static inline uint64_t hash_word(uint64_t hash, uint64_t word)
 {
@@ -135,8 +71,9 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-static bool same_mapping(const struct sn_merger *m, uint32_t i, const void *key)
+static bool same_mapping(const void *merger, uint32_t i, const void *key)
 {
+    const struct sn_merger *m = merger;
     const struct mapping_key *a = key, b = key_of(&m->out->mappings[i]);
     return a->size == b.size && a->offset == b.offset && a->name == b.name &&
            same_text(a->server, b.server);
@@ -168,7 +105,7 @@ static uint32_t map_mapping(struct sn_merger *m, uint32_t i)
     struct mapping_key key = key_of(&x);
     const uint64_t words[] = {key.size, key.offset, key.name};
     uint64_t hash = hash_words(1, words, 3);
-    *known = find(m, &m->mappings, hash, same_mapping, &key, &at);
+    *known = table_find(&m->mappings, hash, same_mapping, m, &key, &at);
     if (*known != SN_NONE) {
         struct sn_mapping *first = &p->mappings[*known];
         if (first->source == NULL) {
@@ -181,7 +118,7 @@ static uint32_t map_mapping(struct sn_merger *m, uint32_t i)
         return SN_NONE;
     struct sn_mapping *added =
         SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings);
-    if (added == NULL || !put(m, &m->mappings, at, hash, p->n_mappings - 1))
+    if (added == NULL || !table_put(&m->mappings, at, hash, p->n_mappings - 1))
         return SN_NONE;
     *added = x;
     return *known = p->n_mappings - 1;
@@ -190,8 +127,9 @@ static uint32_t map_mapping(struct sn_merger *m, uint32_t i)
 /* ---- functions and locations
  * ---------------------------------------------------------------- */
 
-static bool same_function(const struct sn_merger *m, uint32_t i, const void *key)
+static bool same_function(const void *merger, uint32_t i, const void *key)
 {
+    const struct sn_merger *m = merger;
     const struct sn_function *a = key, *b = &m->out->functions[i];
     return a->name == b->name && a->system_name == b->system_name && a->file == b->file &&
            a->start_line == b->start_line;
@@ -212,12 +150,12 @@ static uint32_t map_function(struct sn_merger *m, uint32_t i)
         return SN_NONE;
     const uint64_t words[] = {x.name, x.system_name, x.file, (uint64_t)x.start_line};
     uint64_t hash = hash_words(2, words, 4);
-    *known = find(m, &m->functions, hash, same_function, &x, &at);
+    *known = table_find(&m->functions, hash, same_function, m, &x, &at);
     if (*known != SN_NONE || m->only_known)
         return *known;
     struct sn_function *added =
         SN_PUSH(p->arena, p->functions, p->n_functions, p->cap_functions);
-    if (added == NULL || !put(m, &m->functions, at, hash, p->n_functions - 1))
+    if (added == NULL || !table_put(&m->functions, at, hash, p->n_functions - 1))
         return SN_NONE;
     *added = x;
     return *known = p->n_functions - 1;
@@ -234,8 +172,9 @@ static struct sn_line merged_line(const struct sn_merger *m, uint32_t i)
 
 /* Is that one of the merged profile this one of `in`, whose mapping and address are the
  * merged profile's already? */
-static bool same_location(const struct sn_merger *m, uint32_t i, const void *key)
+static bool same_location(const void *merger, uint32_t i, const void *key)
 {
+    const struct sn_merger *m = merger;
     const struct sn_location *a = key, *b = &m->out->locations[i];
     bool same = a->address == b->address && a->mapping == b->mapping &&
                 a->folded == b->folded && a->n_lines == b->n_lines;
@@ -310,10 +249,10 @@ static uint32_t map_location(struct sn_merger *m, uint32_t i)
         return *known;
     if (!place_location(m, i, &x, &hash))
         return SN_NONE;
-    *known = find(m, &m->locations, hash, same_location, &x, &at);
+    *known = table_find(&m->locations, hash, same_location, m, &x, &at);
     if (*known != SN_NONE)
         return *known;
-    if (!add_location(m, &x) || !put(m, &m->locations, at, hash, p->n_locations - 1))
+    if (!add_location(m, &x) || !table_put(&m->locations, at, hash, p->n_locations - 1))
         return SN_NONE;
     return *known = p->n_locations - 1;
 }
@@ -358,7 +297,7 @@ static void find_locations(struct sn_merger *m, uint32_t from, uint32_t n)
     for (uint32_t k = 0; k < n; k++)
         if (v[k].is_placed)
             m->location_of[from + k] =
-                find(m, &m->locations, v[k].hash, same_location, &v[k].x, &at);
+                table_find(&m->locations, v[k].hash, same_location, m, &v[k].x, &at);
 }
 
 static void find_known(struct sn_merger *m)
@@ -376,8 +315,9 @@ static void find_known(struct sn_merger *m)
  * -------------------------------------------------------------------------------------
  */
 
-static bool same_sample(const struct sn_merger *m, uint32_t i, const void *key)
+static bool same_sample(const void *merger, uint32_t i, const void *key)
 {
+    const struct sn_merger *m = merger;
     const struct sn_profile *p = m->out;
     const struct sn_sample *a = key, *b = &p->samples[i];
     return a->n_locs == b->n_locs && a->n_labels == b->n_labels &&
@@ -472,7 +412,7 @@ static bool map_sample(struct sn_merger *m, uint32_t i)
         return true;
     if (!add_locs(m, &x, &hash) || !add_labels(m, &x, &hash))
         return false;
-    uint32_t known = find(m, &m->samples, hash, same_sample, &x, &at);
+    uint32_t known = table_find(&m->samples, hash, same_sample, m, &x, &at);
     if (known != SN_NONE) {
         p->n_sample_locs = x.loc0; /* there already */
         p->n_labels = x.label0;
@@ -481,7 +421,7 @@ static bool map_sample(struct sn_merger *m, uint32_t i)
     }
     struct sn_sample *added = SN_PUSH(p->arena, p->samples, p->n_samples, p->cap_samples);
     if (added == NULL || !add_zeros(p) ||
-        !put(m, &m->samples, at, hash, p->n_samples - 1))
+        !table_put(&m->samples, at, hash, p->n_samples - 1))
         return false;
     *added = x;
     add_values(p, p->n_samples - 1, values);
@@ -608,10 +548,10 @@ static bool make_rooms(struct sn_merger *m)
 
 static bool open_tables(struct sn_merger *m)
 {
-    return open_table(m, &m->mappings, 0) &&
-           open_table(m, &m->functions, m->in->n_functions) &&
-           open_table(m, &m->locations, m->in->n_locations) &&
-           open_table(m, &m->samples, m->in->n_samples);
+    return table_open(&m->mappings, m->scratch, 0) &&
+           table_open(&m->functions, m->scratch, m->in->n_functions) &&
+           table_open(&m->locations, m->scratch, m->in->n_locations) &&
+           table_open(&m->samples, m->scratch, m->in->n_samples);
 }
 
 static bool add(struct sn_merger *m, struct sn_arena *a)
