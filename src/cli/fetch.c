@@ -209,18 +209,13 @@ static struct sn_profile *end_reading(struct reading *r, struct sn_error *e)
     struct sn_profile *merged = r->only;
     if (r->merger != NULL)
         merged = sn_merger_end(r->merger, e);
-    if (r->failed)
-        sn_fail(e, NULL, -1, "out of memory");
-    if (r->n_rest == 0)
-        return merged;
-    if (merged == NULL || r->failed) {
-        for (size_t i = 0; i < r->n_rest; i++)
-            sn_profile_free(r->rest[i]);
-        sn_profile_free(merged);
-        return NULL;
-    }
     r->rest[-1] = merged;
-    return load_merge(r->rest - 1, r->n_rest + 1, e);
+    if (merged != NULL && !r->failed)
+        return load_merge(r->rest - 1, r->n_rest + 1, e);
+    sn_fail(e, NULL, -1, "out of memory"); /* unless something was said */
+    for (size_t i = 0; i <= r->n_rest; i++)
+        sn_profile_free(r->rest[(ptrdiff_t)i - 1]);
+    return NULL;
 }
 
 /* What is known of each word. False: no memory. */
