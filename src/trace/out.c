@@ -117,8 +117,11 @@ static bool open_file(const char *pattern, struct sn_error *e)
     char path[PATH_MAX];
     if (!expand(pattern, path, sizeof path))
         return sn_fail(e, pattern, -1, "trace_path is too long");
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (fd >= 0)
+    /* Not to wait for who reads a FIFO: the program would hang before it has begun. */
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
+    if (fd < 0 && errno == ENXIO)
+        return sn_fail(e, path, -1, "cannot write the trace: nobody reads it");
+    if (fd >= 0 && fcntl(fd, F_SETFL, O_APPEND) == 0)
         fd = sn_fd_move_high(fd);
     if (fd < 0)
         return sn_fail(e, path, -1, "cannot write the trace: %s", strerror(errno));

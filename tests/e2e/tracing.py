@@ -103,6 +103,21 @@ def test_unwritable():
           f"a limit on files: likewise: {done.stderr.strip()}")
 
 
+def test_fifo():
+    """A FIFO that nobody reads holds no program up; one that is read has the lines."""
+    path = f"{scratch()}/fifo"
+    os.mkfifo(path)
+    run = preload(["echo", "ran"], f"gctrace,trace_path={path}", timeout=20)
+    equal((run.status, run.out), (0, "ran\n"), "it runs")
+    ok(f"{path}: cannot write the trace: nobody reads it" in run.err, run.err.strip())
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    run = preload(["sleep", "0.3"], f"schedtrace=50,quiet,trace_path={path}", timeout=20)
+    lines = os.read(reader, 65536).decode().splitlines()
+    os.close(reader)
+    ok(run.status == 0 and len(lines) > 1 and all(line.startswith("SCHED ") for line in lines),
+       f"{len(lines)} lines are read")
+
+
 def test_small_stack():
     """A tracer takes little of a thread's stack."""
     for settings in ("efence", "allocfreetrace", "gctrace=2", "gcdead", "invalidptr=2", "scavenge,schedtrace=5",
