@@ -172,7 +172,8 @@ def check_guile(name, script):
     equal(re.search(r"(\d+) collections", head)[1], str(len(collections_)),
           f"{name}: each of {len(collections_)} collections is there")
     equal(table["(all)"][2], live, f"{name}: lines and table agree")
-    ok(abs(then - int(objects)) <= 0.005 * int(objects),
+    # libgc's count has what it keeps ready for its threads: a page of each size and kind at most.
+    ok(-SLACK <= int(objects) - then <= 2000,
        f"{name}: {then} live after collection {number}, {objects} by libgc's own count")
 
 
