@@ -430,4 +430,14 @@ def test_names():
     ok("efence: overrun" in open(path).read() and "efence" not in run.err, "sonde run --trace")
 
 
+
+def test_old_signal_functions():
+    """sigset, sighold and their like: as without, and a signal that is held stays told."""
+    plain = subprocess.run(program("sysv_signals"), capture_output=True, text=True)
+    for settings in ["efence=1", "cpu", "efence=1,cpu", "mem=exact,schedtrace=10"]:
+        run = preload(program("sysv_signals"), f"{settings},quiet,trace_path=/dev/null")
+        equal((run.status, run.out), (plain.returncode, plain.stdout), f"{settings}: sigset and its like")
+    run = preload(program("sysv_signals", "held"), "efence=1")
+    ok("efence: use after free" in run.err, "sighold(SIGSEGV): the fault is told")
+
 main(globals())
