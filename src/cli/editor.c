@@ -260,6 +260,15 @@ static int read_char(EditLine *el, wchar_t *to)
     }
 }
 
+/* What a Ctrl-D has become that was typed while a command ran, when the terminal still
+ * had lines (an end of file is kept as a NUL). */
+static unsigned char nul(EditLine *el, int key)
+{
+    const LineInfo *line = el_line(el);
+    (void)key;
+    return line->lastchar == line->buffer ? CC_EOF : CC_NORM;
+}
+
 static char *show_prompt(EditLine *el)
 {
     struct editor *ed;
@@ -277,7 +286,9 @@ static void set_up(struct editor *ed)
     el_set(ed->el, EL_EDITOR, "emacs");
     el_set(ed->el, EL_HIST, history, ed->history);
     el_set(ed->el, EL_ADDFN, "sonde-complete", "complete a word", complete);
+    el_set(ed->el, EL_ADDFN, "sonde-nul", "an end of file typed ahead", nul);
     el_set(ed->el, EL_BIND, "^I", "sonde-complete", NULL);
+    el_set(ed->el, EL_BIND, "^@", "sonde-nul", NULL);
     el_set(ed->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_source(ed->el, NULL); /* ~/.editrc */
     el_set(ed->el, EL_GETCFN, read_char);
@@ -327,6 +338,7 @@ const char *editor_line(struct editor *ed)
     for (;;) {
         int n = 0;
         interrupted = 0;
+        el_set(ed->el, EL_PREP_TERM, 1); /* before the prompt is seen, not after */
         const char *text = el_gets(ed->el, &n);
         if (text == NULL && interrupted) {
             fputs("^C\n", stdout);

@@ -302,6 +302,19 @@ def test_interrupt():
     equal(person.status(), 0, "leave")
 
 
+def test_typed_ahead():
+    """What is typed while a command runs is read after it; also the end."""
+    person = Person(made(), scratch())
+    person.type("top | sleep 1\r", "\n")
+    time.sleep(0.3)
+    person.press(b"top1\r")
+    ok("forty" in person.type("", "forty"), "a command")
+    person.type("top | sleep 1\r", "\n")
+    time.sleep(0.3)
+    person.press(b"\x04")
+    equal(person.status(), 0, "^D")
+
+
 def person_home(person):
     return os.readlink(f"/proc/{person.pid}/cwd")
 
