@@ -79,7 +79,8 @@ void *sn_array_push(struct sn_arena *a, void **v, uint32_t *n, uint32_t *cap,
 /* ---- parallel.c: work on all cores --------------------------------------------------
  */
 
-unsigned sn_cores(void); /* that this process may use, 16 at most */
+#define SN_CORES_MAX 16
+unsigned sn_cores(void); /* that this process may use, so many at most */
 /* run(arg, part) of each part below n, in any order, on several threads of which the
  * caller's is one. Returns when all are done. */
 void sn_parallel(unsigned n, void (*run)(void *arg, unsigned part), void *arg);
@@ -183,6 +184,14 @@ char *sn_unit_percent(int64_t value, int64_t total, char *buf, size_t size);
 /* Are the two units of one family (time, memory, gcu)? Then *ratio is one a / one b. */
 bool sn_unit_compatible(const char *a, const char *b, double *ratio);
 
+/* ---- frames as the sanitizers print them ----------------------------------------------
+ *
+ * Tools that give names to such lines know them, as does cli/names.c. Number, pc, " in "
+ * and the name (or "" twice), file, offset from its load address; or without a file.
+ */
+#define SN_FRAME_LINE      "    #%zu 0x%llx%s%s (%s+0x%llx)\n"
+#define SN_FRAME_LINE_BARE "    #%zu 0x%llx\n"
+
 /* ---- files ----------------------------------------------------------------------------
  */
 
@@ -198,6 +207,9 @@ void sn_file_close(struct sn_file *f);
 /* The first line of a short file, as those of /proc and /sys, cut to `size`; "" if it
  * cannot be read. Signal-safe. */
 void sn_file_line(const char *path, char *line, size_t size);
+/* Of /proc/PID/task/TID/syscall (proc(5)): where a thread that sleeps in the kernel
+ * stands. False, and both 0: it does not, or may not be looked at. Signal-safe. */
+bool sn_file_asleep(const char *path, uint64_t *sp, uint64_t *pc);
 /* Written to a temporary beside `path`, then renamed: whole or not at all. A path that is
  * no regular file (/dev/stdout, a pipe) is written straight. */
 bool sn_file_write(const char *path, const void *data, size_t len, struct sn_error *e);

@@ -80,6 +80,22 @@ void sn_file_line(const char *path, char *line, size_t size)
     line[strcspn(line, "\n")] = '\0';
 }
 
+/* "nr a b c d e f sp pc", or "running". */
+bool sn_file_asleep(const char *path, uint64_t *sp, uint64_t *pc)
+{
+    char text[256], *last, *before;
+    *sp = *pc = 0;
+    sn_file_line(path, text, sizeof text);
+    if (text[0] == 'r' || (last = strrchr(text, ' ')) == NULL)
+        return false;
+    *last = '\0';
+    if ((before = strrchr(text, ' ')) == NULL)
+        return false;
+    *sp = strtoull(before + 1, NULL, 16);
+    *pc = strtoull(last + 1, NULL, 16);
+    return *sp != 0;
+}
+
 /* ---- written -------------------------------------------------------------------------
  */
 

@@ -10,13 +10,11 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-#define MAX_CORES 16
-
 unsigned sn_cores(void)
 {
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return n < 1 ? 1 : n > MAX_CORES ? MAX_CORES : (unsigned)n;
+    return n < 1 ? 1 : n > SN_CORES_MAX ? SN_CORES_MAX : (unsigned)n;
 }
 
 struct work {
@@ -38,7 +36,7 @@ static void *take(void *arg)
 void sn_parallel(unsigned n, void (*run)(void *arg, unsigned part), void *arg)
 {
     struct work w = {.run = run, .arg = arg, .n = n};
-    pthread_t threads[MAX_CORES];
+    pthread_t threads[SN_CORES_MAX];
     unsigned want = sn_cores() < n ? sn_cores() : n, started = 0;
     sigset_t all, old;
     sigfillset(&all);

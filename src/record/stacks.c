@@ -16,7 +16,6 @@
 
 #include <dwarf.h>
 #include <elfutils/libdwfl.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/ptrace.h>
@@ -82,20 +81,10 @@ static bool is_code(void *arg, uint64_t addr)
 /* True: it sleeps, and pc and stack pointer are known. */
 static bool read_sleeping(struct sn_record_stacks *s, pid_t tid)
 {
-    char path[64], text[256];
+    char path[64];
     snprintf(path, sizeof path, "/proc/%d/task/%d/syscall", (int)s->pid, (int)tid);
-    sn_file_line(path, text, sizeof text);
-    if (text[0] == 'r')
-        return false;
-    char *last = strrchr(text, ' '), *before = NULL;
-    if (last != NULL) {
-        s->pc = strtoull(last + 1, NULL, 16);
-        *last = '\0';
-        before = strrchr(text, ' ');
-    }
-    s->registers[RSP] = before != NULL ? strtoull(before + 1, NULL, 16) : 0;
     s->known = 1u << RSP;
-    return s->registers[RSP] != 0 && s->pc != 0;
+    return sn_file_asleep(path, &s->registers[RSP], &s->pc) && s->pc != 0;
 }
 
 /* It runs: it is stopped until it is let go. */

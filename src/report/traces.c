@@ -207,7 +207,7 @@ struct writing {
     unsigned turn; /* the batch that goes out next */
     bool failed;   /* nothing more needs to be written */
     unsigned n_texts;
-    struct text texts[16];
+    struct text texts[SN_CORES_MAX];
 };
 
 /* An empty one; it has failed already if nothing more needs to be written. */

@@ -483,9 +483,8 @@ struct sn_world {
  * or another has stopped it and does not let go. */
 struct sn_world *sn_world_stop(bool dying);
 void sn_world_go_on(struct sn_world *w); /* NULL-safe */
-/* The stack pointer and the pc of a thread of ours that sleeps in the kernel; 0: it does
- * not, or may not be looked at. */
-uintptr_t sn_thread_asleep(pid_t tid, uintptr_t *pc);
+/* sn_file_asleep of a thread of this process. */
+bool sn_thread_asleep(pid_t tid, uint64_t *sp, uint64_t *pc);
 void sn_world_reset(void); /* in a fork's child */
 
 /* ---- reach.c: what leads to which block

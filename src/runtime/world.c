@@ -16,7 +16,6 @@
 #include "runtime/runtime.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -70,26 +69,11 @@ static void on_stop(int signal, siginfo_t *info, void *context)
     errno = saved;
 }
 
-/* "nr a b c d e f sp pc", or "running". */
-uintptr_t sn_thread_asleep(pid_t tid, uintptr_t *pc)
+bool sn_thread_asleep(pid_t tid, uint64_t *sp, uint64_t *pc)
 {
-    char path[64], text[256];
-    *pc = 0;
+    char path[64];
     snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0)
-        close(fd);
-    if (n <= 0 || text[0] == 'r')
-        return 0;
-    text[n] = '\0';
-    char *last = strrchr(text, ' '), *before = NULL;
-    if (last != NULL) {
-        *pc = strtoul(last + 1, NULL, 16);
-        *last = '\0';
-        before = strrchr(text, ' ');
-    }
-    return before != NULL ? strtoul(before + 1, NULL, 16) : 0;
+    return sn_file_asleep(path, sp, pc);
 }
 
 /* What sleeps is left asleep, or has the signal blocked and does not heed it. */
@@ -98,14 +82,12 @@ static void look_at(struct sn_world_thread *t, int signal, bool leave_asleep)
     uint32_t state = __atomic_load_n(&t->state, __ATOMIC_ACQUIRE);
     if (state == ASLEEP || state == GONE || state == HELD)
         return;
-    uintptr_t pc = 0, sp = leave_asleep ? sn_thread_asleep(t->tid, &pc) : 0;
-    if (sp != 0 && state == RUNNING) {
+    uint64_t sp, pc;
+    if (leave_asleep && sn_thread_asleep(t->tid, &sp, &pc)) {
         t->sp = sp;
         t->pc = pc;
-        t->state = ASLEEP;
-    } else if (sp != 0) {
-        t->sp = sp;
-        t->pc = pc;
+        if (state == RUNNING)
+            t->state = ASLEEP;
     } else if (state == RUNNING) {
         t->state = SIGNALLED;
         atomic_fetch_add(&sent, 1);

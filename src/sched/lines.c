@@ -207,18 +207,17 @@ static void put_state(struct sn_buf *b, const struct sn_thread *t)
     }
 }
 
-/* A frame as the sanitizers print it, which tools that give names to such lines know. */
 static void put_frame(struct sn_sched *s, size_t i, uint64_t pc)
 {
     char name[96];
     uint64_t offset;
     const char *file = sn_symbols_function(s, pc, name, sizeof name, &offset);
-    sn_buf_printf(&s->out, "    #%zu 0x%llx", i, (unsigned long long)pc);
-    if (name[0] != '\0')
-        sn_buf_printf(&s->out, " in %s", name);
     if (file != NULL)
-        sn_buf_printf(&s->out, " (%s+0x%llx)", file, (unsigned long long)offset);
-    sn_buf_putc(&s->out, '\n');
+        sn_buf_printf(&s->out, SN_FRAME_LINE, i, (unsigned long long)pc,
+                      name[0] != '\0' ? " in " : "", name, file,
+                      (unsigned long long)offset);
+    else
+        sn_buf_printf(&s->out, SN_FRAME_LINE_BARE, i, (unsigned long long)pc);
 }
 
 static void put_stack(struct sn_sched *s, pid_t tid)

@@ -16,55 +16,55 @@ struct taken {
 };
 
 static struct {
-    struct taken *v; /* by tid; SN_WORLD_THREADS of them */
+    struct taken *v; /* SN_WORLD_THREADS of them */
     unsigned n;
+    unsigned next; /* that will be asked for, most likely: in the kernel's order */
 } all;
 
 static void take_one(struct taken *t, const struct sn_world_thread *x)
 {
     enum sn_unwind_end end = SN_END_OUTERMOST;
-    uintptr_t pc;
+    uint64_t sp, pc;
     *t = (struct taken){.tid = x->tid, .why = "it did not stand still"};
     if (x->context != NULL) {
         t->n = (uint32_t)sn_unwind(x->context, (struct sn_stack_range){0}, t->pcs,
                                    SN_SCHED_DEPTH, &end);
     } else if (x->sp != 0 && x->pc != 0) {
         t->n = (uint32_t)sn_unwind_asleep(x->pc, x->sp, t->pcs, SN_SCHED_DEPTH, &end);
-        if (sn_thread_asleep(x->tid, &pc) != x->sp || pc != x->pc)
-            t->n = 0;
+        if (!sn_thread_asleep(x->tid, &sp, &pc) || sp != x->sp || pc != x->pc)
+            t->n = 0; /* it has moved */
     }
     if (t->n > 0)
         t->why = end != SN_END_OUTERMOST ? sn_unwind_end_name(end) : NULL;
 }
 
-static int by_tid(const void *a, const void *b)
-{
-    const struct taken *x = a, *y = b;
-    return (x->tid > y->tid) - (x->tid < y->tid);
-}
-
 static void take(void *self)
 {
     (void)self;
-    all.n = 0;
+    all.n = all.next = 0;
     if (all.v == NULL)
         all.v = sn_pages_map(SN_WORLD_THREADS * sizeof *all.v);
     struct sn_world *w = all.v != NULL ? sn_world_stop(false) : NULL;
     for (unsigned i = 0; w != NULL && i < w->n; i++)
         take_one(&all.v[all.n++], &w->threads[i]);
     sn_world_go_on(w);
-    for (unsigned i = 1; i < all.n; i++) /* as the kernel lists them: nearly always */
-        if (by_tid(&all.v[i - 1], &all.v[i]) > 0) {
-            qsort(all.v, all.n, sizeof *all.v, by_tid);
-            break;
-        }
+}
+
+static const struct taken *find(pid_t tid)
+{
+    for (unsigned i = 0; i < all.n; i++) {
+        const struct taken *t = &all.v[(all.next + i) % all.n];
+        if (t->tid != tid)
+            continue;
+        all.next = (unsigned)(t - all.v) + 1;
+        return t;
+    }
+    return NULL;
 }
 
 static size_t of(void *self, pid_t tid, uint64_t pcs[SN_SCHED_DEPTH], const char **why)
 {
-    const struct taken key = {.tid = tid};
-    const struct taken *t =
-        all.n > 0 ? bsearch(&key, all.v, all.n, sizeof key, by_tid) : NULL;
+    const struct taken *t = find(tid);
     (void)self;
     *why = t != NULL ? t->why : tid == sn_thread_id() ? "it writes this" : "not seen";
     for (uint32_t i = 0; t != NULL && i < t->n; i++)

@@ -139,16 +139,15 @@ static void add_frame(struct sn_text *t, size_t i, uintptr_t pc)
 {
     struct dl_find_object found;
     if (_dl_find_object((void *)pc, &found) != 0) {
-        sn_text_add(t, "    #%zu 0x%lx\n", i, (unsigned long)pc);
+        sn_text_add(t, SN_FRAME_LINE_BARE, i, (unsigned long long)pc);
         return;
     }
     const struct link_map *map = found.dlfo_link_map;
     uintptr_t offset = pc - map->l_addr;
     const char *name = name_at(map, offset);
     const char *file = map->l_name[0] != '\0' ? map->l_name : program;
-    sn_text_add(t, "    #%zu 0x%lx%s%s (%s+0x%lx)\n", i, (unsigned long)pc,
-                name != NULL ? " in " : "", name != NULL ? name : "", file,
-                (unsigned long)offset);
+    sn_text_add(t, SN_FRAME_LINE, i, (unsigned long long)pc, name != NULL ? " in " : "",
+                name != NULL ? name : "", file, (unsigned long long)offset);
 }
 
 void sn_text_add_frames(struct sn_text *t, const uintptr_t *pcs, size_t n)
