@@ -14,6 +14,7 @@ struct sources {
     struct sn_arena *arena;
     struct sn_fetched *fetched; /* the URLs, in their order */
     size_t n_fetched;
+    const struct sn_fetched **of_word; /* NULL: it names a file */
 };
 
 static void show(void *arg, uint64_t bytes, unsigned left)
@@ -56,15 +57,18 @@ static void tell(const struct sn_fetched *f)
 static bool gather(struct sources *s, const char *const *words, size_t n)
 {
     s->fetched = sn_arena_alloc(s->arena, (n + 1) * sizeof *s->fetched);
-    for (size_t i = 0; s->fetched != NULL && i < n; i++) {
+    s->of_word = sn_arena_alloc(s->arena, (n + 1) * sizeof(struct sn_fetched *));
+    for (size_t i = 0; !sn_arena_failed(s->arena) && i < n; i++) {
         const char *url = url_of(s, words[i]);
         if (url == NULL)
             continue;
-        s->fetched[s->n_fetched++] = (struct sn_fetched){.url = url};
+        struct sn_fetched *f = &s->fetched[s->n_fetched++];
+        *f = (struct sn_fetched){.url = url};
+        s->of_word[i] = f;
         if (strncmp(url, "file:", 5) != 0)
-            tell(&s->fetched[s->n_fetched - 1]);
+            tell(f);
     }
-    if (s->fetched == NULL || sn_arena_failed(s->arena))
+    if (sn_arena_failed(s->arena))
         return false;
     if (s->n_fetched > 0)
         fetch_all(s);
@@ -150,12 +154,15 @@ static struct sn_profile *read_profile(const struct reading *r, struct source *s
 /* ---- merging --------------------------------------------------------------------------
  */
 
+static void merge_one(struct reading *r, struct sn_profile *p)
+{
+    sn_merger_add(r->merger, p);
+    sn_profile_free(p);
+}
+
+/* False: no memory; p is still there. */
 static bool merge_next(struct reading *r, struct sn_profile *p)
 {
-    if (r->n_rest > 0 || (r->merger != NULL && !sn_merger_fits(r->merger, p))) {
-        r->rest[r->n_rest++] = p;
-        return true;
-    }
     if (r->merger == NULL && r->only == NULL) {
         r->only = p;
         return true;
@@ -164,13 +171,13 @@ static bool merge_next(struct reading *r, struct sn_profile *p)
         r->merger = sn_merger_new((unsigned)r->n);
         if (r->merger == NULL)
             return false;
-        sn_merger_add(r->merger, r->only);
-        sn_profile_free(r->only);
+        merge_one(r, r->only);
         r->only = NULL;
-        return merge_next(r, p);
     }
-    sn_merger_add(r->merger, p);
-    sn_profile_free(p);
+    if (r->n_rest > 0 || !sn_merger_fits(r->merger, p))
+        r->rest[r->n_rest++] = p;
+    else
+        merge_one(r, p);
     return true;
 }
 
@@ -222,16 +229,14 @@ static struct sn_profile *end_reading(struct reading *r, struct sn_error *e)
 static bool begin_reading(struct reading *r, const char *const *words)
 {
     struct sn_arena *a = r->s->arena;
-    size_t next = 0;
     r->v = sn_arena_alloc(a, (r->n + 1) * sizeof *r->v);
     r->rest = sn_arena_alloc(a, (r->n + 1) * sizeof(struct sn_profile *));
     if (r->v == NULL || r->rest == NULL)
         return false;
     r->rest++; /* one more goes before them in the end */
     for (size_t i = 0; i < r->n; i++) {
-        bool fetched = url_of(r->s, words[i]) != NULL && next < r->s->n_fetched;
         r->v[i].word = words[i];
-        r->v[i].fetched = fetched ? &r->s->fetched[next++] : NULL;
+        r->v[i].fetched = r->s->of_word[i];
     }
     pthread_mutex_init(&r->lock, NULL);
     return true;
