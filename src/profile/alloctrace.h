@@ -65,13 +65,14 @@ struct sn_alloctrace_slot {
  * STACK   w[0] kind 4, frames 16, enum sn_unwind_end 8; MORE: the frames, leaf first
  * MODULE  w[0] kind 4, bytes of the path 16, of the build id 8; w[1] start, w[2] limit in
  *         memory; MORE: 8 bytes of offset in the file, the build id, the path
- * GC_LATE an event that was seen when a collection had ended, and happened after the one
- *         before (it has the time of the TIME record of that collection), or later: after
- *         that collection. The thread is that which saw it. Of a size: an allocation, by
- *         who took the list that the block came from (the stack, 0: not known). Of size
- * 0: enum sn_alloctrace_late, in the stack's place TIME    w[0] kind 4, 1 if a collection
- * has ended; w[1] ticks, w[2] CLOCK_MONOTONIC, ns THREAD  w[0] kind 4, thread's id 22;
- * w[1], w[2]: its name from now on
+ * TIME    w[0] kind 4, 1 if a collection has ended; w[1] ticks, w[2] CLOCK_MONOTONIC, ns
+ * THREAD  w[0] kind 4, thread's id 22; w[1], w[2]: its name from now on
+ *
+ * GC_LATE is an event that was seen when a collection had ended, and happened after the
+ * one before (it has the time of the TIME record of that collection), or later: after
+ * that collection. The thread is that which saw it. Of a size, it is an allocation, by
+ * who took the list that the block came from (the stack, 0: not known). Of size 0, it is
+ * told by the stack, which is an enum sn_alloctrace_late.
  */
 enum sn_alloctrace_kind {
     SN_ALLOC_UNWRITTEN,

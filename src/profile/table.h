@@ -1,7 +1,6 @@
 /*
  * table.h: a hash table of elements that lie elsewhere, by index: open addressing, at
- * most half full, old arrays stay in the arena. Inline, since it is the merging's inner
- * loop.
+ * most half full, old arrays stay in the arena. Inline: merging spends its time here.
  */
 #ifndef SN_TABLE_H
 #define SN_TABLE_H

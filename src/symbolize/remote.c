@@ -1,8 +1,7 @@
 /*
- * remote.c: names from the server that a profile came from. A POST of addresses, joined
- * by
- * '+', is answered by lines in which an address and a name stand behind each other;
- * whatever else a line or the answer has is passed over.
+ * remote.c: names from the server that a profile came from. A POST of addresses with '+'
+ * between them is answered by lines in which an address and a name stand behind each
+ * other; whatever else a line or the answer has is passed over.
  *
  * The addresses are those of the server's process: a merge may have moved ours. Nothing
  * in an answer is believed: only an address that was asked for gets a name, the last one

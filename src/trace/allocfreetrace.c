@@ -208,12 +208,21 @@ static void put_event(const struct sn_alloctrace_slot *x)
         __atomic_fetch_add(&sn_alloclog_header()->lost, 1, __ATOMIC_RELAXED);
 }
 
+static uint64_t moment_of(uint64_t ticks)
+{
+    const struct sn_alloctrace_header *h = sn_alloclog_header();
+    return (ticks - h->start_ticks) >> h->shift;
+}
+
 /* `sized` (may be NULL) is asked for the size: late, since what it looks at, the block's
  * head, comes from memory while the stack is walked. */
 static size_t log_event(enum sn_alloctrace_kind kind, void *p, size_t size,
                         struct sn_layer *sized)
 {
-    struct sn_alloctrace_header *h = sn_alloclog_header();
+    if (has_ended()) {
+        __atomic_fetch_add(&sn_alloclog_header()->lost, 1, __ATOMIC_RELAXED);
+        return size;
+    }
     if (sized != NULL)
         __builtin_prefetch((const char *)p - sizeof(size_t));
     if (__builtin_expect(own.events % NAME_EVERY == 0, 0))
@@ -224,8 +233,8 @@ static size_t log_event(enum sn_alloctrace_kind kind, void *p, size_t size,
         size = sized->usable(sized, p);
     uint64_t now = now_ticks();
     tick(now); /* before the event, whose time it tells */
-    struct sn_alloctrace_slot x = sn_alloctrace_event(
-        kind, own.tid, (now - h->start_ticks) >> h->shift, (uintptr_t)p, size, stack);
+    struct sn_alloctrace_slot x =
+        sn_alloctrace_event(kind, own.tid, moment_of(now), (uintptr_t)p, size, stack);
     put_event(&x);
     return size;
 }
@@ -236,10 +245,7 @@ static size_t event(enum sn_alloctrace_kind kind, void *p, size_t size,
     atomic_uint *mine;
     if (!sn_alloc_enter(&mine))
         return size;
-    if (!has_ended())
-        size = log_event(kind, p, size, sized);
-    else
-        __atomic_fetch_add(&sn_alloclog_header()->lost, 1, __ATOMIC_RELAXED);
+    size = log_event(kind, p, size, sized);
     sn_alloc_leave(mine);
     return size;
 }
@@ -250,12 +256,6 @@ static size_t event(enum sn_alloctrace_kind kind, void *p, size_t size,
 uint32_t sn_alloc_stack(void)
 {
     return has_ended() ? 0 : stack_here();
-}
-
-static uint64_t moment_of(uint64_t ticks)
-{
-    const struct sn_alloctrace_header *h = sn_alloclog_header();
-    return (ticks - h->start_ticks) >> h->shift;
 }
 
 uint64_t sn_alloc_moment(void)
@@ -273,10 +273,7 @@ uint64_t sn_alloc_log_collection(void)
 
 void sn_alloc_log(enum sn_alloctrace_kind kind, void *p, size_t size)
 {
-    if (!has_ended())
-        log_event(kind, p, size, NULL);
-    else
-        __atomic_fetch_add(&sn_alloclog_header()->lost, 1, __ATOMIC_RELAXED);
+    log_event(kind, p, size, NULL);
 }
 
 void sn_alloc_log_at(uint64_t moment, enum sn_alloctrace_kind kind, uintptr_t address,

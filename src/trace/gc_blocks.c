@@ -4,8 +4,7 @@
  * which are mapped when a block is first met there; pages of a leaf come with use: 3 % of
  * the heap. So sets are compared 64 blocks at a time.
  *
- *     address:  [ 11 bits: twig | 12 bits: leaf | 12 bits: page | 8 bits: bit | 4 bits: 0
- * ]
+ *     address's bits:  [ twig 11 | leaf 12 | page 12 | bit 8 | 0: 4 ]
  *
  * Blocks of a page are of one size, as libgc's are, whose own pages are no smaller.
  * Bits change by atomic operations, since threads take blocks without libgc's lock while
