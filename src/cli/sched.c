@@ -172,12 +172,13 @@ static bool put(const char *text, size_t len, struct sn_namer *names, struct sn_
 {
     struct sn_arena *arena = names != NULL ? sn_arena_new() : NULL;
     struct sn_buf out = {.arena = arena};
-    char line[PATH_MAX + 512];
     for (const char *at = text, *end; arena != NULL && at < text + len; at = end + 1) {
         end = memchr(at, '\n', (size_t)(text + len - at));
         end = end != NULL ? end : text + len;
-        snprintf(line, sizeof line, "%.*s", (int)(end - at), at);
-        names_line(names, line, &out);
+        const char *line = sn_arena_strndup(arena, at, (size_t)(end - at));
+        out.failed |= line == NULL;
+        if (line != NULL)
+            names_line(names, line, &out);
     }
     if (arena != NULL && !out.failed) {
         text = out.data;

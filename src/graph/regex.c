@@ -77,8 +77,8 @@ static size_t character(const unsigned char *s)
 static char *as_utf8(const char *text)
 {
     const unsigned char *s = (const unsigned char *)text;
-    while (*s != '\0' && character(s) > 0)
-        s += character(s);
+    for (size_t n; *s != '\0' && (n = character(s)) > 0;)
+        s += n;
     char *whole = *s != '\0' ? malloc(strlen(text) * 3 + 1) : NULL, *to = whole;
     for (s = (const unsigned char *)text; whole != NULL && *s != '\0';) {
         size_t n = character(s);

@@ -214,6 +214,13 @@ struct side {
     bool has_edges;
 };
 
+/* Of a part of a total; of an edge that cancels out: no number. */
+static double entropy(int64_t part, int64_t total)
+{
+    double share = (double)part / (double)total;
+    return -(share * log2(share));
+}
+
 /* Sides of all nodes, in a pass over the edges as they lie. `in` and `out`: as many as
  * there are nodes, zeroed but for what stays in a node, which is of `out`. */
 static void score_sides(const struct sn_graph *g, struct side *in, struct side *out)
@@ -231,11 +238,9 @@ static void score_sides(const struct sn_graph *g, struct side *in, struct side *
     for (uint32_t i = 0; i < g->n_edges; i++) {
         const struct sn_edge *e = &g->edges[i];
         struct side *both[] = {&in[e->dst], &out[e->src]};
-        for (unsigned k = 0; k < 2 && !e->gone; k++) {
-            double share = (double)sn_abs(e->weight) / (double)both[k]->total;
-            if (both[k]->total != 0) /* of an edge that cancels out: no number */
-                both[k]->score -= share * log2(share);
-        }
+        for (unsigned k = 0; k < 2 && !e->gone; k++)
+            if (both[k]->total != 0)
+                both[k]->score += entropy(sn_abs(e->weight), both[k]->total);
     }
 }
 
@@ -243,10 +248,9 @@ static void score_sides(const struct sn_graph *g, struct side *in, struct side *
 static int64_t entropy_score(const struct sn_node *n, const struct side *in,
                              const struct side *out)
 {
-    double self = (double)n->flat / (double)out->total;
     double into = in->has_edges ? in->score : 1, from = out->has_edges ? out->score : 1;
     if (out->has_edges && out->total != 0 && n->flat > 0)
-        from -= self * log2(self);
+        from += entropy(n->flat, out->total);
     double score = (into + from) * (double)n->cum;
     /* pprof's order is kept where the score is no number: its processors make it that. */
     int64_t whole = isnan(score) ? INT64_MIN : (int64_t)score;
