@@ -1,15 +1,19 @@
 /*
  * decode.c: a protobuf message as a profile.
  *
- * Fields come in any order and refer to one another, so the message is gone through once
- * a kind: strings, then what refers to strings, then locations, then samples. Skipping a
- * field costs a few instructions; and samples, counted beforehand, get arrays of exactly
- * their size, which several threads fill, each with the samples of a stretch of the file.
+ * Fields come in any order and refer to one another, mostly to what comes later. Nearly
+ * all writers number locations, functions and mappings 1, 2, 3, ..., and write a string
+ * once. So the message is gone through once, believing that: a number is an index plus
+ * one, and a string's is its id. It can be read so while it is still coming. Where that
+ * does not hold, or something is wrong, it is gone through again, a kind at a time, every
+ * reference looked up: slower, and it knows what is wrong and where.
  *
  * Format: https://github.com/google/pprof/blob/main/proto/profile.proto
  */
 #include "profile_priv.h"
 #include "wire/wire.h"
+
+#include <endian.h>
 
 enum { /* fields of Profile */
        SAMPLE_TYPE = 1,
@@ -30,27 +34,24 @@ enum { /* fields of Profile */
        FIELDS
 };
 
-#define RUN 4096 /* samples that are decoded by one thread in a go */
+#define FIRST_ROOM 65536                /* elements, of a large message */
+#define MOST_AHEAD (UINT64_C(64) << 20) /* for which room is made before they are read   \
+                                         */
 
-struct run {
-    const unsigned char *start;  /* of its first sample's field */
-    uint32_t sample, loc, label; /* where its first ones go */
-    const char *bad;             /* NULL, or what was wrong ... */
-    uint64_t bad_offset;         /* ... and where */
-};
+static const char no_location[] = "a sample refers to a location that is not there";
 
 struct decoder {
     struct sn_profile *p;
-    struct sn_pb message; /* the whole; keeps the first error */
-    uint32_t *strings;    /* index in the file to id */
-    uint32_t n_strings;
-    const unsigned char *field; /* where that at hand begins */
-    uint64_t count[FIELDS];     /* fields of each kind */
-    uint64_t n_samples, n_locs, n_labels;
-    struct run *runs;
-    uint32_t n_runs, cap_runs;
-    struct run at; /* where the next sample, location and label go */
-    struct sn_ids mappings, functions, locations;
+    struct sn_pb message; /* the whole, or what there is; keeps the first error */
+    const struct sn_coming *coming; /* NULL: that is all */
+    size_t expected;                /* bytes in all, more or less */
+    uint32_t values_end;            /* of the sample at hand */
+    uint64_t count[FIELDS];         /* fields of each kind */
+    uint32_t n_strings;             /* in the file, so far */
+    bool believing;
+    uint64_t strings_needed;   /* believing: the largest index referred to, plus one */
+    uint32_t *strings;         /* not believing: the id of each string in the file */
+    struct sn_ids ids[FIELDS]; /* likewise: the indices of what has numbers */
 };
 
 static bool give_up(struct decoder *d, const struct sn_pb *at, const char *why)
@@ -72,8 +73,16 @@ static bool ended(struct decoder *d, const struct sn_pb *r)
     return false;
 }
 
+/* ---- references -----------------------------------------------------------------------
+ */
+
 static uint32_t string(struct decoder *d, const struct sn_pb *at, uint64_t index)
 {
+    if (d->believing) {
+        if (index >= d->strings_needed)
+            d->strings_needed = index + 1;
+        return (uint32_t)index;
+    }
     if (index < d->n_strings)
         return d->strings[index];
     give_up(d, at, "a string's number is not in the string table");
@@ -81,14 +90,90 @@ static uint32_t string(struct decoder *d, const struct sn_pb *at, uint64_t index
 }
 
 /* 0 stands for none. */
-static uint32_t reference(struct decoder *d, const struct sn_ids *ids,
-                          const struct sn_pb *at, uint64_t id, const char *why)
+static uint32_t reference(struct decoder *d, unsigned kind, const struct sn_pb *at,
+                          uint64_t id, const char *why)
 {
-    uint32_t index = id == 0 ? SN_NONE : sn_ids_get(ids, id);
-    if (id != 0 && index == SN_NONE)
+    if (id == 0)
+        return SN_NONE;
+    uint32_t index = !d->believing  ? sn_ids_get(&d->ids[kind], id)
+                     : id < SN_NONE ? (uint32_t)id - 1
+                                    : SN_NONE;
+    if (index == SN_NONE)
         give_up(d, at, why);
     return index;
 }
+
+/* The last number of at most `n` belongs to index i. */
+static bool keep_number(struct decoder *d, struct sn_numbers *x, uint32_t i, uint64_t n,
+                        uint64_t id)
+{
+    if (x->n == 0 && id == (uint64_t)i + 1)
+        return true;
+    if (x->n == 0) {
+        x->v = sn_arena_alloc(d->p->arena, n * sizeof x->v[0]);
+        for (x->n = 0; x->v != NULL && x->n < i; x->n++)
+            x->v[x->n] = x->max = (uint64_t)x->n + 1;
+    }
+    if (x->v == NULL)
+        return false;
+    x->v[x->n++] = id;
+    x->max = id > x->max ? id : x->max;
+    return true;
+}
+
+/* Element i has that number. `keep`: where it is kept, if it is. */
+static bool numbered(struct decoder *d, unsigned kind, uint32_t i, uint64_t id,
+                     struct sn_numbers *keep, const struct sn_pb *at, const char *why)
+{
+    if (d->believing)
+        return id == (uint64_t)i + 1;
+    if (id == 0 || !sn_ids_put(&d->ids[kind], id, i))
+        return give_up(d, at, why);
+    return keep == NULL || keep_number(d, keep, i, d->count[kind], id);
+}
+
+/* ---- room -----------------------------------------------------------------------------
+ */
+
+/* For as many elements as the rest would have if it were like what has been read: pages
+ * that are not used cost nothing, to grow does. */
+static uint64_t expect(const struct decoder *d, uint64_t need)
+{
+    uint64_t read = (uint64_t)(d->message.p - d->message.base) + 1;
+    uint64_t first = d->expected / 64 < FIRST_ROOM ? d->expected / 64 + 8 : FIRST_ROOM;
+    if (need < first)
+        return first;
+    return d->expected > read
+               ? (uint64_t)((double)need / (double)read * 1.05 * (double)d->expected)
+               : 0;
+}
+
+/* Room for `more` elements at the end of an array of n. */
+static bool make_room(struct decoder *d, void **v, uint32_t n, uint32_t *cap,
+                      uint64_t more, size_t size)
+{
+    uint64_t need = n + more, wanted = 0;
+    if (need <= *cap)
+        return true;
+    if (need >= SN_NONE)
+        return give_up(d, &d->message, "it has more than 4 billion entries");
+    wanted = expect(d, need);
+    wanted = wanted < MOST_AHEAD ? wanted : MOST_AHEAD;
+    wanted = wanted < 2 * (uint64_t)*cap ? 2 * (uint64_t)*cap : wanted;
+    wanted = wanted < need ? need : wanted < SN_NONE ? wanted : SN_NONE - 1;
+    void *grown = sn_arena_grow(d->p->arena, *v, *cap * size, wanted * size);
+    if (grown == NULL)
+        return false;
+    *v = grown;
+    *cap = (uint32_t)wanted;
+    return true;
+}
+
+#define ROOM(d, v, n, cap, more)                                                         \
+    make_room((d), (void **)&(v), (n), &(cap), (more), sizeof *(v))
+/* One more, zeroed; or NULL. */
+#define ADD(d, v, n, cap)                                                                \
+    (ROOM((d), v, n, cap, 1) ? memset(&(v)[(n)++], 0, sizeof *(v)) : NULL)
 
 /* ---- small messages
  * ---------------------------------------------------------------------- */
@@ -108,31 +193,13 @@ static struct sn_value_type value_type(struct decoder *d, const struct sn_pb_fie
     return t;
 }
 
-/* The next number of at most `n`. */
-static bool number(struct decoder *d, struct sn_numbers *x, uint32_t i, uint64_t n,
-                   uint64_t id)
-{
-    if (x->n == 0 && id == (uint64_t)i + 1)
-        return true;
-    if (x->n == 0) {
-        x->v = sn_arena_alloc(d->p->arena, n * sizeof x->v[0]);
-        for (x->n = 0; x->v != NULL && x->n < i; x->n++)
-            x->v[x->n] = x->max = (uint64_t)x->n + 1;
-    }
-    if (x->v == NULL)
-        return false;
-    x->v[x->n++] = id;
-    x->max = id > x->max ? id : x->max;
-    return true;
-}
-
 static bool mapping(struct decoder *d, const struct sn_pb_field *f)
 {
     struct sn_profile *p = d->p;
     struct sn_pb r = sn_pb_sub(&d->message, f);
     struct sn_pb_field x;
     uint64_t id = 0;
-    struct sn_mapping *m = SN_PUSH(p->arena, p->mappings, p->n_mappings, p->cap_mappings);
+    struct sn_mapping *m = ADD(d, p->mappings, p->n_mappings, p->cap_mappings);
     if (m == NULL)
         return false;
     while (sn_pb_next(&r, &x)) {
@@ -169,9 +236,8 @@ static bool mapping(struct decoder *d, const struct sn_pb_field *f)
             break;
         }
     }
-    if (id == 0 || !sn_ids_put(&d->mappings, id, p->n_mappings - 1))
-        return give_up(d, &r, "a mapping has no number, or another's");
-    return number(d, &p->mapping_numbers, p->n_mappings - 1, d->count[MAPPING], id) &&
+    return numbered(d, MAPPING, p->n_mappings - 1, id, &p->mapping_numbers, &r,
+                    "a mapping has no number, or another's") &&
            ended(d, &r);
 }
 
@@ -181,8 +247,7 @@ static bool function(struct decoder *d, const struct sn_pb_field *f)
     struct sn_pb r = sn_pb_sub(&d->message, f);
     struct sn_pb_field x;
     uint64_t id = 0;
-    struct sn_function *fn =
-        SN_PUSH(p->arena, p->functions, p->n_functions, p->cap_functions);
+    struct sn_function *fn = ADD(d, p->functions, p->n_functions, p->cap_functions);
     if (fn == NULL)
         return false;
     while (sn_pb_next(&r, &x)) {
@@ -204,9 +269,9 @@ static bool function(struct decoder *d, const struct sn_pb_field *f)
             break;
         }
     }
-    if (id == 0 || !sn_ids_put(&d->functions, id, p->n_functions - 1))
-        return give_up(d, &r, "a function has no number, or another's");
-    return ended(d, &r);
+    return numbered(d, FUNCTION, p->n_functions - 1, id, NULL, &r,
+                    "a function has no number, or another's") &&
+           ended(d, &r);
 }
 
 /* ---- locations
@@ -217,13 +282,13 @@ static bool line(struct decoder *d, const struct sn_pb *in, const struct sn_pb_f
     struct sn_profile *p = d->p;
     struct sn_pb r = sn_pb_sub(in, f);
     struct sn_pb_field x;
-    struct sn_line *l = SN_PUSH(p->arena, p->lines, p->n_lines, p->cap_lines);
+    struct sn_line *l = ADD(d, p->lines, p->n_lines, p->cap_lines);
     if (l == NULL)
         return false;
     l->function = SN_NONE;
     while (sn_pb_next(&r, &x)) {
         if (x.number == 1)
-            l->function = reference(d, &d->functions, &r, x.value,
+            l->function = reference(d, FUNCTION, &r, x.value,
                                     "a line refers to a function that is not there");
         else if (x.number == 2)
             l->line = (int64_t)x.value;
@@ -239,8 +304,7 @@ static bool location(struct decoder *d, const struct sn_pb_field *f)
     struct sn_pb r = sn_pb_sub(&d->message, f);
     struct sn_pb_field x;
     uint64_t id = 0;
-    struct sn_location *l =
-        SN_PUSH(p->arena, p->locations, p->n_locations, p->cap_locations);
+    struct sn_location *l = ADD(d, p->locations, p->n_locations, p->cap_locations);
     if (l == NULL)
         return false;
     l->mapping = SN_NONE;
@@ -251,7 +315,7 @@ static bool location(struct decoder *d, const struct sn_pb_field *f)
             id = x.value;
             break;
         case 2:
-            l->mapping = reference(d, &d->mappings, &r, x.value,
+            l->mapping = reference(d, MAPPING, &r, x.value,
                                    "a location refers to a mapping that is not there");
             break;
         case 3:
@@ -267,124 +331,97 @@ static bool location(struct decoder *d, const struct sn_pb_field *f)
         }
     }
     l->n_lines = p->n_lines - l->line0;
-    if (id == 0 || !sn_ids_put(&d->locations, id, p->n_locations - 1))
-        return give_up(d, &r, "a location has no number, or another's");
-    return number(d, &p->location_numbers, p->n_locations - 1, d->count[LOCATION], id) &&
+    return numbered(d, LOCATION, p->n_locations - 1, id, &p->location_numbers, &r,
+                    "a location has no number, or another's") &&
            ended(d, &r);
 }
 
 /* ---- samples
  * ---------------------------------------------------------------------------------- */
 
-/* Each number of a packed field ends in a byte below 0x80. */
-static uint64_t packed_count(const struct sn_pb_field *f)
-{
-    uint64_t n = f->len, word;
-    size_t i = 0;
-    for (; i + sizeof word <= f->len; i += sizeof word) {
-        memcpy(&word, f->bytes + i, sizeof word);
-        n -= (unsigned)__builtin_popcountll(word & UINT64_C(0x8080808080808080));
-    }
-    for (; i < f->len; i++)
-        n -= f->bytes[i] >= 0x80;
-    return n;
-}
-
-static bool begin_run(struct decoder *d)
-{
-    struct run *r = SN_PUSH(d->p->arena, d->runs, d->n_runs, d->cap_runs);
-    if (r != NULL)
-        *r = (struct run){d->field,
-                          (uint32_t)d->n_samples - 1,
-                          (uint32_t)d->n_locs,
-                          (uint32_t)d->n_labels,
-                          NULL,
-                          0};
-    return r != NULL;
-}
-
-static bool count_sample(struct decoder *d, const struct sn_pb_field *f)
-{
-    struct sn_pb r = sn_pb_sub(&d->message, f);
-    struct sn_pb_field x;
-    if (d->n_samples++ % RUN == 0 && !begin_run(d))
-        return false;
-    while (sn_pb_next(&r, &x)) {
-        if (x.number == 1)
-            d->n_locs += x.type == SN_PB_BYTES ? packed_count(&x) : 1;
-        else if (x.number == 3)
-            d->n_labels += x.type == SN_PB_BYTES;
-    }
-    return ended(d, &r);
-}
-
-static bool reserve_samples(struct decoder *d)
-{
-    struct sn_profile *p = d->p;
-    uint64_t n = d->n_samples, n_values = n * p->n_types;
-    if (n >= SN_NONE || n_values >= SN_NONE || d->n_locs >= SN_NONE ||
-        d->n_labels >= SN_NONE)
-        return give_up(d, &d->message, "it has more than 4 billion entries");
-    if (n_values > (uint64_t)(d->message.end - d->message.base))
-        return give_up(d, &d->message,
-                       "a sample has fewer values than there are sample types");
-    p->samples = sn_arena_alloc(p->arena, n * sizeof *p->samples);
-    p->values = sn_arena_alloc(p->arena, n_values * sizeof *p->values);
-    p->sample_locs = sn_arena_alloc(p->arena, d->n_locs * sizeof *p->sample_locs);
-    p->labels = sn_arena_alloc(p->arena, d->n_labels * sizeof *p->labels);
-    p->cap_samples = (uint32_t)n;
-    p->cap_values = (uint32_t)n_values;
-    p->cap_sample_locs = (uint32_t)d->n_locs;
-    p->cap_labels = (uint32_t)d->n_labels;
-    return !sn_arena_failed(p->arena);
-}
-
 static bool add_loc(struct decoder *d, const struct sn_pb *at, uint64_t id)
 {
-    uint32_t index = id == 0 ? SN_NONE : sn_ids_get(&d->locations, id);
+    struct sn_profile *p = d->p;
+    uint32_t index = reference(d, LOCATION, at, id, no_location);
     if (index == SN_NONE)
-        return give_up(d, at, "a sample refers to a location that is not there");
-    d->p->sample_locs[d->at.loc++] = index;
+        return give_up(d, at, no_location); /* also where it is 0 */
+    p->sample_locs[p->n_sample_locs++] = index;
     return true;
+}
+
+/* The number of up to four bytes in the low bits of `word`, up to its last bit: that
+ * which ends it. Its groups of seven bits are moved together two at a time. */
+static uint32_t short_number(uint64_t word, unsigned last)
+{
+    uint32_t x = (uint32_t)(word & ((UINT64_C(2) << last) - 1));
+    x = (x & 0x007f007f) | (x & 0x7f007f00) >> 1;
+    return (x & 0x3fff) | (x & 0x3fff0000) >> 2;
+}
+
+/* Believing: as many as come in twos of up to four bytes each, from eight bytes at a time
+ * and without a branch that depends on them, for nearly all the time of reading is here.
+ * What they refer to is checked at the end. */
+static void add_twos(struct decoder *d, struct sn_pb *r)
+{
+    struct sn_profile *p = d->p;
+    uint32_t *to = p->sample_locs + p->n_sample_locs;
+    const unsigned char *s = r->p;
+    for (; r->end - s >= 8; to += 2) {
+        uint64_t word;
+        memcpy(&word, s, sizeof word);
+        word = le64toh(word);
+        uint64_t ends = ~word & UINT64_C(0x8080808080808080), second = ends & (ends - 1);
+        if (second == 0)
+            break;
+        unsigned one = (unsigned)__builtin_ctzll(ends);
+        unsigned two = (unsigned)__builtin_ctzll(second);
+        if (one > 31 || two - one > 32)
+            break;
+        to[0] = short_number(word, one) - 1;
+        to[1] = short_number(word >> (one + 1), two - one - 1) - 1;
+        s += two / 8 + 1;
+    }
+    r->p = s;
+    p->n_sample_locs = (uint32_t)(to - p->sample_locs);
 }
 
 static bool add_locs(struct decoder *d, const struct sn_pb *in,
                      const struct sn_pb_field *f)
 {
+    struct sn_profile *p = d->p;
     uint64_t id;
+    if (!ROOM(d, p->sample_locs, p->n_sample_locs, p->cap_sample_locs,
+              f->type == SN_PB_BYTES ? f->len : 1))
+        return false;
     if (f->type != SN_PB_BYTES)
         return add_loc(d, in, f->value);
     struct sn_pb r = sn_pb_sub(in, f);
+    if (d->believing)
+        add_twos(d, &r);
     while (sn_pb_varint(&r, &id))
         if (!add_loc(d, &r, id))
             return false;
     return ended(d, &r);
 }
 
-/* The values of the sample at hand, so far and all. */
-struct values {
-    int64_t *v;
-    uint32_t n, all;
-};
-
-static bool add_value(struct decoder *d, const struct sn_pb *at, struct values *to,
-                      uint64_t v)
+static bool add_value(struct decoder *d, const struct sn_pb *at, uint64_t v)
 {
-    if (to->n == to->all)
+    struct sn_profile *p = d->p;
+    if (p->n_values == d->values_end)
         return give_up(d, at, "a sample has more values than there are sample types");
-    to->v[to->n++] = (int64_t)v;
+    p->values[p->n_values++] = (int64_t)v;
     return true;
 }
 
 static bool add_values(struct decoder *d, const struct sn_pb *in,
-                       const struct sn_pb_field *f, struct values *to)
+                       const struct sn_pb_field *f)
 {
     uint64_t v;
     if (f->type != SN_PB_BYTES)
-        return add_value(d, in, to, f->value);
+        return add_value(d, in, f->value);
     struct sn_pb r = sn_pb_sub(in, f);
     while (sn_pb_varint(&r, &v))
-        if (!add_value(d, &r, to, v))
+        if (!add_value(d, &r, v))
             return false;
     return ended(d, &r);
 }
@@ -395,7 +432,9 @@ static bool add_label(struct decoder *d, const struct sn_pb *in,
     struct sn_profile *p = d->p;
     struct sn_pb r = sn_pb_sub(in, f);
     struct sn_pb_field x;
-    struct sn_label *l = &p->labels[d->at.label++];
+    struct sn_label *l = ADD(d, p->labels, p->n_labels, p->cap_labels);
+    if (l == NULL)
+        return false;
     while (sn_pb_next(&r, &x)) {
         switch (x.number) {
         case 1:
@@ -412,10 +451,8 @@ static bool add_label(struct decoder *d, const struct sn_pb *in,
             break;
         }
     }
-    if (l->str == 0 && l->num == 0 && l->num_unit == 0) { /* no value, as to pprof */
-        *l = (struct sn_label){0};
-        d->at.label--;
-    }
+    if (l->str == 0 && l->num == 0 && l->num_unit == 0) /* no value, as to pprof */
+        p->n_labels--;
     return ended(d, &r);
 }
 
@@ -424,53 +461,49 @@ static bool sample(struct decoder *d, const struct sn_pb_field *f)
     struct sn_profile *p = d->p;
     struct sn_pb r = sn_pb_sub(&d->message, f);
     struct sn_pb_field x;
-    struct values v = {p->values + (size_t)d->at.sample * p->n_types, 0, p->n_types};
-    struct sn_sample *s = &p->samples[d->at.sample++];
-    s->loc0 = d->at.loc;
-    s->label0 = d->at.label;
+    if (!ROOM(d, p->values, p->n_values, p->cap_values, p->n_types))
+        return false;
+    struct sn_sample *s = ADD(d, p->samples, p->n_samples, p->cap_samples);
+    if (s == NULL)
+        return false;
+    d->values_end = p->n_values + p->n_types;
+    s->loc0 = p->n_sample_locs;
+    s->label0 = p->n_labels;
     while (sn_pb_next(&r, &x)) {
         bool good = x.number == 1                            ? add_locs(d, &r, &x)
-                    : x.number == 2                          ? add_values(d, &r, &x, &v)
+                    : x.number == 2                          ? add_values(d, &r, &x)
                     : x.number == 3 && x.type == SN_PB_BYTES ? add_label(d, &r, &x)
                                                              : true;
         if (!good)
             return false;
     }
-    if (v.n != v.all)
+    if (p->n_values != d->values_end)
         return give_up(d, &r, "a sample has fewer values than there are sample types");
-    s->n_locs = d->at.loc - s->loc0;
-    s->n_labels = d->at.label - s->label0;
+    s->n_locs = p->n_sample_locs - s->loc0;
+    s->n_labels = p->n_labels - s->label0;
     return ended(d, &r);
 }
 
-static bool sample_field(struct decoder *d, const struct sn_pb_field *f)
-{
-    return f->number != SAMPLE || f->type != SN_PB_BYTES || sample(d, f);
-}
+/* ---- the whole ------------------------------------------------------------------------
+ */
 
-/* ---- the passes
- * ---------------------------------------------------------------------------------- */
-
-static bool count_and_strings(struct decoder *d, const struct sn_pb_field *f)
+static bool add_string(struct decoder *d, const struct sn_pb_field *f)
 {
     struct sn_profile *p = d->p;
-    if (f->number < FIELDS)
-        d->count[f->number]++;
-    if (f->number == SAMPLE && f->type == SN_PB_BYTES)
-        return count_sample(d, f);
-    if (f->number != STRING_TABLE || f->type != SN_PB_BYTES)
-        return true;
-    uint32_t cap = d->n_strings; /* a power of two when full */
-    if ((cap & (cap - 1)) == 0 && (cap == 0 || cap >= 64)) {
-        uint32_t more = cap == 0 ? 64 : cap * 2;
-        d->strings = sn_arena_grow(p->arena, d->strings, cap * sizeof *d->strings,
+    uint32_t i = d->n_strings++;
+    uint32_t id = sn_strtab_addn(p->strings, (const char *)f->bytes, f->len);
+    if (d->believing)
+        return id == i;
+    if (id != 0 && i == 0)
+        return give_up(d, &d->message, "the first string is not empty");
+    if ((i & (i - 1)) == 0 && (i == 0 || i >= 64)) { /* full */
+        uint32_t more = i == 0 ? 64 : i * 2;
+        d->strings = sn_arena_grow(p->arena, d->strings, i * sizeof *d->strings,
                                    more * sizeof *d->strings);
     }
-    if (d->strings == NULL)
-        return false;
-    d->strings[d->n_strings++] =
-        sn_strtab_addn(p->strings, (const char *)f->bytes, f->len);
-    return true;
+    if (d->strings != NULL)
+        d->strings[i] = id;
+    return d->strings != NULL;
 }
 
 static bool comments(struct decoder *d, const struct sn_pb_field *f)
@@ -488,20 +521,29 @@ static bool comments(struct decoder *d, const struct sn_pb_field *f)
     return f->type != SN_PB_BYTES || ended(d, &r);
 }
 
-static bool heads(struct decoder *d, const struct sn_pb_field *f)
+/* A field of the profile itself. */
+static bool field(struct decoder *d, const struct sn_pb_field *f)
 {
     struct sn_profile *p = d->p;
     struct sn_value_type *t;
     switch (f->number) {
     case SAMPLE_TYPE:
+        if (d->believing && p->n_samples > 0)
+            return false; /* those have too few values */
         t = SN_PUSH(p->arena, p->types, p->n_types, p->cap_types);
         if (t != NULL)
             *t = value_type(d, f);
         return t != NULL;
+    case SAMPLE:
+        return f->type != SN_PB_BYTES || sample(d, f);
     case MAPPING:
         return f->type != SN_PB_BYTES || mapping(d, f);
+    case LOCATION:
+        return f->type != SN_PB_BYTES || location(d, f);
     case FUNCTION:
         return f->type != SN_PB_BYTES || function(d, f);
+    case STRING_TABLE:
+        return f->type != SN_PB_BYTES || add_string(d, f);
     case DROP_FRAMES:
         p->drop_frames = string(d, &d->message, f->value);
         break;
@@ -533,101 +575,103 @@ static bool heads(struct decoder *d, const struct sn_pb_field *f)
     return true;
 }
 
-static bool locations(struct decoder *d, const struct sn_pb_field *f)
+/* There is more of the message than there was: it may lie elsewhere. */
+static bool more_came(struct decoder *d)
 {
-    return f->number != LOCATION || f->type != SN_PB_BYTES || location(d, f);
+    const unsigned char *data;
+    size_t have = (size_t)(d->message.end - d->message.base);
+    size_t at = (size_t)(d->message.p - d->message.base), now;
+    if (d->coming == NULL)
+        return false;
+    now = d->coming->wait(d->coming->arg, have, &data);
+    if (now <= have)
+        d->coming = NULL;
+    else
+        d->message = (struct sn_pb){.p = data + at, .end = data + now, .base = data};
+    return true;
 }
 
-static bool go_through(struct decoder *d,
-                       bool (*each)(struct decoder *, const struct sn_pb_field *))
+/* The next field, whole. */
+static bool next_field(struct decoder *d, struct sn_pb_field *f)
+{
+    do {
+        struct sn_pb before = d->message;
+        if (sn_pb_next(&d->message, f))
+            return true;
+        if (d->coming != NULL)
+            d->message = before;
+    } while (more_came(d));
+    return false;
+}
+
+#define KIND(field) (1u << (field))
+#define ALL         UINT32_MAX
+
+/* Go through the fields of some kinds. */
+static bool pass(struct decoder *d, uint32_t kinds)
 {
     struct sn_pb_field f;
-    while (d->field = d->message.p, sn_pb_next(&d->message, &f))
-        if (!each(d, &f))
-            return false;
-    return d->message.bad == NULL;
-}
-
-static bool pass(struct decoder *d,
-                 bool (*each)(struct decoder *, const struct sn_pb_field *))
-{
     d->message.p = d->message.base;
-    return go_through(d, each);
-}
-
-/* By a decoder of its own: what they share is only read, but for arrays of which each
- * fills its part. */
-static void decode_run(void *decoder, unsigned i)
-{
-    const struct decoder *d = decoder;
-    struct decoder own = *d;
-    own.at = d->runs[i];
-    own.message.p = d->runs[i].start;
-    if (i + 1 < d->n_runs)
-        own.message.end = d->runs[i + 1].start;
-    if (go_through(&own, sample_field))
-        return;
-    d->runs[i].bad = own.message.bad;
-    d->runs[i].bad_offset = own.message.bad_offset;
-}
-
-static bool samples(struct decoder *d)
-{
-    struct sn_profile *p = d->p;
-    if (!reserve_samples(d))
-        return false;
-    sn_parallel(d->n_runs, decode_run, d);
-    for (uint32_t i = 0; i < d->n_runs && d->message.bad == NULL; i++) {
-        d->message.bad = d->runs[i].bad;
-        d->message.bad_offset = d->runs[i].bad_offset;
+    while (next_field(d, &f)) {
+        if (f.number >= FIELDS)
+            continue;
+        if ((kinds & KIND(STRING_TABLE)) != 0)
+            d->count[f.number]++;
+        if ((kinds & KIND(f.number)) != 0 && (!field(d, &f) || d->message.bad != NULL))
+            return false;
     }
-    p->n_samples = p->cap_samples;
-    p->n_values = p->cap_values;
-    p->n_sample_locs = p->cap_sample_locs;
-    p->n_labels = p->cap_labels;
     return d->message.bad == NULL;
 }
 
-/* As many as there are fields; of lines, one a location, which is usual. Pages that are
- * not used cost nothing, to grow does. */
-static bool reserve_tables(struct decoder *d)
+static bool believe(struct decoder *d)
 {
-    struct sn_profile *p = d->p;
-    uint64_t n_locations = d->count[LOCATION], n_functions = d->count[FUNCTION];
-    if (n_locations >= SN_NONE || n_functions >= SN_NONE)
-        return give_up(d, &d->message, "it has more than 4 billion entries");
-    p->locations = sn_arena_alloc(p->arena, n_locations * sizeof *p->locations);
-    p->lines = sn_arena_alloc(p->arena, n_locations * sizeof *p->lines);
-    p->functions = sn_arena_alloc(p->arena, n_functions * sizeof *p->functions);
-    p->cap_locations = p->cap_lines = (uint32_t)n_locations;
-    p->cap_functions = (uint32_t)n_functions;
-    return !sn_arena_failed(p->arena);
+    d->believing = true;
+    d->p = sn_profile_new();
+    return d->p != NULL && pass(d, ALL) && d->strings_needed <= d->n_strings &&
+           sn_profile_check(d->p, NULL, NULL);
 }
 
-static bool decode(struct decoder *d)
+static bool look_up(struct decoder *d)
 {
-    struct sn_arena *a = d->p->arena;
-    if (!pass(d, count_and_strings))
+    static const unsigned numbered_kinds[] = {MAPPING, FUNCTION, LOCATION};
+    d->p = sn_profile_new();
+    if (d->p == NULL || !pass(d, KIND(STRING_TABLE)))
         return false;
-    if (d->n_strings > 0 && d->strings[0] != 0)
-        return give_up(d, &d->message, "the first string is not empty");
-    if (!sn_ids_init(&d->mappings, a, d->count[MAPPING]) ||
-        !sn_ids_init(&d->functions, a, d->count[FUNCTION]) ||
-        !sn_ids_init(&d->locations, a, d->count[LOCATION]))
-        return false;
-    return reserve_tables(d) && pass(d, heads) && pass(d, locations) && samples(d);
+    for (unsigned i = 0; i < SN_COUNT(numbered_kinds); i++)
+        if (!sn_ids_init(&d->ids[numbered_kinds[i]], d->p->arena,
+                         d->count[numbered_kinds[i]]))
+            return false;
+    return pass(d, ALL & ~(KIND(STRING_TABLE) | KIND(LOCATION) | KIND(SAMPLE))) &&
+           pass(d, KIND(LOCATION)) && pass(d, KIND(SAMPLE));
+}
+
+struct sn_profile *sn_profile_decode_coming(const struct sn_coming *coming)
+{
+    struct decoder d = {.coming = coming, .expected = coming->expected};
+    if (believe(&d))
+        return d.p;
+    sn_profile_free(d.p);
+    return NULL;
 }
 
 struct sn_profile *sn_profile_decode(const void *data, size_t len, const char *where,
                                      struct sn_error *e)
 {
-    struct decoder d = {.p = sn_profile_new()};
+    struct decoder d = {.expected = len};
     sn_pb_open(&d.message, data, len);
-    if (d.p != NULL && len > 0 && decode(&d) && sn_profile_check(d.p, where, e))
-        return d.p;
-    if (len == 0)
+    if (len == 0) {
         sn_fail(e, where, -1, "it is empty");
-    else if (d.message.bad != NULL)
+        return NULL;
+    }
+    if (believe(&d))
+        return d.p;
+    bool no_memory = d.p == NULL || sn_arena_failed(d.p->arena);
+    sn_profile_free(d.p);
+    d = (struct decoder){.expected = len};
+    sn_pb_open(&d.message, data, len);
+    if (!no_memory && look_up(&d) && sn_profile_check(d.p, where, e))
+        return d.p;
+    if (d.message.bad != NULL)
         sn_fail(e, where, (int64_t)d.message.bad_offset, "no profile: %s", d.message.bad);
     else
         sn_fail(e, where, -1, "out of memory");

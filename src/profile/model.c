@@ -64,10 +64,12 @@ static const char *check_samples(const struct sn_profile *p)
             s->label0 > p->n_labels || s->n_labels > p->n_labels - s->label0)
             return "a sample refers to what is not there";
     }
+    uint32_t largest = 0;
     for (uint32_t i = 0; i < p->n_sample_locs; i++)
-        if (p->sample_locs[i] >= p->n_locations)
-            return "a sample refers to a location that is not there";
-    return NULL;
+        largest = p->sample_locs[i] > largest ? p->sample_locs[i] : largest;
+    return p->n_sample_locs > 0 && largest >= p->n_locations
+               ? "a sample refers to a location that is not there"
+               : NULL;
 }
 
 bool sn_profile_check(const struct sn_profile *p, const char *where, struct sn_error *e)

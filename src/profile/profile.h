@@ -126,6 +126,17 @@ bool sn_profile_comment(struct sn_profile *p, const char *fmt, ...) SN_PRINTF(2,
  * are not referenced are kept; ids in the file become indices in file order. */
 struct sn_profile *sn_profile_decode(const void *data, size_t len, const char *where,
                                      struct sn_error *e);
+/* The same with a message that is still coming, which saves the time until it has. NULL:
+ * it is not as such messages mostly are, or something is wrong: give the whole to
+ * sn_profile_decode, which says what. */
+struct sn_coming {
+    /* Waits for more than `have` bytes: how many there are now; no more if that is all.
+     * *data: where they lie; where they lay before stays readable. */
+    size_t (*wait)(void *arg, size_t have, const unsigned char **data);
+    void *arg;
+    size_t expected; /* bytes, more or less; 0: not known */
+};
+struct sn_profile *sn_profile_decode_coming(const struct sn_coming *coming);
 /* Append the message to *out. Index i is written as id i + 1. */
 void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out);
 /* The same message in pieces that follow one another: into how many it is best cut, and

@@ -71,11 +71,25 @@ void sn_pb_end(struct sn_buf *b, size_t mark);
 /* ---- gzip ------------------------------------------------------------------------- */
 
 bool sn_gzip_is(const void *data, size_t len);
+/* About how much a file is when it is inflated: its last four bytes are the size of its
+ * last member, of which there is mostly one. */
+size_t sn_gzip_size(const void *data, size_t len);
 /* Inflate all members of a gzip file into `a`. Refuses more than `limit` bytes. `where`
  * names the file in errors. */
 bool sn_gzip_inflate(const void *data, size_t len, size_t limit, struct sn_arena *a,
-                     unsigned char **out, size_t *out_len, const char *where,
+                     const unsigned char **out, size_t *out_len, const char *where,
                      struct sn_error *e);
+/* The same, by a thread of its own if the file is large, to which `a`, `data` and `where`
+ * belong meanwhile. NULL: no memory. Must be ended. */
+struct sn_inflate;
+struct sn_inflate *sn_inflate_begin(const void *data, size_t len, size_t limit,
+                                    struct sn_arena *a, const char *where);
+/* Waits for more than the `have` bytes that are known, and returns how many there are
+ * now: no more if that was all, or if it fails. *data: where they lie, which may be
+ * elsewhere than before; the place before stays readable until `a` is freed. */
+size_t sn_inflate_wait(struct sn_inflate *s, size_t have, const unsigned char **data);
+bool sn_inflate_end(struct sn_inflate *s, const unsigned char **data, size_t *len,
+                    struct sn_error *e);
 /* Make n pieces, on all cores if there are several, deflate each, and append them as one
  * member. make(arg, i, n, out): piece i, at the end of `out`. */
 typedef void sn_gzip_make(const void *arg, unsigned i, unsigned n, struct sn_buf *out);

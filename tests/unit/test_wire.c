@@ -99,7 +99,7 @@ static void pieces(void)
     static const unsigned counts[] = {2, 3, 17, 64};
     for (size_t i = 0; i < SN_COUNT(counts); i++) {
         struct sn_buf z = {.arena = a};
-        unsigned char *out;
+        const unsigned char *out;
         size_t n;
         ok(sn_gzip_deflate(make_text, text, counts[i], &z, &e) &&
                sn_gzip_inflate(z.data, z.len, 1 << 20, a, &out, &n, "z", &e) &&
@@ -107,7 +107,7 @@ static void pieces(void)
            "%u pieces are one member: %zu bytes", counts[i], z.len);
     }
     struct sn_buf z = {.arena = a};
-    unsigned char *out;
+    const unsigned char *out;
     size_t n;
     ok(sn_gzip_deflate(make_text, "ab", 5, &z, &e) &&
            sn_gzip_inflate(z.data, z.len, 1 << 20, a, &out, &n, "z", &e) && n == 2,
@@ -120,7 +120,7 @@ static void gzip(void)
     struct sn_arena *a = sn_arena_new();
     struct sn_buf z = {.arena = a};
     struct sn_error e = {.offset = -1};
-    unsigned char *out;
+    const unsigned char *out;
     size_t n;
     char *text = sn_arena_alloc(a, 300000);
     memset(text, 'x', 300000);
