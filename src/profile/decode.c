@@ -34,9 +34,10 @@ enum { /* fields of Profile */
        FIELDS
 };
 
-#define FIRST_ROOM 65536                /* elements, of a large message */
-#define MOST_AHEAD (UINT64_C(64) << 20) /* for which room is made before they are read   \
-                                         */
+#define FIRST_ROOM 131072 /* elements, of a large message */
+#define MOST_AHEAD                                                                       \
+    (UINT64_C(64) << 20) /* for which room is made before they are read                  \
+                          */
 
 static const char no_location[] = "a sample refers to a location that is not there";
 
@@ -49,7 +50,9 @@ struct decoder {
     uint64_t count[FIELDS];         /* fields of each kind */
     uint32_t n_strings;             /* in the file, so far */
     bool believing;
-    uint64_t strings_needed;   /* believing: the largest index referred to, plus one */
+    /* Believing: what is referred to must be there in the end. */
+    uint64_t strings_needed;
+    uint32_t largest_location;
     uint32_t *strings;         /* not believing: the id of each string in the file */
     struct sn_ids ids[FIELDS]; /* likewise: the indices of what has numbers */
 };
@@ -345,17 +348,24 @@ static bool add_loc(struct decoder *d, const struct sn_pb *at, uint64_t id)
     uint32_t index = reference(d, LOCATION, at, id, no_location);
     if (index == SN_NONE)
         return give_up(d, at, no_location); /* also where it is 0 */
+    if (index > d->largest_location)
+        d->largest_location = index;
     p->sample_locs[p->n_sample_locs++] = index;
     return true;
 }
 
-/* The number of up to four bytes in the low bits of `word`, up to its last bit: that
- * which ends it. Its groups of seven bits are moved together two at a time. */
-static uint32_t short_number(uint64_t word, unsigned last)
+/* Two numbers of up to four bytes each, in the halves of a word, as they are written:
+ * their groups of seven bits are moved together two at a time. */
+static uint64_t two_numbers(uint64_t x)
 {
-    uint32_t x = (uint32_t)(word & ((UINT64_C(2) << last) - 1));
-    x = (x & 0x007f007f) | (x & 0x7f007f00) >> 1;
-    return (x & 0x3fff) | (x & 0x3fff0000) >> 2;
+    x = (x & UINT64_C(0x007f007f007f007f)) | (x & UINT64_C(0x7f007f007f007f00)) >> 1;
+    return (x & UINT64_C(0x00003fff00003fff)) | (x & UINT64_C(0x3fff00003fff0000)) >> 2;
+}
+
+/* The lowest bit that is set, and those below. */
+static uint64_t up_to_lowest(uint64_t x)
+{
+    return x ^ (x - 1);
 }
 
 /* Believing: as many as come in twos of up to four bytes each, from eight bytes at a time
@@ -366,22 +376,29 @@ static void add_twos(struct decoder *d, struct sn_pb *r)
     struct sn_profile *p = d->p;
     uint32_t *to = p->sample_locs + p->n_sample_locs;
     const unsigned char *s = r->p;
+    uint32_t largest = d->largest_location;
     for (; r->end - s >= 8; to += 2) {
         uint64_t word;
         memcpy(&word, s, sizeof word);
         word = le64toh(word);
-        uint64_t ends = ~word & UINT64_C(0x8080808080808080), second = ends & (ends - 1);
-        if (second == 0)
+        uint64_t ends = ~word & UINT64_C(0x8080808080808080);
+        unsigned one = ends != 0 ? (unsigned)__builtin_ctzll(ends) + 1 : 64;
+        if (one > 32)
             break;
-        unsigned one = (unsigned)__builtin_ctzll(ends);
-        unsigned two = (unsigned)__builtin_ctzll(second);
-        if (one > 31 || two - one > 32)
+        uint64_t rest = word >> one, rest_ends = ends >> one;
+        if ((uint32_t)rest_ends == 0)
             break;
-        to[0] = short_number(word, one) - 1;
-        to[1] = short_number(word >> (one + 1), two - one - 1) - 1;
-        s += two / 8 + 1;
+        uint64_t two = two_numbers((word & up_to_lowest(ends)) |
+                                   (rest & up_to_lowest(rest_ends)) << 32);
+        two -= UINT64_C(0x0000000100000001);
+        to[0] = (uint32_t)two;
+        to[1] = (uint32_t)(two >> 32);
+        largest = to[0] > largest ? to[0] : largest;
+        largest = to[1] > largest ? to[1] : largest;
+        s += (one + (unsigned)__builtin_ctzll(rest_ends) + 1) / 8;
     }
     r->p = s;
+    d->largest_location = largest;
     p->n_sample_locs = (uint32_t)(to - p->sample_locs);
 }
 
@@ -628,7 +645,7 @@ static bool believe(struct decoder *d)
     d->believing = true;
     d->p = sn_profile_new();
     return d->p != NULL && pass(d, ALL) && d->strings_needed <= d->n_strings &&
-           sn_profile_check(d->p, NULL, NULL);
+           sn_check_tables(d->p, d->largest_location) == NULL;
 }
 
 static bool look_up(struct decoder *d)

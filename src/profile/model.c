@@ -22,8 +22,16 @@ void sn_profile_free(struct sn_profile *p)
         sn_arena_free(p->arena);
 }
 
-static const char *check_names(const struct sn_profile *p)
+const char *sn_check_tables(const struct sn_profile *p, uint32_t largest)
 {
+    if (sn_arena_failed(p->arena))
+        return "out of memory";
+    if (p->n_types == 0)
+        return "it has no sample type";
+    if ((uint64_t)p->n_values != (uint64_t)p->n_samples * p->n_types)
+        return "samples and sample types do not have as many values";
+    if (p->n_sample_locs > 0 && largest >= p->n_locations)
+        return "a sample refers to a location that is not there";
     for (uint32_t i = 0; i < p->n_mappings; i++)
         if (p->mappings[i].start > p->mappings[i].limit && p->mappings[i].limit != 0)
             return "a mapping ends before it starts";
@@ -54,30 +62,19 @@ bool sn_profile_comment(struct sn_profile *p, const char *fmt, ...)
     return c != NULL && !line.failed;
 }
 
-static const char *check_samples(const struct sn_profile *p)
+bool sn_profile_check(const struct sn_profile *p, const char *where, struct sn_error *e)
 {
-    if ((uint64_t)p->n_values != (uint64_t)p->n_samples * p->n_types)
-        return "samples and sample types do not have as many values";
-    for (uint32_t i = 0; i < p->n_samples; i++) {
+    uint32_t largest = 0;
+    const char *why = NULL;
+    for (uint32_t i = 0; i < p->n_samples && why == NULL; i++) {
         const struct sn_sample *s = &p->samples[i];
         if (s->loc0 > p->n_sample_locs || s->n_locs > p->n_sample_locs - s->loc0 ||
             s->label0 > p->n_labels || s->n_labels > p->n_labels - s->label0)
-            return "a sample refers to what is not there";
+            why = "a sample refers to what is not there";
     }
-    uint32_t largest = 0;
     for (uint32_t i = 0; i < p->n_sample_locs; i++)
         largest = p->sample_locs[i] > largest ? p->sample_locs[i] : largest;
-    return p->n_sample_locs > 0 && largest >= p->n_locations
-               ? "a sample refers to a location that is not there"
-               : NULL;
-}
-
-bool sn_profile_check(const struct sn_profile *p, const char *where, struct sn_error *e)
-{
-    const char *why = sn_arena_failed(p->arena) ? "out of memory"
-                      : p->n_types == 0         ? "it has no sample type"
-                                                : check_names(p);
     if (why == NULL)
-        why = check_samples(p);
+        why = sn_check_tables(p, largest);
     return why == NULL || sn_fail(e, where, -1, "%s", why);
 }

@@ -21,6 +21,10 @@ static inline uint32_t sn_ids_get(const struct sn_ids *ids, uint64_t id)
     return sn_map_get(ids->sparse, id);
 }
 
+/* All that sn_profile_check asks for but that each sample is within its arrays, and looks
+ * at each frame: `largest` is the largest location that is in a stack. NULL: good. */
+const char *sn_check_tables(const struct sn_profile *p, uint32_t largest);
+
 /* ---- encode.c: the message's parts, in this order -----------------------------------
  */
 

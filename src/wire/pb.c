@@ -74,7 +74,7 @@ static bool bytes(struct sn_pb *r, struct sn_pb_field *f)
     return true;
 }
 
-bool sn_pb_next(struct sn_pb *r, struct sn_pb_field *f)
+bool sn_pb_any_next(struct sn_pb *r, struct sn_pb_field *f)
 {
     uint64_t key;
     if (r->p == r->end || !sn_pb_varint(r, &key))

@@ -94,6 +94,154 @@ static void hostile(void)
     sn_arena_free(a);
 }
 
+/* A message that comes a few bytes at a time, each time to another place. */
+struct trickle {
+    const struct sn_buf *whole;
+    size_t step;
+    struct sn_arena *arena;
+};
+
+static size_t trickle(void *arg, size_t have, const unsigned char **data)
+{
+    struct trickle *t = arg;
+    size_t n = have + t->step < t->whole->len ? have + t->step : t->whole->len;
+    *data = (unsigned char *)sn_arena_strndup(t->arena, t->whole->data, n);
+    return n;
+}
+
+static bool same(const struct sn_profile *p, const struct sn_buf *b)
+{
+    struct sn_buf c = {.arena = p->arena};
+    sn_profile_encode(p, &c);
+    return c.len == b->len && memcmp(c.data, b->data, b->len) == 0;
+}
+
+static void coming(void)
+{
+    struct sn_profile *p = made(small);
+    struct sn_buf b = encoded(p);
+    static const size_t steps[] = {1, 2, 3, 7, 64, 100000};
+    for (size_t i = 0; i < SN_COUNT(steps); i++) {
+        struct trickle t = {&b, steps[i], sn_arena_new()};
+        struct sn_coming c = {trickle, &t, i % 2 ? b.len : 0};
+        struct sn_profile *q = sn_profile_decode_coming(&c);
+        ok(q != NULL && same(q, &b), "%zu bytes at a time", steps[i]);
+        sn_profile_free(q);
+        struct sn_buf cut = b;
+        cut.len -= 3; /* within the last field */
+        t.whole = &cut;
+        q = sn_profile_decode_coming(&c);
+        ok(q == NULL, "... but not if it ends within a field");
+        sn_profile_free(q);
+        sn_arena_free(t.arena);
+    }
+    sn_profile_free(p);
+}
+
+static void put_location(struct sn_buf *b, uint64_t id)
+{
+    size_t m = sn_pb_begin(b, 4);
+    sn_pb_put_always(b, 1, id);
+    sn_pb_put_always(b, 3, 0x1000 + id);
+    sn_pb_end(b, m);
+}
+
+/* One sample, of these locations; two numbers a location if they are not packed. */
+static void put_sample(struct sn_buf *b, const uint64_t *ids, size_t n, bool packed)
+{
+    size_t m = sn_pb_begin(b, 2), run = packed ? sn_pb_begin(b, 1) : 0;
+    for (size_t i = 0; i < n; i++) {
+        if (packed)
+            sn_pb_put_raw_varint(b, ids[i]);
+        else
+            sn_pb_put_always(b, 1, ids[i]);
+    }
+    if (packed)
+        sn_pb_end(b, run);
+    sn_pb_put_always(b, 2, 7);
+    sn_pb_end(b, m);
+}
+
+static void put_strings(struct sn_buf *b, const char *second)
+{
+    sn_pb_put_bytes(b, 6, "", 0);
+    sn_pb_put_bytes(b, 6, "x", 1);
+    sn_pb_put_bytes(b, 6, second, strlen(second));
+}
+
+static void put_type(struct sn_buf *b, uint64_t type, uint64_t unit)
+{
+    size_t m = sn_pb_begin(b, 1);
+    sn_pb_put_uint(b, 1, type);
+    sn_pb_put_uint(b, 2, unit);
+    sn_pb_end(b, m);
+}
+
+enum oddity { NONE, TYPES_LAST, STRINGS_FIRST, STRING_TWICE, UNPACKED, ODDITIES };
+
+/* Locations numbered first, first + step, ..., and a stack of each. */
+static struct sn_buf odd(struct sn_arena *a, uint64_t first, uint64_t step,
+                         enum oddity oddity)
+{
+    struct sn_buf b = {.arena = a};
+    uint64_t ids[40];
+    for (size_t i = 0; i < SN_COUNT(ids); i++)
+        ids[i] = first + i * step;
+    if (oddity == STRINGS_FIRST)
+        put_strings(&b, "y");
+    if (oddity != TYPES_LAST)
+        put_type(&b, 1, 2);
+    for (size_t n = 0; n <= SN_COUNT(ids); n++)
+        put_sample(&b, ids, n, oddity != UNPACKED);
+    for (size_t i = 0; i < SN_COUNT(ids); i++)
+        put_location(&b, ids[i]);
+    if (oddity == TYPES_LAST)
+        put_type(&b, 1, 2);
+    if (oddity != STRINGS_FIRST)
+        put_strings(&b, oddity == STRING_TWICE ? "x" : "y");
+    return b;
+}
+
+/* However it is numbered, and in whatever order it is written: the same profile. */
+static void oddities(void)
+{
+    static const struct {
+        uint64_t first, step;
+    } numbers[] = {{1, 1},          {2, 1},          {1, 3},        {200, 1},
+                   {16000, 100},    {2000000, 9999}, {1u << 28, 1}, {UINT32_MAX - 3, 1},
+                   {1ull << 35, 1}, {1ull << 63, 1}};
+    struct sn_error e = {.offset = -1};
+    struct sn_arena *a = sn_arena_new();
+    for (size_t i = 0; i < SN_COUNT(numbers) * ODDITIES; i++) {
+        enum oddity oddity = i % ODDITIES;
+        uint64_t first = numbers[i / ODDITIES].first, step = numbers[i / ODDITIES].step;
+        struct sn_buf b = odd(a, first, step, oddity);
+        struct sn_profile *q = sn_profile_decode(b.data, b.len, "p", &e);
+        bool good = q != NULL && q->n_samples == 41 && q->n_sample_locs == 820 &&
+                    q->n_values == 41 && q->values[40] == 7;
+        for (uint32_t k = 0; good && k < 820; k++) {
+            uint32_t l = q->sample_locs[k];
+            good = q->locations[l].address == 0x1000 + sn_number(&q->location_numbers, l);
+        }
+        for (uint32_t k = 0; good && k < 41; k++)
+            good = q->samples[k].n_locs == k &&
+                   (k == 0 || q->sample_locs[q->samples[k].loc0 + k - 1] == k - 1);
+        ok(good && strcmp(sn_profile_str(q, q->types[0].unit),
+                          oddity == STRING_TWICE ? "x" : "y") == 0,
+           "locations from %llu on by %llu, oddity %d: %s", (unsigned long long)first,
+           (unsigned long long)step, (int)oddity, e.what);
+        sn_profile_free(q);
+    }
+    struct sn_buf b = odd(a, 1, 1, NONE);
+    uint64_t missing[] = {1, 2, 41, 3};
+    size_t at = b.len;
+    put_sample(&b, missing, 4, true);
+    ok(sn_profile_decode(b.data, b.len, "p", &e) == NULL && e.offset > (int64_t)at &&
+           strstr(e.what, "location"),
+       "one that is not there: at %zu, %lld: %s", at, (long long)e.offset, e.what);
+    sn_arena_free(a);
+}
+
 static void merging(void)
 {
     struct sn_error e = {.offset = -1};
@@ -384,6 +532,8 @@ int main(void)
 {
     round_trip();
     hostile();
+    coming();
+    oddities();
     merging();
     columns();
     sources();

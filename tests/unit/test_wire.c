@@ -115,6 +115,44 @@ static void pieces(void)
     sn_arena_free(a);
 }
 
+/* Inflated while it is read: what has come stays as it is, wherever it lies, and in the
+ * end it is the whole. The size that a file of two members says it has is the last one's,
+ * for which the room is too small. */
+static void inflating(const char *tail)
+{
+    struct sn_arena *a = sn_arena_new();
+    struct sn_buf z = {.arena = a};
+    struct sn_error e = {.offset = -1};
+    uint32_t state = 7;
+    size_t n = 20000000, have = 0, now;
+    char *text = sn_arena_alloc(a, n + 10);
+    for (size_t i = 0; i < n; i++)
+        text[i] =
+            (char)('a' + (i < 2000000 ? (state = state * 1103515245 + 12345) >> 28 : 0));
+    sn_gzip_deflate(make_text, text, 1, &z, &e);
+    if (*tail != '\0')
+        sn_gzip_deflate(make_text, tail, 1, &z, &e);
+    strcpy(text + n, tail);
+    n += strlen(tail);
+    const unsigned char *data, *first = NULL;
+    bool same = true, moved = false;
+    unsigned waits = 0;
+    struct sn_inflate *s = sn_inflate_begin(z.data, z.len, 1u << 30, a, "z");
+    while ((now = sn_inflate_wait(s, have, &data)) > have) {
+        first = first == NULL ? data : first;
+        moved |= data != first;
+        same &= memcmp(first, text, 4096) == 0;
+        same &= memcmp(data + have, text + have, now - have) == 0;
+        have = now;
+        waits++;
+    }
+    ok(sn_inflate_end(s, &data, &now, &e) && have == n && now == n && same &&
+           memcmp(data, text, n) == 0 && waits > 1,
+       "%zu bytes in %u steps", have, waits);
+    ok(moved == (*tail != '\0'), "from elsewhere if there are several members");
+    sn_arena_free(a);
+}
+
 static void gzip(void)
 {
     struct sn_arena *a = sn_arena_new();
@@ -159,6 +197,8 @@ int main(void)
     nested();
     hostile();
     gzip();
+    inflating("");
+    inflating("tail");
     pieces();
     return done();
 }
