@@ -32,12 +32,13 @@ static struct slot *probe(const struct sn_map *m, uint64_t key)
     return &m->slots[i];
 }
 
-static bool double_size(struct sn_map *m)
+/* While it is small, in large steps. */
+static bool grow(struct sn_map *m)
 {
     struct sn_map bigger = *m;
     if (m->size >= UINT32_C(1) << 30)
         return false;
-    bigger.size *= 2;
+    bigger.size *= m->size < 16384 ? 4 : 2;
     bigger.slots = sn_arena_alloc(m->arena, bigger.size * sizeof *m->slots);
     if (bigger.slots == NULL)
         return false;
@@ -54,7 +55,7 @@ uint32_t *sn_map_put(struct sn_map *m, uint64_t key)
     if (s->used)
         return &s->value;
     if (m->n * 2 >= m->size) {
-        if (!double_size(m))
+        if (!grow(m))
             return NULL;
         s = probe(m, key);
     }

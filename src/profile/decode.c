@@ -93,8 +93,8 @@ static uint32_t string(struct decoder *d, const struct sn_pb *at, uint64_t index
 }
 
 /* 0 stands for none. */
-static uint32_t reference(struct decoder *d, unsigned kind, const struct sn_pb *at,
-                          uint64_t id, const char *why)
+static inline uint32_t reference(struct decoder *d, unsigned kind, const struct sn_pb *at,
+                                 uint64_t id, const char *why)
 {
     if (id == 0)
         return SN_NONE;
@@ -125,8 +125,9 @@ static bool keep_number(struct decoder *d, struct sn_numbers *x, uint32_t i, uin
 }
 
 /* Element i has that number. `keep`: where it is kept, if it is. */
-static bool numbered(struct decoder *d, unsigned kind, uint32_t i, uint64_t id,
-                     struct sn_numbers *keep, const struct sn_pb *at, const char *why)
+static inline bool numbered(struct decoder *d, unsigned kind, uint32_t i, uint64_t id,
+                            struct sn_numbers *keep, const struct sn_pb *at,
+                            const char *why)
 {
     if (d->believing)
         return id == (uint64_t)i + 1;
@@ -151,16 +152,13 @@ static uint64_t expect(const struct decoder *d, uint64_t need)
                : 0;
 }
 
-/* Room for `more` elements at the end of an array of n. */
+/* There is no room for `more` elements at the end of an array of n. */
 static bool make_room(struct decoder *d, void **v, uint32_t n, uint32_t *cap,
                       uint64_t more, size_t size)
 {
-    uint64_t need = n + more, wanted = 0;
-    if (need <= *cap)
-        return true;
+    uint64_t need = n + more, wanted = expect(d, need);
     if (need >= SN_NONE)
         return give_up(d, &d->message, "it has more than 4 billion entries");
-    wanted = expect(d, need);
     wanted = wanted < MOST_AHEAD ? wanted : MOST_AHEAD;
     wanted = wanted < 2 * (uint64_t)*cap ? 2 * (uint64_t)*cap : wanted;
     wanted = wanted < need ? need : wanted < SN_NONE ? wanted : SN_NONE - 1;
@@ -173,7 +171,8 @@ static bool make_room(struct decoder *d, void **v, uint32_t n, uint32_t *cap,
 }
 
 #define ROOM(d, v, n, cap, more)                                                         \
-    make_room((d), (void **)&(v), (n), &(cap), (more), sizeof *(v))
+    ((uint64_t)(n) + (more) <= (cap) ||                                                  \
+     make_room((d), (void **)&(v), (n), &(cap), (more), sizeof *(v)))
 /* One more, zeroed; or NULL. */
 #define ADD(d, v, n, cap)                                                                \
     (ROOM((d), v, n, cap, 1) ? memset(&(v)[(n)++], 0, sizeof *(v)) : NULL)

@@ -13,11 +13,6 @@ void sn_pb_open(struct sn_pb *r, const void *data, size_t len)
     *r = (struct sn_pb){.p = p, .end = p + len, .base = p};
 }
 
-struct sn_pb sn_pb_sub(const struct sn_pb *r, const struct sn_pb_field *f)
-{
-    return (struct sn_pb){.p = f->bytes, .end = f->bytes + f->len, .base = r->base};
-}
-
 void sn_pb_set_bad(struct sn_pb *r, const char *why)
 {
     if (r->bad == NULL) {

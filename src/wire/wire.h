@@ -36,7 +36,10 @@ struct sn_pb_field {
 
 void sn_pb_open(struct sn_pb *r, const void *data, size_t len);
 /* A cursor over field f's bytes, which keeps r's base. */
-struct sn_pb sn_pb_sub(const struct sn_pb *r, const struct sn_pb_field *f);
+static inline struct sn_pb sn_pb_sub(const struct sn_pb *r, const struct sn_pb_field *f)
+{
+    return (struct sn_pb){.p = f->bytes, .end = f->bytes + f->len, .base = r->base};
+}
 void sn_pb_set_bad(struct sn_pb *r, const char *why);
 bool sn_pb_long_varint(struct sn_pb *r, uint64_t *v);
 /* For packed fields. Nearly all numbers have three bytes at most. */
@@ -53,26 +56,25 @@ static inline bool sn_pb_varint(struct sn_pb *r, uint64_t *v)
 }
 bool sn_pb_any_next(struct sn_pb *r, struct sn_pb_field *f);
 /* False at the end or when bad. Nearly all fields are numbers, or runs of bytes, of a
- * number below 16, and what they are or how long takes three bytes at most. */
+ * number below 16. */
 static inline bool sn_pb_next(struct sn_pb *r, struct sn_pb_field *f)
 {
-    const unsigned char *p = r->p;
-    uint64_t v;
-    if (r->end - p < 4 || p[0] < 8 || p[0] >= 0x80 ||
-        ((p[0] & 7) != SN_PB_VARINT && (p[0] & 7) != SN_PB_BYTES) ||
-        (p[1] & p[2] & p[3] & 0x80) != 0)
+    const unsigned char *p = r->p + 1;
+    if (r->end - r->p < 2 || r->p[0] < 8 || r->p[0] >= 0x80)
         return sn_pb_any_next(r, f);
-    struct sn_pb rest = {.p = p + 1, .end = r->end};
-    (void)sn_pb_varint(&rest, &v);
-    if ((p[0] & 7) == SN_PB_VARINT) {
-        *f = (struct sn_pb_field){p[0] >> 3, SN_PB_VARINT, v, rest.p, 0};
-        r->p = rest.p;
-        return true;
-    }
-    if (v > (uint64_t)(r->end - rest.p))
-        return sn_pb_any_next(r, f); /* which says so */
-    *f = (struct sn_pb_field){p[0] >> 3, SN_PB_BYTES, 0, rest.p, v};
-    r->p = rest.p + v;
+    unsigned type = r->p[0] & 7;
+    uint64_t v = *p++;
+    for (unsigned shift = 7; p[-1] >= 0x80 && p < r->end && shift < 70; shift += 7)
+        v += (*p++ - UINT64_C(1)) << shift; /* less the bit that said there is more */
+    if (p[-1] >= 0x80 ||
+        (type != SN_PB_VARINT && (type != SN_PB_BYTES || v > (uint64_t)(r->end - p))))
+        return sn_pb_any_next(r, f); /* which says what is wrong, if it is */
+    f->number = r->p[0] >> 3;
+    f->type = (enum sn_pb_type)type;
+    f->bytes = p;
+    f->value = type == SN_PB_VARINT ? v : 0;
+    f->len = type == SN_PB_VARINT ? 0 : v;
+    r->p = p + f->len;
     return true;
 }
 
