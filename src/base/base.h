@@ -9,6 +9,7 @@
 #ifndef SN_BASE_H
 #define SN_BASE_H
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -234,6 +235,10 @@ bool sn_output_open(struct sn_output *o, const char *path, unsigned mode,
 bool sn_output_add(const struct sn_output *o, const char *p, size_t len,
                    struct sn_error *e);
 bool sn_output_close(const struct sn_output *o, bool good, struct sn_error *e);
+/* A file that belongs to Sonde: by its name beside the command (as it was built), else by
+ * that in the library directory (as it was installed). */
+bool sn_installed(const char *beside, const char *in_libdir, char path[PATH_MAX],
+                  struct sn_error *e);
 bool sn_mkdirs(const char *path,
                struct sn_error *e); /* like mkdir -p, mode 0777 & ~umask */
 

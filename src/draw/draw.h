@@ -42,7 +42,8 @@ bool sn_layout_run(struct sn_layout *l, struct sn_error *e);
 
 enum sn_picture { SN_PICTURE_SVG, SN_PICTURE_PDF, SN_PICTURE_PNG, SN_PICTURE_PS };
 
-/* Draw the scene whole into *out. */
+/* Draw the scene whole into *out. In the command, the first picture loads the module that
+ * draws (load.c), and an error may be that it cannot be loaded. */
 bool sn_draw_scene(const struct sn_scene *s, enum sn_picture kind, struct sn_buf *out,
                    struct sn_error *e);
 /* Likewise a chart, as one page. */

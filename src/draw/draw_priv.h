@@ -94,6 +94,20 @@ bool sn_draw_sheet(const struct sn_sheet *s, enum sn_picture kind, struct sn_buf
 /* Valid UTF-8, and nothing a terminal or XML would stumble over. */
 const char *sn_text_clean(struct sn_arena *a, const char *s);
 
+/* ---- module.c, load.c: the room as a module of its own ---------------------------------
+ */
+
+/* What the module is asked for by its name. Later versions too begin with the version. */
+struct sn_draw_module {
+    const char *version;
+    bool (*scene)(const struct sn_scene *s, enum sn_picture kind, struct sn_buf *out,
+                  struct sn_error *e);
+    bool (*chart)(const struct sn_chart *c, enum sn_picture kind, struct sn_buf *out,
+                  struct sn_error *e);
+};
+
+#define SN_DRAW_VERSION "sonde " SN_VERSION
+
 /* ---- axis.c: scales with round numbers ------------------------------------------------
  */
 

@@ -6,10 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Relative to the command's own directory; SN_LIBDIR is Meson's libdir. */
-static const char *const places[] = {"libsonde.so", "../" SN_LIBDIR "/libsonde.so.0",
-                                     "../lib/libsonde.so.0"};
-
 static bool is_executable(const char *path)
 {
     struct stat st;
@@ -53,17 +49,5 @@ bool sn_record_find_program(const char *name, char path[PATH_MAX], struct sn_err
 
 bool sn_record_find_library(char path[PATH_MAX], struct sn_error *e)
 {
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n <= 0)
-        return sn_fail(e, "/proc/self/exe", -1, "cannot read: %s", strerror(errno));
-    self[n] = '\0';
-    *strrchr(self, '/') = '\0';
-    for (size_t i = 0; i < SN_COUNT(places); i++)
-        if (snprintf(path, PATH_MAX, "%s/%s", self, places[i]) < PATH_MAX &&
-            access(path, R_OK) == 0)
-            return true;
-    return sn_fail(e, "libsonde.so", -1,
-                   "not found beside the command (%s) nor in %s/../%s", self, self,
-                   SN_LIBDIR);
+    return sn_installed("libsonde.so", "libsonde.so.0", path, e);
 }
