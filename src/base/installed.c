@@ -1,21 +1,20 @@
-/* installed.c: where the parts of Sonde are that are files of their own: beside the command
- * in a build directory, in the library directory where it is installed. No allocation. */
+/* installed.c: where the parts of Sonde are that are files of their own: beside the
+ * command in a build directory, in the library directory where it is installed. No
+ * allocation. */
 #include "base/base.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
-/* Relative to the command's own directory, whatever it was called through, so that a tree
- * that was moved still works; at last where Meson was told to install it. */
-static const char *const places[] = {"../" SN_LIBDIR, "../lib", SN_LIBDIR_WHOLE};
+/* Relative to where the command's directory is, whatever it was called through, so that a
+ * tree that was moved still works. SN_LIBDIR is Meson's libdir, which may be absolute. */
+static const char *const places[] = {SN_LIBDIR, "lib"};
 
-static bool is_there(char path[PATH_MAX], const char *own, const char *place,
-                     const char *name)
+static int length_of_directory(const char *path)
 {
-    int n = *place == '/' ? snprintf(path, PATH_MAX, "%s/%s", place, name)
-                          : snprintf(path, PATH_MAX, "%s/%s/%s", own, place, name);
-    return n < PATH_MAX && access(path, R_OK) == 0;
+    const char *end = strrchr(path, '/');
+    return end != NULL ? (int)(end - path) : 0;
 }
 
 bool sn_installed(const char *beside, const char *in_libdir, char path[PATH_MAX],
@@ -26,12 +25,18 @@ bool sn_installed(const char *beside, const char *in_libdir, char path[PATH_MAX]
     if (n <= 0)
         return sn_fail(e, "/proc/self/exe", -1, "cannot read: %s", strerror(errno));
     own[n] = '\0';
-    *strrchr(own, '/') = '\0';
-    if (is_there(path, own, ".", beside))
+    own[length_of_directory(own)] = '\0';
+    if (snprintf(path, PATH_MAX, "%s/%s", own, beside) < PATH_MAX &&
+        access(path, R_OK) == 0)
         return true;
-    for (size_t i = 0; i < SN_COUNT(places); i++)
-        if (is_there(path, own, places[i], in_libdir))
+    for (size_t i = 0; i < SN_COUNT(places); i++) {
+        const char *place = places[i];
+        int above = *place == '/' ? 0 : length_of_directory(own);
+        if (snprintf(path, PATH_MAX, "%.*s/%s/%s", above, own, place + (*place == '/'),
+                     in_libdir) < PATH_MAX &&
+            access(path, R_OK) == 0)
             return true;
-    return sn_fail(e, beside, -1, "not found beside the command (%s) nor in %s/../%s",
-                   own, own, SN_LIBDIR);
+    }
+    return sn_fail(e, beside, -1, "neither in the command's %s nor, as %s, in its ../%s",
+                   own, in_libdir, SN_LIBDIR);
 }

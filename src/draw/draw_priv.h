@@ -94,7 +94,8 @@ bool sn_draw_sheet(const struct sn_sheet *s, enum sn_picture kind, struct sn_buf
 /* Valid UTF-8, and nothing a terminal or XML would stumble over. */
 const char *sn_text_clean(struct sn_arena *a, const char *s);
 
-/* ---- module.c, load.c: the room as a module of its own ---------------------------------
+/* ---- module.c, load.c: the room as a module of its own
+ * ---------------------------------
  */
 
 /* What the module is asked for by its name. Later versions too begin with the version. */

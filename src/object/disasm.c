@@ -5,10 +5,14 @@
  * commas, a jump's target and an address relative to the program counter told with the
  * symbol there. Nothing outside of the file's segments of code is read, and an answer is
  * never longer than SN_OBJECT_CODE bytes of it.
+ *
+ * capstone is loaded when there is something to disassemble: its tables are full of
+ * addresses, which would cost each start of the command a millisecond.
  */
 #include "object_priv.h"
 
 #include <capstone/capstone.h>
+#include <dlfcn.h>
 #include <elf.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,10 +34,47 @@ static const struct machine {
     {EM_MIPS, ELFCLASS32, CS_ARCH_MIPS, CS_MODE_MIPS32},
 };
 
-static bool open_capstone(const struct sn_object *o, bool intel, csh *handle, bool *x86,
+/* ---- capstone -------------------------------------------------------------------------
+ */
+
+#define TEXT_OF(number) #number
+#define SONAME(number)  "libcapstone.so." TEXT_OF(number)
+#define FUNCTIONS(X)                                                                     \
+    X(open)                                                                              \
+    X(close)                                                                             \
+    X(option)                                                                            \
+    X(malloc)                                                                            \
+    X(free)                                                                              \
+    X(disasm_iter)                                                                       \
+    X(insn_group)
+
+#define DECLARE(name) __typeof__(cs_##name) *name;
+struct capstone { /* of one machine */
+    FUNCTIONS(DECLARE)
+    csh handle;
+    bool x86;
+};
+
+/* What is loaded stays; to load it again is to count it once more. */
+static bool load(struct capstone *c, struct sn_error *e)
+{
+    void *library = dlopen(SONAME(CS_API_MAJOR), RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL)
+        return sn_fail(e, NULL, -1, "to disassemble needs capstone: %s", dlerror());
+#define FIND(name)                                                                       \
+    if ((*(void **)&c->name = dlsym(library, "cs_" #name)) == NULL)                      \
+        return sn_fail(e, NULL, -1, "to disassemble needs another capstone: %s",         \
+                       dlerror());
+    FUNCTIONS(FIND)
+    return true;
+}
+
+static bool open_capstone(const struct sn_object *o, bool intel, struct capstone *c,
                           struct sn_error *e)
 {
     GElf_Ehdr h;
+    if (!load(c, e))
+        return false;
     if (gelf_getehdr(o->main.elf, &h) == NULL)
         return sn_fail(e, o->path, 0, "broken ELF file: %s", elf_errmsg(-1));
     for (size_t i = 0; i < SN_COUNT(machines); i++) {
@@ -42,13 +83,13 @@ static bool open_capstone(const struct sn_object *o, bool intel, csh *handle, bo
         unsigned mode = m->mode | (big ? (unsigned)CS_MODE_BIG_ENDIAN : 0);
         if (m->elf != h.e_machine || m->class != h.e_ident[EI_CLASS])
             continue;
-        if (cs_open(m->arch, (cs_mode)mode, handle) != CS_ERR_OK)
+        if (c->open(m->arch, (cs_mode)mode, &c->handle) != CS_ERR_OK)
             break;
-        cs_option(*handle, CS_OPT_SKIPDATA, CS_OPT_ON);
-        cs_option(*handle, CS_OPT_DETAIL, CS_OPT_ON);
-        *x86 = m->arch == CS_ARCH_X86;
-        if (*x86)
-            cs_option(*handle, CS_OPT_SYNTAX,
+        c->option(c->handle, CS_OPT_SKIPDATA, CS_OPT_ON);
+        c->option(c->handle, CS_OPT_DETAIL, CS_OPT_ON);
+        c->x86 = m->arch == CS_ARCH_X86;
+        if (c->x86)
+            c->option(c->handle, CS_OPT_SYNTAX,
                       intel ? CS_OPT_SYNTAX_INTEL : CS_OPT_SYNTAX_ATT);
         return true;
     }
@@ -72,13 +113,13 @@ static void put_symbol(struct sn_object *o, uint64_t at, struct sn_buf *b)
 }
 
 /* Where a jump or call with nothing but a number goes to. */
-static bool direct_target(const cs_insn *i, csh handle, uint64_t *at)
+static bool direct_target(const struct capstone *c, const cs_insn *i, uint64_t *at)
 {
     char *end;
     const char *digits = i->op_str + (*i->op_str == '#');
     if (i->id == 0 || strncmp(digits, "0x", 2) != 0 ||
-        (!cs_insn_group(handle, i, CS_GRP_JUMP) &&
-         !cs_insn_group(handle, i, CS_GRP_CALL)))
+        (!c->insn_group(c->handle, i, CS_GRP_JUMP) &&
+         !c->insn_group(c->handle, i, CS_GRP_CALL)))
         return false;
     *at = strtoull(digits, &end, 16);
     return *end == '\0';
@@ -99,24 +140,24 @@ static bool relative_address(const cs_insn *i, uint64_t *at)
     return false;
 }
 
-static const char *text_of(struct sn_object *o, const cs_insn *i, csh handle, bool x86,
-                           struct sn_arena *a)
+static const char *text_of(struct sn_object *o, const struct capstone *c,
+                           const cs_insn *i, struct sn_arena *a)
 {
     struct sn_buf b = {.arena = a};
     uint64_t at;
     sn_buf_puts(&b, i->mnemonic);
     if (*i->op_str != '\0')
         sn_buf_printf(&b, "%*s", b.len < 6 ? 7 - (int)b.len : 1, "");
-    if (direct_target(i, handle, &at)) {
+    if (direct_target(c, i, &at)) {
         sn_buf_printf(&b, "%" PRIx64, at);
         put_symbol(o, at, &b);
         return b.data;
     }
-    for (const char *c = i->op_str; *c != '\0'; c++) {
-        sn_buf_putc(&b, *c);
-        c += c[0] == ',' && c[1] == ' ';
+    for (const char *s = i->op_str; *s != '\0'; s++) {
+        sn_buf_putc(&b, *s);
+        s += s[0] == ',' && s[1] == ' ';
     }
-    if (x86 && relative_address(i, &at)) {
+    if (c->x86 && relative_address(i, &at)) {
         sn_buf_printf(&b, "        # %" PRIx64, at);
         put_symbol(o, at, &b);
     }
@@ -147,8 +188,7 @@ bool sn_object_disasm(struct sn_object *o, uint64_t lo, uint64_t hi, bool intel,
                       struct sn_arena *a, struct sn_object_inst **v, size_t *n,
                       struct sn_error *e)
 {
-    csh handle;
-    bool x86 = false;
+    struct capstone c;
     uint32_t count = 0, cap = 0;
     const uint8_t *code = lo < hi ? bytes_at(o, lo, &hi) : NULL;
     size_t left = code != NULL ? hi - lo : 0;
@@ -156,18 +196,18 @@ bool sn_object_disasm(struct sn_object *o, uint64_t lo, uint64_t hi, bool intel,
     *n = 0;
     if (code == NULL)
         return sn_fail(e, o->path, -1, "no code at address 0x%" PRIx64, lo);
-    if (!open_capstone(o, intel, &handle, &x86, e))
+    if (!open_capstone(o, intel, &c, e))
         return false;
-    cs_insn *i = cs_malloc(handle);
-    while (i != NULL && cs_disasm_iter(handle, &code, &left, &lo, i)) {
+    cs_insn *i = c.malloc(c.handle);
+    while (i != NULL && c.disasm_iter(c.handle, &code, &left, &lo, i)) {
         struct sn_object_inst *x = SN_PUSH(a, *v, count, cap);
         if (x == NULL)
             break;
-        *x = (struct sn_object_inst){i->address, i->size, text_of(o, i, handle, x86, a)};
+        *x = (struct sn_object_inst){i->address, i->size, text_of(o, &c, i, a)};
     }
     if (i != NULL)
-        cs_free(i, 1);
-    cs_close(&handle);
+        c.free(i, 1);
+    c.close(&c.handle);
     *n = count;
     return (i != NULL && !sn_arena_failed(a)) || sn_fail(e, NULL, -1, "out of memory");
 }
