@@ -110,8 +110,8 @@ struct sn_buf {
 };
 
 void sn_buf_add(struct sn_buf *b, const void *data, size_t len);
-/* Room for so many bytes more, at data + len; whoever fills it adds to len. NULL: no
- * memory. */
+/* Room for so many bytes more, and one, at data + len; whoever fills it adds to len. NULL:
+ * no memory. */
 char *sn_buf_room(struct sn_buf *b, size_t more);
 void sn_buf_puts(struct sn_buf *b, const char *s);
 /* As text of XML or HTML, also within quotes; control characters, which neither may have,

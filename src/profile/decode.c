@@ -34,10 +34,10 @@ enum { /* fields of Profile */
        FIELDS
 };
 
-#define FIRST_ROOM 131072 /* elements, of a large message */
-#define MOST_AHEAD                                                                       \
-    (UINT64_C(64) << 20) /* for which room is made before they are read                  \
-                          */
+/* Elements for which room is made before they are read: of a large message at first, and
+ * at most. */
+#define FIRST_ROOM 131072
+#define MOST_AHEAD (UINT64_C(64) << 20)
 
 static const char no_location[] = "a sample refers to a location that is not there";
 

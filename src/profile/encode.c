@@ -104,37 +104,54 @@ static void put_comments(struct sn_buf *b, const struct sn_profile *p)
     sn_pb_end(b, packed);
 }
 
-void sn_encode_types(const struct sn_profile *p, struct sn_buf *out)
+/* ---- the parts ------------------------------------------------------------------------
+ */
+
+void sn_encode_types(const struct sn_profile *p, uint32_t from, uint32_t to,
+                     struct sn_buf *out)
 {
-    for (uint32_t i = 0; i < p->n_types; i++)
+    for (uint32_t i = from; i < to; i++)
         put_type(out, 1, p->types[i]);
 }
 
-/* About as many bytes as there will be: pages that are not used cost nothing, to grow
- * does. */
 void sn_encode_samples(const struct sn_profile *p, uint32_t from, uint32_t to,
                        struct sn_buf *out)
 {
-    uint64_t part = p->n_samples > 0 ? to - from : 0;
-    uint64_t locs = part * p->n_sample_locs / (p->n_samples + 1UL);
-    uint64_t labels = part * p->n_labels / (p->n_samples + 1UL);
-    (void)sn_buf_room(out, locs * 3 + part * 32 + labels * 16);
     for (uint32_t i = from; i < to; i++)
         put_sample(out, p, i);
 }
 
-void sn_encode_tables(const struct sn_profile *p, struct sn_buf *out)
+void sn_encode_mappings(const struct sn_profile *p, uint32_t from, uint32_t to,
+                        struct sn_buf *out)
 {
-    (void)sn_buf_room(out, (size_t)p->n_locations * 32);
-    for (uint32_t i = 0; i < p->n_mappings; i++)
+    for (uint32_t i = from; i < to; i++)
         put_mapping(out, p, i);
-    for (uint32_t i = 0; i < p->n_locations; i++)
+}
+
+void sn_encode_locations(const struct sn_profile *p, uint32_t from, uint32_t to,
+                         struct sn_buf *out)
+{
+    for (uint32_t i = from; i < to; i++)
         put_location(out, p, i);
-    for (uint32_t i = 0; i < p->n_functions; i++)
+}
+
+void sn_encode_functions(const struct sn_profile *p, uint32_t from, uint32_t to,
+                         struct sn_buf *out)
+{
+    for (uint32_t i = from; i < to; i++)
         put_function(out, p, i);
-    for (uint32_t i = 0, n = sn_strtab_count(p->strings); i < n; i++)
+}
+
+void sn_encode_strings(const struct sn_profile *p, uint32_t from, uint32_t to,
+                       struct sn_buf *out)
+{
+    for (uint32_t i = from; i < to; i++)
         sn_pb_put_bytes(out, 6, sn_strtab_get(p->strings, i),
                         sn_strtab_len(p->strings, i));
+}
+
+void sn_encode_rest(const struct sn_profile *p, struct sn_buf *out)
+{
     sn_pb_put_uint(out, 7, p->drop_frames);
     sn_pb_put_uint(out, 8, p->keep_frames);
     sn_pb_put_int(out, 9, p->time_ns);
@@ -149,7 +166,11 @@ void sn_encode_tables(const struct sn_profile *p, struct sn_buf *out)
 
 void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out)
 {
-    sn_encode_types(p, out);
+    sn_encode_types(p, 0, p->n_types, out);
     sn_encode_samples(p, 0, p->n_samples, out);
-    sn_encode_tables(p, out);
+    sn_encode_mappings(p, 0, p->n_mappings, out);
+    sn_encode_locations(p, 0, p->n_locations, out);
+    sn_encode_functions(p, 0, p->n_functions, out);
+    sn_encode_strings(p, 0, sn_strtab_count(p->strings), out);
+    sn_encode_rest(p, out);
 }

@@ -141,7 +141,6 @@ struct sn_profile *sn_profile_decode_coming(const struct sn_coming *coming);
 void sn_profile_encode(const struct sn_profile *p, struct sn_buf *out);
 /* The same message in pieces that follow one another: into how many it is best cut, and
  * piece i of n. Not in libsonde. */
-#define SN_PIECES 64
 unsigned sn_profile_pieces(const struct sn_profile *p);
 void sn_profile_piece(const struct sn_profile *p, unsigned i, unsigned n,
                       struct sn_buf *out);

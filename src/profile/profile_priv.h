@@ -28,10 +28,11 @@ const char *sn_check_tables(const struct sn_profile *p, uint32_t largest);
 /* ---- encode.c: the message's parts, in this order -----------------------------------
  */
 
-void sn_encode_types(const struct sn_profile *p, struct sn_buf *out);
-void sn_encode_samples(const struct sn_profile *p, uint32_t from, uint32_t to,
-                       struct sn_buf *out);
-void sn_encode_tables(const struct sn_profile *p, struct sn_buf *out);
+typedef void sn_encode_part(const struct sn_profile *p, uint32_t from, uint32_t to,
+                            struct sn_buf *out);
+sn_encode_part sn_encode_types, sn_encode_samples, sn_encode_mappings,
+    sn_encode_locations, sn_encode_functions, sn_encode_strings;
+void sn_encode_rest(const struct sn_profile *p, struct sn_buf *out);
 
 /* ---- spool.c, and a file a kind: from the spool to a profile ------------------------
  */

@@ -92,43 +92,73 @@ bool sn_pb_any_next(struct sn_pb *r, struct sn_pb_field *f)
 }
 
 /* ---- writing --------------------------------------------------------------------------
+ *
+ * Straight into room that was made beforehand for as much as it can be.
  */
 
-static size_t encode_varint(unsigned char out[10], uint64_t v)
+#define LONGEST 10 /* bytes of a number; of one below 2^35: 5 */
+
+static unsigned char *room(struct sn_buf *b, size_t most)
 {
-    size_t n = 0;
+    return (unsigned char *)sn_buf_room(b, most);
+}
+
+static void wrote(struct sn_buf *b, unsigned char *end)
+{
+    *end = '\0';
+    b->len = (size_t)((char *)end - b->data);
+}
+
+static unsigned char *put_varint(unsigned char *at, uint64_t v)
+{
     for (; v >= 0x80; v >>= 7)
-        out[n++] = (unsigned char)(v | 0x80);
-    out[n++] = (unsigned char)v;
-    return n;
+        *at++ = (unsigned char)(v | 0x80);
+    *at++ = (unsigned char)v;
+    return at;
+}
+
+static unsigned char *put_key(unsigned char *at, uint32_t field, enum sn_pb_type type)
+{
+    return put_varint(at, (uint64_t)field << 3 | type);
 }
 
 void sn_pb_put_raw_varint(struct sn_buf *b, uint64_t v)
 {
-    unsigned char out[10];
-    sn_buf_add(b, out, encode_varint(out, v));
+    unsigned char *at = room(b, LONGEST);
+    if (at != NULL)
+        wrote(b, put_varint(at, v));
 }
 
-void sn_pb_put_packed(struct sn_buf *b, const uint32_t *v, size_t n, uint64_t more)
+/* Numbers of three bytes at most, as nearly all are, without a branch that would be
+ * guessed wrong; four bytes are stored. */
+static unsigned char *put_mostly_short(unsigned char *at, uint64_t v)
 {
-    unsigned char out[1024];
-    size_t len = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (len > sizeof out - 10) {
-            sn_buf_add(b, out, len);
-            len = 0;
-        }
-        len += encode_varint(out + len, v[i] + more);
-    }
-    sn_buf_add(b, out, len);
+    if (v >> 21 != 0)
+        return put_varint(at, v);
+    uint32_t x = (uint32_t)v, longer = (x > 0x7f) + (x > 0x3fff);
+    uint32_t more = 0x8080u >> (16 - 8 * longer);
+    x = (x & 0x7f) | (x & 0x3f80) << 1 | (x & 0x1fc000) << 2 | more;
+    const unsigned char out[4] = {(unsigned char)x, (unsigned char)(x >> 8),
+                                  (unsigned char)(x >> 16), 0};
+    memcpy(at, out, sizeof out);
+    return at + 1 + longer;
+}
+
+void sn_pb_put_packed(struct sn_buf *b, const uint32_t *v, size_t n, uint32_t more)
+{
+    unsigned char *at = n < SIZE_MAX / 8 ? room(b, 5 * n) : NULL;
+    if (at == NULL)
+        return;
+    for (size_t i = 0; i < n; i++)
+        at = put_mostly_short(at, (uint64_t)v[i] + more);
+    wrote(b, at);
 }
 
 void sn_pb_put_always(struct sn_buf *b, uint32_t field, uint64_t v)
 {
-    unsigned char out[20];
-    size_t n = encode_varint(out, (uint64_t)field << 3 | SN_PB_VARINT);
-    n += encode_varint(out + n, v);
-    sn_buf_add(b, out, n);
+    unsigned char *at = room(b, 2 * LONGEST);
+    if (at != NULL)
+        wrote(b, put_varint(put_key(at, field, SN_PB_VARINT), v));
 }
 
 void sn_pb_put_uint(struct sn_buf *b, uint32_t field, uint64_t v)
@@ -144,28 +174,30 @@ void sn_pb_put_int(struct sn_buf *b, uint32_t field, int64_t v)
 
 void sn_pb_put_bytes(struct sn_buf *b, uint32_t field, const void *data, size_t len)
 {
-    sn_pb_put_raw_varint(b, (uint64_t)field << 3 | SN_PB_BYTES);
-    sn_pb_put_raw_varint(b, len);
-    sn_buf_add(b, data, len);
+    unsigned char *at = room(b, len + 2 * LONGEST);
+    if (at == NULL)
+        return;
+    at = put_varint(put_key(at, field, SN_PB_BYTES), len);
+    memcpy(at, data, len);
+    wrote(b, at + len);
 }
 
 size_t sn_pb_begin(struct sn_buf *b, uint32_t field)
 {
-    sn_pb_put_raw_varint(b, (uint64_t)field << 3 | SN_PB_BYTES);
-    sn_buf_putc(b, 0); /* one byte of length is nearly always enough */
+    unsigned char *at = room(b, LONGEST + 1);
+    if (at != NULL)
+        wrote(b, put_key(at, field, SN_PB_BYTES) + 1); /* a length is mostly one byte */
     return b->len;
 }
 
 void sn_pb_end(struct sn_buf *b, size_t mark)
 {
-    unsigned char out[10];
-    if (b->failed)
+    if (room(b, LONGEST) == NULL)
         return;
-    size_t len = b->len - mark, n = encode_varint(out, len);
-    static const unsigned char room[10];
-    sn_buf_add(b, room, n - 1);
-    if (b->failed)
-        return;
-    memmove(b->data + mark + n - 1, b->data + mark, len);
-    memcpy(b->data + mark - 1, out, n);
+    unsigned char *at = (unsigned char *)b->data + mark, length[LONGEST];
+    size_t len = b->len - mark, longer = (size_t)(put_varint(length, len) - length) - 1;
+    if (longer > 0)
+        memmove(at + longer, at, len);
+    memcpy(at - 1, length, longer + 1);
+    wrote(b, at + longer + len);
 }

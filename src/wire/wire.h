@@ -87,7 +87,7 @@ void sn_pb_put_always(struct sn_buf *b, uint32_t field, uint64_t v);
 void sn_pb_put_bytes(struct sn_buf *b, uint32_t field, const void *data, size_t len);
 void sn_pb_put_raw_varint(struct sn_buf *b, uint64_t v);
 /* v[0] + more, v[1] + more, ... within a packed run. */
-void sn_pb_put_packed(struct sn_buf *b, const uint32_t *v, size_t n, uint64_t more);
+void sn_pb_put_packed(struct sn_buf *b, const uint32_t *v, size_t n, uint32_t more);
 /* Begin a submessage or packed run; end patches its length in. Nestable. */
 size_t sn_pb_begin(struct sn_buf *b, uint32_t field);
 void sn_pb_end(struct sn_buf *b, size_t mark);
