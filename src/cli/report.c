@@ -14,7 +14,7 @@ bool report_write(const struct request *r, struct sn_profile *p, struct sn_error
         r->output == NULL && colour_wanted(stdout) && r->format == format_find("top");
     if (options.node_count < 0)
         options.node_count = r->format->node_count;
-    if (!paint && !r->format->binary)
+    if (!paint)
         output_stream(&stream, r->output, &out);
     struct busy *busy = busy_begin(r->format->binary ? "drawing" : "adding up");
     bool good = r->format->write(p, &options, r->argument, &out, e);

@@ -22,7 +22,8 @@ static uint64_t reckon(const struct sn_profile *p, struct part parts[PARTS])
     uint64_t bytes = 0, samples = p->n_samples + UINT64_C(1);
     const struct part all[PARTS] = {
         {p->n_types, 8, sn_encode_types},
-        {p->n_samples, 16 + 3 * p->n_sample_locs / samples + 12 * p->n_labels / samples,
+        {p->n_samples,
+         16 + (UINT64_C(3) * p->n_sample_locs + UINT64_C(12) * p->n_labels) / samples,
          sn_encode_samples},
         {p->n_mappings, 32, sn_encode_mappings},
         {p->n_locations, 24, sn_encode_locations},

@@ -9,6 +9,8 @@
 
 #include <isa-l/igzip_lib.h>
 #include <libdeflate.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <zlib.h>
 
 #define THOROUGH 6
@@ -34,18 +36,38 @@ static bool deflate_whole(sn_gzip_make *make, const void *arg, struct sn_buf *ou
 /* ---- several --------------------------------------------------------------------------
  */
 
-struct piece {
-    struct sn_buf to; /* in an arena of its own */
-    size_t len;       /* of what was deflated, as is the next */
-    uint32_t crc;
-};
-
 struct deflating {
     sn_gzip_make *make;
     const void *arg;
     unsigned n;
-    struct piece *pieces;
+    atomic_uint next; /* piece that nobody has taken */
+    pthread_mutex_t lock;
+    pthread_cond_t turned;
+    /* Under the lock: */
+    unsigned turn; /* the piece that comes next in `out` */
+    struct sn_buf *out;
+    uint32_t crc; /* of what is there, before it was deflated */
+    size_t len;
 };
+
+/* What a thread has, for one piece after another: pages that are new cost more than what
+ * is done in them. */
+struct worker {
+    struct sn_buf plain, packed; /* in an arena each */
+    struct isal_zstream *z;
+    unsigned char *tables;
+};
+
+static bool hire(struct worker *w)
+{
+    *w =
+        (struct worker){{.arena = sn_arena_new()}, {.arena = sn_arena_new()}, NULL, NULL};
+    if (w->plain.arena == NULL || w->packed.arena == NULL)
+        return false;
+    w->z = sn_arena_alloc(w->packed.arena, sizeof *w->z);
+    w->tables = sn_arena_alloc(w->packed.arena, ISAL_DEF_LVL2_DEFAULT);
+    return w->z != NULL && w->tables != NULL;
+}
 
 /* All that is given now. `ends`: it is the end of all. */
 static bool feed(struct isal_zstream *z, bool ends, struct sn_buf *out)
@@ -64,15 +86,13 @@ static bool feed(struct isal_zstream *z, bool ends, struct sn_buf *out)
     return !ends || z->internal_state.state == ZSTATE_END;
 }
 
-static bool deflate_one(const struct sn_buf *in, bool ends, struct sn_buf *out)
+static bool deflate_one(struct worker *w, bool ends)
 {
-    struct isal_zstream *z = sn_arena_alloc(out->arena, sizeof *z);
-    unsigned char *tables = sn_arena_alloc(out->arena, ISAL_DEF_LVL2_DEFAULT);
-    if (z == NULL || tables == NULL)
-        return false;
+    const struct sn_buf *in = &w->plain;
+    struct isal_zstream *z = w->z;
     isal_deflate_init(z);
     z->level = 2;
-    z->level_buf = tables;
+    z->level_buf = w->tables;
     z->level_buf_size = ISAL_DEF_LVL2_DEFAULT;
     size_t at = 0;
     do {
@@ -82,26 +102,46 @@ static bool deflate_one(const struct sn_buf *in, bool ends, struct sn_buf *out)
         z->avail_in = (uint32_t)n;
         z->flush = last && !ends ? FULL_FLUSH : NO_FLUSH;
         z->end_of_stream = last && ends;
-        if (!feed(z, last && ends, out))
+        if (!feed(z, last && ends, &w->packed))
             return false;
         at += n;
     } while (at < in->len);
     return true;
 }
 
-static void deflate_piece(void *deflating, unsigned i)
+/* The piece before is always in work, or there. */
+static void put_in_turn(struct deflating *d, unsigned i, const struct worker *w,
+                        uint32_t crc, bool good)
 {
-    const struct deflating *d = deflating;
-    struct piece *p = &d->pieces[i];
-    struct sn_buf plain = {.arena = sn_arena_new()};
-    p->to.arena = sn_arena_new();
-    if (plain.arena != NULL)
-        d->make(d->arg, i, d->n, &plain);
-    p->to.failed = plain.arena == NULL || plain.failed || p->to.arena == NULL ||
-                   !deflate_one(&plain, i + 1 == d->n, &p->to);
-    p->len = plain.len;
-    p->crc = libdeflate_crc32(0, plain.data, plain.len);
-    sn_arena_free(plain.arena);
+    pthread_mutex_lock(&d->lock);
+    while (d->turn != i)
+        pthread_cond_wait(&d->turned, &d->lock);
+    d->out->failed |= !good;
+    if (good)
+        sn_buf_add(d->out, w->packed.data, w->packed.len);
+    d->crc = (uint32_t)crc32_combine(d->crc, crc, (z_off_t)w->plain.len);
+    d->len += w->plain.len;
+    d->turn++;
+    pthread_cond_broadcast(&d->turned);
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void work(void *deflating, unsigned which)
+{
+    struct deflating *d = deflating;
+    struct worker w;
+    unsigned i;
+    bool good = hire(&w);
+    (void)which;
+    while ((i = atomic_fetch_add(&d->next, 1)) < d->n) {
+        w.plain.len = w.packed.len = 0;
+        if (good)
+            d->make(d->arg, i, d->n, &w.plain);
+        good = good && !w.plain.failed && deflate_one(&w, i + 1 == d->n);
+        put_in_turn(d, i, &w, libdeflate_crc32(0, w.plain.data, w.plain.len), good);
+    }
+    sn_arena_free(w.plain.arena);
+    sn_arena_free(w.packed.arena);
 }
 
 static void put_word(struct sn_buf *out, uint32_t word)
@@ -110,41 +150,26 @@ static void put_word(struct sn_buf *out, uint32_t word)
         sn_buf_putc(out, (char)(word >> 8 * i));
 }
 
-static void join(const struct deflating *d, struct sn_buf *out)
+static bool deflate_pieces(struct deflating *d)
 {
     static const char head[10] = {0x1f, (char)0x8b, 8, 0, 0, 0, 0, 0, 4, (char)0xff};
-    uint32_t crc = 0;
-    size_t len = 0, packed = 0;
-    for (unsigned i = 0; i < d->n; i++)
-        packed += d->pieces[i].to.len;
-    (void)sn_buf_room(out, packed + 32);
-    sn_buf_add(out, head, sizeof head);
-    for (unsigned i = 0; i < d->n; i++) {
-        struct piece *p = &d->pieces[i];
-        sn_buf_add(out, p->to.data, p->to.len);
-        out->failed |= p->to.failed;
-        crc = (uint32_t)crc32_combine(crc, p->crc, (z_off_t)p->len);
-        len += p->len;
-        sn_arena_free(p->to.arena);
-    }
-    put_word(out, crc);
-    put_word(out, (uint32_t)len);
-}
-
-static bool deflate_pieces(struct deflating *d, struct sn_buf *out)
-{
-    d->pieces = sn_arena_alloc(out->arena, d->n * sizeof *d->pieces);
-    if (d->pieces == NULL)
-        return false;
-    sn_parallel(d->n, deflate_piece, d);
-    join(d, out);
-    return !out->failed;
+    unsigned workers = sn_cores() < d->n ? sn_cores() : d->n;
+    sn_buf_add(d->out, head, sizeof head);
+    sn_parallel(workers, work, d);
+    put_word(d->out, d->crc);
+    put_word(d->out, (uint32_t)d->len);
+    return !d->out->failed;
 }
 
 bool sn_gzip_deflate(sn_gzip_make *make, const void *arg, unsigned n, struct sn_buf *out,
                      struct sn_error *e)
 {
-    struct deflating d = {make, arg, n, NULL};
-    return (n > 1 ? deflate_pieces(&d, out) : deflate_whole(make, arg, out)) ||
+    struct deflating d = {.make = make,
+                          .arg = arg,
+                          .n = n,
+                          .out = out,
+                          .lock = PTHREAD_MUTEX_INITIALIZER,
+                          .turned = PTHREAD_COND_INITIALIZER};
+    return (n > 1 ? deflate_pieces(&d) : deflate_whole(make, arg, out)) ||
            sn_fail(e, NULL, -1, "out of memory");
 }
