@@ -92,112 +92,63 @@ bool sn_pb_any_next(struct sn_pb *r, struct sn_pb_field *f)
 }
 
 /* ---- writing --------------------------------------------------------------------------
- *
- * Straight into room that was made beforehand for as much as it can be.
  */
 
-#define LONGEST 10 /* bytes of a number; of one below 2^35: 5 */
-
-static unsigned char *room(struct sn_buf *b, size_t most)
+unsigned char *sn_pb_put_bytes(unsigned char *at, uint32_t field, const void *data,
+                               size_t len)
 {
-    return (unsigned char *)sn_buf_room(b, most);
+    at = sn_pb_put_number(at, (uint64_t)field << 3 | SN_PB_BYTES);
+    at = sn_pb_put_number(at, len);
+    memcpy(at, data, len);
+    return at + len;
 }
 
-static void wrote(struct sn_buf *b, unsigned char *end)
+#define BLOCK 8
+#define SHORT (1u << 21) /* from here on, numbers have more than three bytes */
+
+/* So many at once, without a branch that would be guessed wrong: the bytes of each in a
+ * word, of which all four are stored. False: one is not short. */
+static bool put_short(unsigned char **at, const uint32_t *v, uint32_t more)
 {
-    *end = '\0';
-    b->len = (size_t)((char *)end - b->data);
+    uint32_t words[BLOCK], lengths[BLOCK], all = more;
+    for (unsigned i = 0; i < BLOCK; i++) {
+        int32_t x = (int32_t)(v[i] + more), two = -(x > 0x7f), three = -(x > 0x3fff);
+        all |= v[i];
+        words[i] = ((uint32_t)x & 0x7f) | ((uint32_t)x & 0x3f80) << 1 |
+                   ((uint32_t)x & 0x1fc000) << 2 | (two & 0x80) | (three & 0x8000);
+        lengths[i] = (uint32_t)(1 - two - three);
+    }
+    for (unsigned i = 0; all < SHORT / 2 && i < BLOCK; i++) {
+        const uint32_t w = words[i];
+        const unsigned char bytes[4] = {(unsigned char)w, (unsigned char)(w >> 8),
+                                        (unsigned char)(w >> 16),
+                                        (unsigned char)(w >> 24)};
+        memcpy(*at, bytes, sizeof bytes);
+        *at += lengths[i];
+    }
+    return all < SHORT / 2;
 }
 
-static unsigned char *put_varint(unsigned char *at, uint64_t v)
+unsigned char *sn_pb_put_packed(unsigned char *at, const uint32_t *v, size_t n,
+                                uint32_t more)
 {
-    for (; v >= 0x80; v >>= 7)
-        *at++ = (unsigned char)(v | 0x80);
-    *at++ = (unsigned char)v;
+    while (n > 0) {
+        bool done = n >= BLOCK && put_short(&at, v, more);
+        size_t k = n < BLOCK ? n : BLOCK;
+        for (size_t i = 0; !done && i < k; i++)
+            at = sn_pb_put_number(at, (uint64_t)v[i] + more);
+        v += k;
+        n -= k;
+    }
     return at;
 }
 
-static unsigned char *put_key(unsigned char *at, uint32_t field, enum sn_pb_type type)
+unsigned char *sn_pb_end_long(unsigned char *begun, unsigned char *at)
 {
-    return put_varint(at, (uint64_t)field << 3 | type);
-}
-
-void sn_pb_put_raw_varint(struct sn_buf *b, uint64_t v)
-{
-    unsigned char *at = room(b, LONGEST);
-    if (at != NULL)
-        wrote(b, put_varint(at, v));
-}
-
-/* Numbers of three bytes at most, as nearly all are, without a branch that would be
- * guessed wrong; four bytes are stored. */
-static unsigned char *put_mostly_short(unsigned char *at, uint64_t v)
-{
-    if (v >> 21 != 0)
-        return put_varint(at, v);
-    uint32_t x = (uint32_t)v, longer = (x > 0x7f) + (x > 0x3fff);
-    uint32_t more = 0x8080u >> (16 - 8 * longer);
-    x = (x & 0x7f) | (x & 0x3f80) << 1 | (x & 0x1fc000) << 2 | more;
-    const unsigned char out[4] = {(unsigned char)x, (unsigned char)(x >> 8),
-                                  (unsigned char)(x >> 16), 0};
-    memcpy(at, out, sizeof out);
-    return at + 1 + longer;
-}
-
-void sn_pb_put_packed(struct sn_buf *b, const uint32_t *v, size_t n, uint32_t more)
-{
-    unsigned char *at = n < SIZE_MAX / 8 ? room(b, 5 * n) : NULL;
-    if (at == NULL)
-        return;
-    for (size_t i = 0; i < n; i++)
-        at = put_mostly_short(at, (uint64_t)v[i] + more);
-    wrote(b, at);
-}
-
-void sn_pb_put_always(struct sn_buf *b, uint32_t field, uint64_t v)
-{
-    unsigned char *at = room(b, 2 * LONGEST);
-    if (at != NULL)
-        wrote(b, put_varint(put_key(at, field, SN_PB_VARINT), v));
-}
-
-void sn_pb_put_uint(struct sn_buf *b, uint32_t field, uint64_t v)
-{
-    if (v != 0)
-        sn_pb_put_always(b, field, v);
-}
-
-void sn_pb_put_int(struct sn_buf *b, uint32_t field, int64_t v)
-{
-    sn_pb_put_uint(b, field, (uint64_t)v);
-}
-
-void sn_pb_put_bytes(struct sn_buf *b, uint32_t field, const void *data, size_t len)
-{
-    unsigned char *at = room(b, len + 2 * LONGEST);
-    if (at == NULL)
-        return;
-    at = put_varint(put_key(at, field, SN_PB_BYTES), len);
-    memcpy(at, data, len);
-    wrote(b, at + len);
-}
-
-size_t sn_pb_begin(struct sn_buf *b, uint32_t field)
-{
-    unsigned char *at = room(b, LONGEST + 1);
-    if (at != NULL)
-        wrote(b, put_key(at, field, SN_PB_BYTES) + 1); /* a length is mostly one byte */
-    return b->len;
-}
-
-void sn_pb_end(struct sn_buf *b, size_t mark)
-{
-    if (room(b, LONGEST) == NULL)
-        return;
-    unsigned char *at = (unsigned char *)b->data + mark, length[LONGEST];
-    size_t len = b->len - mark, longer = (size_t)(put_varint(length, len) - length) - 1;
-    if (longer > 0)
-        memmove(at + longer, at, len);
-    memcpy(at - 1, length, longer + 1);
-    wrote(b, at + longer + len);
+    unsigned char length[SN_PB_NUMBER];
+    size_t len = (size_t)(at - begun);
+    size_t longer = (size_t)(sn_pb_put_number(length, len) - length) - 1;
+    memmove(begun + longer, begun, len);
+    memcpy(begun - 1, length, longer + 1);
+    return at + longer;
 }

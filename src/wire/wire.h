@@ -78,19 +78,58 @@ static inline bool sn_pb_next(struct sn_pb *r, struct sn_pb_field *f)
     return true;
 }
 
-/* ---- writing ---------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------
+ *
+ * Straight into memory: each function writes at `at` and returns where it ended. Who
+ * calls has made room there for as much as it can be.
+ */
+#define SN_PB_NUMBER 10                 /* bytes of a number at most */
+#define SN_PB_FIELD  (2 * SN_PB_NUMBER) /* of a field, but for the bytes that it holds */
 
-/* proto3: a zero value is left out by the two first; _always writes it too. */
-void sn_pb_put_uint(struct sn_buf *b, uint32_t field, uint64_t v);
-void sn_pb_put_int(struct sn_buf *b, uint32_t field, int64_t v);
-void sn_pb_put_always(struct sn_buf *b, uint32_t field, uint64_t v);
-void sn_pb_put_bytes(struct sn_buf *b, uint32_t field, const void *data, size_t len);
-void sn_pb_put_raw_varint(struct sn_buf *b, uint64_t v);
-/* v[0] + more, v[1] + more, ... within a packed run. */
-void sn_pb_put_packed(struct sn_buf *b, const uint32_t *v, size_t n, uint32_t more);
-/* Begin a submessage or packed run; end patches its length in. Nestable. */
-size_t sn_pb_begin(struct sn_buf *b, uint32_t field);
-void sn_pb_end(struct sn_buf *b, size_t mark);
+static inline unsigned char *sn_pb_put_number(unsigned char *at, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        *at++ = (unsigned char)(v | 0x80);
+    *at++ = (unsigned char)v;
+    return at;
+}
+
+/* proto3: a zero value is left out by the second. */
+static inline unsigned char *sn_pb_put_always(unsigned char *at, uint32_t field,
+                                              uint64_t v)
+{
+    at = sn_pb_put_number(at, (uint64_t)field << 3 | SN_PB_VARINT);
+    return sn_pb_put_number(at, v);
+}
+
+static inline unsigned char *sn_pb_put(unsigned char *at, uint32_t field, uint64_t v)
+{
+    return v != 0 ? sn_pb_put_always(at, field, v) : at;
+}
+
+unsigned char *sn_pb_put_bytes(unsigned char *at, uint32_t field, const void *data,
+                               size_t len);
+/* v[0] + more, v[1] + more, ... within a packed run. Room: */
+#define SN_PB_PACKED(n) (5 * (size_t)(n) + 4)
+unsigned char *sn_pb_put_packed(unsigned char *at, const uint32_t *v, size_t n,
+                                uint32_t more);
+
+/* A submessage or packed run, which may be within others: what it holds is written where
+ * `begin` returns. `end` gets that, and where it ended, and fills its length in, for
+ * which all may move on a little. Room: SN_PB_FIELD and what it holds. */
+static inline unsigned char *sn_pb_begin(unsigned char *at, uint32_t field)
+{
+    return sn_pb_put_number(at, (uint64_t)field << 3 | SN_PB_BYTES) + 1;
+}
+
+unsigned char *sn_pb_end_long(unsigned char *begun, unsigned char *at);
+static inline unsigned char *sn_pb_end(unsigned char *begun, unsigned char *at)
+{
+    if (at - begun >= 0x80)
+        return sn_pb_end_long(begun, at);
+    begun[-1] = (unsigned char)(at - begun);
+    return at;
+}
 
 /* ---- gzip ------------------------------------------------------------------------- */
 

@@ -6,50 +6,74 @@ static void numbers(void)
 {
     static const uint64_t rows[] = {
         0, 1, 127, 128, 300, UINT32_MAX, (uint64_t)1 << 56, UINT64_MAX};
-    struct sn_arena *a = sn_arena_new();
+    unsigned char b[SN_PB_FIELD];
     for (size_t i = 0; i < SN_COUNT(rows); i++) {
-        struct sn_buf b = {.arena = a};
         struct sn_pb r;
         struct sn_pb_field f;
-        sn_pb_put_always(&b, 536870911, rows[i]);
-        sn_pb_open(&r, b.data, b.len);
-        ok(sn_pb_next(&r, &f) && f.number == 536870911 && f.value == rows[i] &&
-               !sn_pb_next(&r, &f) && r.bad == NULL,
+        size_t len = (size_t)(sn_pb_put_always(b, 536870911, rows[i]) - b);
+        sn_pb_open(&r, b, len);
+        ok(len <= sizeof b && sn_pb_next(&r, &f) && f.number == 536870911 &&
+               f.value == rows[i] && !sn_pb_next(&r, &f) && r.bad == NULL,
            "%llu there and back", (unsigned long long)rows[i]);
         bool cut = true;
-        for (size_t n = 1; n < b.len; n++) {
-            sn_pb_open(&r, b.data, n);
+        for (size_t n = 1; n < len; n++) {
+            sn_pb_open(&r, b, n);
             cut = cut && !sn_pb_next(&r, &f) && (r.bad != NULL || n == 0);
         }
         ok(cut, "... and cut short at any byte it is an error");
     }
-    struct sn_buf b = {.arena = a};
-    sn_pb_put_uint(&b, 1, 0);
-    sn_pb_put_int(&b, 2, 0);
-    is_int(b.len, 0, "a zero is left out");
-    sn_arena_free(a);
+    ok(sn_pb_put(b, 1, 0) == b, "a zero is left out");
+}
+
+/* Of every length, of one length for long, and any; all beginnings of a block. */
+static void packed(void)
+{
+    enum { N = 4000 };
+    static uint32_t v[N];
+    static unsigned char b[SN_PB_PACKED(N)];
+    uint32_t state = 1;
+    for (size_t i = 0; i < N; i++) {
+        state = state * 1103515245 + 12345;
+        v[i] = i < 1000 ? state >> (11 + i % 21) : state >> (i / 1000 * 9 % 32);
+        if (i % 97 == 0)
+            v[i] = (const uint32_t[]){0x7e,     0x7f,     0x3ffe,     0x3fff,
+                                      0xffffe,  0xfffff,  0x100000,   0x1ffffe,
+                                      0x1fffff, 0x200000, UINT32_MAX, 0}[i / 97 % 12];
+    }
+    for (uint32_t more = 0; more < 2; more++) {
+        bool good = true;
+        for (size_t from = 0; from < 100; from++) {
+            struct sn_pb r;
+            uint64_t x;
+            sn_pb_open(&r, b,
+                       (size_t)(sn_pb_put_packed(b, v + from, N - from, more) - b));
+            for (size_t i = from; i < N; i++)
+                good = good && sn_pb_varint(&r, &x) && x == (uint64_t)v[i] + more;
+            good = good && r.p == r.end;
+        }
+        ok(good, "%u numbers packed, plus %u, there and back", N, more);
+    }
 }
 
 static void nested(void)
 {
-    struct sn_arena *a = sn_arena_new();
-    struct sn_buf b = {.arena = a};
+    static unsigned char b[1002 * SN_PB_FIELD];
     struct sn_pb r, inner;
     struct sn_pb_field f;
-    size_t outer = sn_pb_begin(&b, 1), middle = sn_pb_begin(&b, 2);
-    for (int i = 0; i < 1000; i++)
-        sn_pb_put_always(&b, 3, (uint64_t)i);
-    sn_pb_end(&b, middle);
-    sn_pb_put_bytes(&b, 4, "tail", 4);
-    sn_pb_end(&b, outer);
-    sn_pb_open(&r, b.data, b.len);
+    unsigned char *outer = sn_pb_begin(b, 1), *middle = sn_pb_begin(outer, 2);
+    unsigned char *at = middle;
+    for (unsigned i = 0; i < 1000; i++)
+        at = sn_pb_put_always(at, 3, i);
+    at = sn_pb_end(middle, at);
+    at = sn_pb_put_bytes(at, 4, "tail", 4);
+    at = sn_pb_end(outer, at);
+    sn_pb_open(&r, b, (size_t)(at - b));
     ok(sn_pb_next(&r, &f) && f.type == SN_PB_BYTES && r.p == r.end, "one field in all");
     inner = sn_pb_sub(&r, &f);
     ok(sn_pb_next(&inner, &f) && f.number == 2 && f.len > 2000,
        "a long one in it, whose length took more than a byte");
     ok(sn_pb_next(&inner, &f) && f.number == 4 && memcmp(f.bytes, "tail", 4) == 0,
        "what follows it is in place");
-    sn_arena_free(a);
 }
 
 static void hostile(void)
@@ -194,6 +218,7 @@ static void gzip(void)
 int main(void)
 {
     numbers();
+    packed();
     nested();
     hostile();
     gzip();
