@@ -135,68 +135,61 @@ static void coming(void)
     sn_profile_free(p);
 }
 
-static void put_location(struct sn_buf *b, uint64_t id)
+static unsigned char *put_location(unsigned char *at, uint64_t id)
 {
-    size_t m = sn_pb_begin(b, 4);
-    sn_pb_put_always(b, 1, id);
-    sn_pb_put_always(b, 3, 0x1000 + id);
-    sn_pb_end(b, m);
+    unsigned char *m = sn_pb_begin(at, 4);
+    at = sn_pb_put_always(m, 1, id);
+    return sn_pb_end(m, sn_pb_put_always(at, 3, 0x1000 + id));
 }
 
-/* One sample, of these locations; two numbers a location if they are not packed. */
-static void put_sample(struct sn_buf *b, const uint64_t *ids, size_t n, bool packed)
+/* One sample, of these locations. */
+static unsigned char *put_sample(unsigned char *at, const uint64_t *ids, size_t n,
+                                 bool packed)
 {
-    size_t m = sn_pb_begin(b, 2), run = packed ? sn_pb_begin(b, 1) : 0;
-    for (size_t i = 0; i < n; i++) {
-        if (packed)
-            sn_pb_put_raw_varint(b, ids[i]);
-        else
-            sn_pb_put_always(b, 1, ids[i]);
-    }
-    if (packed)
-        sn_pb_end(b, run);
-    sn_pb_put_always(b, 2, 7);
-    sn_pb_end(b, m);
+    unsigned char *m = sn_pb_begin(at, 2), *run = packed ? sn_pb_begin(m, 1) : m;
+    at = run;
+    for (size_t i = 0; i < n; i++)
+        at = packed ? sn_pb_put_number(at, ids[i]) : sn_pb_put_always(at, 1, ids[i]);
+    at = packed ? sn_pb_end(run, at) : at;
+    return sn_pb_end(m, sn_pb_put_always(at, 2, 7));
 }
 
-static void put_strings(struct sn_buf *b, const char *second)
+static unsigned char *put_strings(unsigned char *at, const char *last)
 {
-    sn_pb_put_bytes(b, 6, "", 0);
-    sn_pb_put_bytes(b, 6, "x", 1);
-    sn_pb_put_bytes(b, 6, second, strlen(second));
+    at = sn_pb_put_bytes(at, 6, "", 0);
+    at = sn_pb_put_bytes(at, 6, "x", 1);
+    return sn_pb_put_bytes(at, 6, last, strlen(last));
 }
 
-static void put_type(struct sn_buf *b, uint64_t type, uint64_t unit)
+static unsigned char *put_type(unsigned char *at, uint64_t type, uint64_t unit)
 {
-    size_t m = sn_pb_begin(b, 1);
-    sn_pb_put_uint(b, 1, type);
-    sn_pb_put_uint(b, 2, unit);
-    sn_pb_end(b, m);
+    unsigned char *m = sn_pb_begin(at, 1);
+    at = sn_pb_put_always(m, 1, type);
+    return sn_pb_end(m, sn_pb_put_always(at, 2, unit));
 }
 
-enum oddity { NONE, TYPES_LAST, STRINGS_FIRST, STRING_TWICE, UNPACKED, ODDITIES };
+enum oddity { NOTHING, TYPES_LAST, STRINGS_FIRST, STRING_TWICE, UNPACKED, ODDITIES };
 
-/* Locations numbered first, first + step, ..., and a stack of each. */
-static struct sn_buf odd(struct sn_arena *a, uint64_t first, uint64_t step,
-                         enum oddity oddity)
+/* Locations numbered first, first + step, ..., and stacks of none to all of them. */
+static unsigned char *odd(unsigned char *at, uint64_t first, uint64_t step,
+                          enum oddity oddity)
 {
-    struct sn_buf b = {.arena = a};
     uint64_t ids[40];
     for (size_t i = 0; i < SN_COUNT(ids); i++)
         ids[i] = first + i * step;
     if (oddity == STRINGS_FIRST)
-        put_strings(&b, "y");
+        at = put_strings(at, "y");
     if (oddity != TYPES_LAST)
-        put_type(&b, 1, 2);
+        at = put_type(at, 1, 2);
     for (size_t n = 0; n <= SN_COUNT(ids); n++)
-        put_sample(&b, ids, n, oddity != UNPACKED);
+        at = put_sample(at, ids, n, oddity != UNPACKED);
     for (size_t i = 0; i < SN_COUNT(ids); i++)
-        put_location(&b, ids[i]);
+        at = put_location(at, ids[i]);
     if (oddity == TYPES_LAST)
-        put_type(&b, 1, 2);
+        at = put_type(at, 1, 2);
     if (oddity != STRINGS_FIRST)
-        put_strings(&b, oddity == STRING_TWICE ? "x" : "y");
-    return b;
+        at = put_strings(at, oddity == STRING_TWICE ? "x" : "y");
+    return at;
 }
 
 /* However it is numbered, and in whatever order it is written: the same profile. */
@@ -207,13 +200,13 @@ static void oddities(void)
     } numbers[] = {{1, 1},          {2, 1},          {1, 3},        {200, 1},
                    {16000, 100},    {2000000, 9999}, {1u << 28, 1}, {UINT32_MAX - 3, 1},
                    {1ull << 35, 1}, {1ull << 63, 1}};
+    static unsigned char b[100000];
     struct sn_error e = {.offset = -1};
-    struct sn_arena *a = sn_arena_new();
     for (size_t i = 0; i < SN_COUNT(numbers) * ODDITIES; i++) {
         enum oddity oddity = i % ODDITIES;
         uint64_t first = numbers[i / ODDITIES].first, step = numbers[i / ODDITIES].step;
-        struct sn_buf b = odd(a, first, step, oddity);
-        struct sn_profile *q = sn_profile_decode(b.data, b.len, "p", &e);
+        size_t len = (size_t)(odd(b, first, step, oddity) - b);
+        struct sn_profile *q = sn_profile_decode(b, len, "p", &e);
         bool good = q != NULL && q->n_samples == 41 && q->n_sample_locs == 820 &&
                     q->n_values == 41 && q->values[40] == 7;
         for (uint32_t k = 0; good && k < 820; k++) {
@@ -229,14 +222,11 @@ static void oddities(void)
            (unsigned long long)step, (int)oddity, e.what);
         sn_profile_free(q);
     }
-    struct sn_buf b = odd(a, 1, 1, NONE);
-    uint64_t missing[] = {1, 2, 41, 3};
-    size_t at = b.len;
-    put_sample(&b, missing, 4, true);
-    ok(sn_profile_decode(b.data, b.len, "p", &e) == NULL && e.offset > (int64_t)at &&
+    const uint64_t missing[] = {1, 2, 41, 3};
+    unsigned char *at = odd(b, 1, 1, NOTHING), *end = put_sample(at, missing, 4, true);
+    ok(sn_profile_decode(b, (size_t)(end - b), "p", &e) == NULL && e.offset > at - b &&
            strstr(e.what, "location"),
-       "one that is not there: at %zu, %lld: %s", at, (long long)e.offset, e.what);
-    sn_arena_free(a);
+       "one that is not there: at %td, %lld: %s", at - b, (long long)e.offset, e.what);
 }
 
 static void merging(void)
