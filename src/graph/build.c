@@ -5,26 +5,32 @@
  * it. An edge that skips nodes which are not kept is residual. What the nodes themselves
  * come to is known (count.c), and does not depend on what is kept.
  *
- * All cores build: each goes through all samples and counts the edges from its share of
- * the nodes, so that there is nothing to add up in the end.
+ * All cores build. Where there will be few edges, each counts those of its share of the
+ * samples, and they are added up in the end. Where there may be many, each goes through
+ * all samples and counts the edges from its share of the nodes: nothing is held twice.
  */
 #include "graph_priv.h"
 
 #define DROPPED UINT32_MAX       /* of a location: its one node is not kept */
 #define MANY    (UINT32_MAX - 1) /* it has several lines: ask for each */
-#define MATRIX  1024             /* nodes up to which edges are found by index */
+#define SQUARE  512              /* nodes up to which edges are found by index */
 #define BLOCK   64               /* frames whose edges are looked for together */
 
-/* The edges from a part of the nodes. */
+/* What an edge comes to. It lies in one line of the cache. */
+struct tally {
+    uint32_t src, dst;
+    int64_t weight, weight_div;
+    uint32_t seen; /* the last sample counted, from 1; 0: there is no such edge */
+    bool residual, inlined;
+};
+
+/* The edges that a part counts. */
 struct edges {
-    struct sn_arena *arena;
+    struct tally *v;
+    uint32_t size; /* n_nodes * n_nodes, by src and dst; else a power of two, by hash, */
+    uint32_t n;    /* and at most 5/8 full */
     uint32_t n_nodes;
-    /* Their indices + 1; 0: none. Where there are few nodes, of src * n_nodes + dst, else
-     * by the hash of both, at most half full. */
-    uint32_t *matrix, *slots;
-    uint32_t size; /* of the slots: a power of two */
-    struct sn_edge *v;
-    uint32_t n, cap;
+    bool by_hash, failed;
 };
 
 struct building {
@@ -32,86 +38,80 @@ struct building {
     struct sn_graph *g;
     uint32_t *node_of;  /* of each info; DROPPED */
     uint32_t *at;       /* of each location: its node, DROPPED or MANY */
-    const bool *wanted; /* of each node: are its edges? NULL: all are */
+    const bool *wanted; /* of each node: are its edges asked for? NULL: all are */
+    const bool *near;   /* of each location: has it a node that is wanted or not kept?
+                           NULL: most have */
     unsigned parts;
+    bool by_samples;     /* parts are of those, not of the nodes */
     struct edges *edges; /* of each part */
+    uint32_t *first;     /* in g->edges, of each part: what it hands over */
 };
 
 /* ---- edges ----------------------------------------------------------------------------
  */
 
-/* Room for as many edges as there can be, up to a million: what is not used costs none.
- */
-static bool open_edges(struct edges *x, uint32_t n_nodes, uint32_t most)
+static void open_edges(struct edges *x, uint32_t n_nodes, bool few)
 {
-    x->arena = sn_arena_new();
-    x->n_nodes = n_nodes;
-    x->size = 1024;
-    if (x->arena == NULL)
-        return false;
-    while (x->size < most && x->size / 32 < n_nodes)
+    *x = (struct edges){.n_nodes = n_nodes, .by_hash = n_nodes > SQUARE, .size = 4096};
+    while (!few && x->size / 32 < n_nodes && x->size < 1u << 20)
         x->size *= 2;
-    if (n_nodes <= MATRIX)
-        x->matrix =
-            sn_arena_alloc(x->arena, ((size_t)n_nodes * n_nodes + 1) * sizeof *x->matrix);
-    else
-        x->slots = sn_arena_alloc(x->arena, x->size * sizeof *x->slots);
-    x->cap = most < 1u << 20 ? most + 1 : 1u << 20;
-    x->v = sn_arena_alloc(x->arena, x->cap * sizeof *x->v);
-    return !sn_arena_failed(x->arena);
+    if (!x->by_hash)
+        x->size = n_nodes * n_nodes;
+    x->v = sn_pages_map(x->size * sizeof *x->v);
+    x->failed = x->v == NULL;
+}
+
+static void close_edges(struct edges *x)
+{
+    sn_pages_unmap(x->v, x->size * sizeof *x->v);
 }
 
 /* Where it should be. */
-static uint32_t *slot_of(const struct edges *x, uint32_t src, uint32_t dst)
+static uint32_t slot_of(const struct edges *x, uint32_t src, uint32_t dst)
 {
-    if (x->matrix != NULL)
-        return &x->matrix[(size_t)src * x->n_nodes + dst];
+    if (!x->by_hash)
+        return src * x->n_nodes + dst;
     uint64_t hash = ((uint64_t)src << 32 | dst) * UINT64_C(0x9e3779b97f4a7c15);
-    return &x->slots[(uint32_t)(hash >> 32) & (x->size - 1)];
+    return (uint32_t)(hash >> 32) & (x->size - 1);
 }
 
 /* Where it is, or where it goes. */
-static uint32_t *probe(const struct edges *x, uint32_t src, uint32_t dst)
+static struct tally *probe(const struct edges *x, uint32_t src, uint32_t dst)
 {
-    uint32_t i = (uint32_t)(slot_of(x, src, dst) - x->slots);
-    while (x->slots[i] != 0 &&
-           (x->v[x->slots[i] - 1].dst != dst || x->v[x->slots[i] - 1].src != src))
+    uint32_t i = slot_of(x, src, dst);
+    while (x->v[i].seen != 0 && (x->v[i].dst != dst || x->v[i].src != src))
         i = (i + 1) & (x->size - 1);
-    return &x->slots[i];
+    return &x->v[i];
 }
 
-static bool grow(struct edges *x)
+/* Room for so many more: a table twice as large, if need be. */
+static bool reserve(struct edges *x, uint32_t more)
 {
+    if (!x->by_hash || x->n + more <= x->size / 8 * 5 || x->failed)
+        return !x->failed;
     struct edges bigger = *x;
-    if (x->size > UINT32_MAX / 4)
+    bigger.size = x->size * 2;
+    bigger.v = x->size < 1u << 30 ? sn_pages_map(bigger.size * sizeof *x->v) : NULL;
+    x->failed = bigger.v == NULL;
+    if (x->failed)
         return false;
-    bigger.size = x->size * 4;
-    bigger.slots = sn_arena_alloc(x->arena, bigger.size * sizeof *bigger.slots);
-    if (bigger.slots == NULL)
-        return false;
-    for (uint32_t i = 0; i < x->n; i++)
-        *probe(&bigger, x->v[i].src, x->v[i].dst) = i + 1;
+    for (uint32_t i = 0; i < x->size; i++)
+        if (x->v[i].seen != 0)
+            *probe(&bigger, x->v[i].src, x->v[i].dst) = x->v[i];
+    close_edges(x);
     *x = bigger;
     return true;
 }
 
-/* NULL: no memory, which the arena says. */
-static struct sn_edge *edge_of(struct edges *x, uint32_t src, uint32_t dst)
+/* There is room. */
+static struct tally *tally_of(struct edges *x, uint32_t src, uint32_t dst)
 {
-    uint32_t *known = x->matrix != NULL ? slot_of(x, src, dst) : probe(x, src, dst);
-    if (*known != 0)
-        return &x->v[*known - 1];
-    if (x->matrix == NULL && x->n >= x->size / 2) {
-        if (!grow(x))
-            return NULL;
-        known = probe(x, src, dst);
+    struct tally *t = probe(x, src, dst);
+    if (t->seen == 0) {
+        *t = (struct tally){.src = src, .dst = dst, .inlined = true};
+        x->n++;
     }
-    struct sn_edge *e = SN_PUSH(x->arena, x->v, x->n, x->cap);
-    if (e == NULL)
-        return NULL;
-    *e = (struct sn_edge){.src = src, .dst = dst, .inlined = true};
-    *known = x->n;
-    return e;
+    return t;
 }
 
 struct passage { /* over an edge */
@@ -122,7 +122,7 @@ struct passage { /* over an edge */
 struct walk { /* of one sample, from the root */
     const struct building *x;
     struct edges *edges;
-    unsigned part;
+    unsigned share, shares; /* of the nodes, whose edges are counted */
     uint32_t parent, stamp; /* the sample's number from 1 */
     bool residual;
     int64_t weight, divisor;
@@ -132,28 +132,25 @@ struct walk { /* of one sample, from the root */
 
 static void count_passage(const struct walk *w, const struct passage *p)
 {
-    struct sn_edge *e = edge_of(w->edges, p->src, p->dst);
-    if (e == NULL || e->seen == w->stamp)
+    struct tally *t = tally_of(w->edges, p->src, p->dst);
+    if (t->seen == w->stamp)
         return;
-    e->seen = w->stamp;
-    e->weight += w->weight;
-    e->weight_div += w->divisor;
-    e->residual |= p->residual;
-    e->inlined &= p->inlined;
+    t->seen = w->stamp;
+    t->weight += w->weight;
+    t->weight_div += w->divisor;
+    t->residual |= p->residual;
+    t->inlined &= p->inlined;
 }
 
-/* Each takes two looks into memory that is in no cache: those of a batch are under way
+/* Each takes a look into memory that may be in no cache: those of a batch are under way
  * together. */
 static void count_batch(struct walk *w)
 {
     const struct edges *x = w->edges;
-    for (uint32_t i = 0; i < w->n; i++)
-        __builtin_prefetch(slot_of(x, w->batch[i].src, w->batch[i].dst));
-    for (uint32_t i = 0; i < w->n; i++) {
-        uint32_t known = *slot_of(x, w->batch[i].src, w->batch[i].dst);
-        __builtin_prefetch(&x->v[known > 0 ? known - 1 : 0]);
-    }
-    for (uint32_t i = 0; i < w->n; i++)
+    bool room = reserve(w->edges, w->n);
+    for (uint32_t i = 0; room && i < w->n; i++)
+        __builtin_prefetch(&x->v[slot_of(x, w->batch[i].src, w->batch[i].dst)]);
+    for (uint32_t i = 0; room && i < w->n; i++)
         count_passage(w, &w->batch[i]);
     w->n = 0;
 }
@@ -170,7 +167,7 @@ static inline void pass(struct walk *w, uint32_t src, uint32_t dst, bool residua
                         bool inlined)
 {
     const struct building *x = w->x;
-    bool counts = (src != dst) & (part_of(src, x->parts) == w->part);
+    bool counts = (src != dst) & (part_of(src, w->shares) == w->share);
     if (x->wanted != NULL)
         counts &= x->wanted[src] | x->wanted[dst];
     w->batch[w->n] = (struct passage){src, dst, residual, inlined};
@@ -244,10 +241,31 @@ static void walk_block(struct walk *w, const uint32_t *locs, uint32_t n)
     count_batch(w);
 }
 
+/* Frames few of which have edges that are asked for: those, and the one before and after
+ * each. Whatever else there is, is kept. */
+static void walk_near(struct walk *w, const uint32_t *locs, uint32_t n)
+{
+    const struct building *x = w->x;
+    const struct sn_builder *b = x->b;
+    bool before = false;
+    for (uint32_t i = n; i-- > 0;) {
+        bool near = x->near[locs[i]];
+        if (near && !before && i + 1 < n)
+            w->parent = x->node_of[b->location_infos[b->location_first[locs[i + 1]]]];
+        if (near || before)
+            walk_lines(w, &locs[i], 1);
+        before = near;
+    }
+}
+
 static void walk(struct walk *w, const struct sn_sample *s)
 {
     const uint32_t *locs = w->x->b->v->p->sample_locs + s->loc0;
-    for (uint32_t n = s->n_locs, block; n > 0; n -= block) {
+    w->parent = SN_NONE;
+    w->residual = false;
+    if (w->x->near != NULL)
+        walk_near(w, locs, s->n_locs);
+    for (uint32_t n = w->x->near != NULL ? 0 : s->n_locs, block; n > 0; n -= block) {
         block = n < BLOCK ? n : BLOCK;
         walk_block(w, locs + n - block, block);
     }
@@ -258,34 +276,78 @@ static void connect_part(void *building, unsigned part)
 {
     const struct building *x = building;
     const struct sn_view *v = x->b->v;
-    struct walk w = {.x = x, .edges = &x->edges[part], .part = part};
-    for (uint32_t i = 0; i < v->p->n_samples; i++) {
-        w.parent = SN_NONE;
+    uint32_t n = v->p->n_samples, begin = 0, end = n;
+    struct walk w = {.x = x, .edges = &x->edges[part], .share = part, .shares = x->parts};
+    if (x->by_samples) {
+        w.share = 0;
+        w.shares = 1;
+        begin = sn_part_begin(n, part, x->parts);
+        end = sn_part_begin(n, part + 1, x->parts);
+    }
+    for (uint32_t i = begin; i < end; i++) {
         w.stamp = i + 1;
-        w.residual = false;
         w.weight = sn_view_weight(v, i, &w.divisor);
         if (w.weight != 0 || w.divisor != 0)
             walk(&w, &v->p->samples[i]);
     }
 }
 
-/* All parts' edges, in one array, and from their nodes. */
-static bool hand_over(struct sn_graph *g, const struct edges *parts, unsigned n_parts)
+/* The edges of all parts to the first. */
+static void add_up(struct building *x)
 {
+    struct edges *sum = &x->edges[0];
+    for (unsigned part = 1; part < x->parts; part++) {
+        struct edges *from = &x->edges[part];
+        sum->failed |= from->failed;
+        for (uint32_t i = 0; i < from->size; i++) {
+            const struct tally *t = &from->v[i];
+            if (t->seen == 0 || !reserve(sum, 1))
+                continue;
+            struct tally *to = tally_of(sum, t->src, t->dst);
+            to->seen = t->seen;
+            to->weight += t->weight;
+            to->weight_div += t->weight_div;
+            to->residual |= t->residual;
+            to->inlined &= t->inlined;
+        }
+        from->n = 0;
+    }
+}
+
+static void hand_over_part(void *building, unsigned part)
+{
+    const struct building *x = building;
+    const struct edges *from = &x->edges[part];
+    struct sn_edge *e = x->g->edges + x->first[part];
+    for (uint32_t i = 0; from->n > 0 && i < from->size; i++) {
+        const struct tally *t = &from->v[i];
+        if (t->seen != 0)
+            *e++ = (struct sn_edge){.src = t->src,
+                                    .dst = t->dst,
+                                    .weight = t->weight,
+                                    .weight_div = t->weight_div,
+                                    .residual = t->residual,
+                                    .inlined = t->inlined};
+    }
+}
+
+/* All parts' edges, in one array, and from their nodes. */
+static bool hand_over(struct building *x)
+{
+    struct sn_graph *g = x->g;
     uint64_t n = 0;
-    for (unsigned i = 0; i < n_parts; i++)
-        n += sn_arena_failed(parts[i].arena) ? SN_NONE : parts[i].n;
-    if (n >= SN_NONE)
+    x->first = sn_arena_alloc(g->arena, x->parts * sizeof *x->first);
+    for (unsigned i = 0; x->first != NULL && i < x->parts; i++) {
+        x->first[i] = (uint32_t)n;
+        n += x->edges[i].failed ? SN_NONE : x->edges[i].n;
+    }
+    if (n >= SN_NONE || x->first == NULL)
         return false;
     g->edges = sn_arena_alloc(g->arena, (n + 1) * sizeof *g->edges);
     if (g->edges == NULL)
         return false;
-    for (unsigned i = 0; i < n_parts; i++) {
-        if (parts[i].n > 0)
-            memcpy(g->edges + g->n_edges, parts[i].v, parts[i].n * sizeof *g->edges);
-        g->n_edges += parts[i].n;
-    }
-    g->cap_edges = g->n_edges;
+    g->n_edges = g->cap_edges = (uint32_t)n;
+    sn_parallel(x->parts, hand_over_part, x);
     for (uint32_t i = 0; i < g->n_edges; i++) {
         struct sn_edge *e = &g->edges[i];
         e->next_in = g->nodes[e->dst].in;
@@ -297,18 +359,25 @@ static bool hand_over(struct sn_graph *g, const struct edges *parts, unsigned n_
 
 static bool connect(struct building *x)
 {
-    bool good = true;
     x->parts = sn_parts(x->b);
+    x->by_samples = x->near != NULL || x->g->n_nodes <= SQUARE;
     x->edges = sn_arena_alloc(x->g->arena, x->parts * sizeof *x->edges);
-    for (unsigned i = 0; x->edges != NULL && i < x->parts; i++)
-        good &= open_edges(&x->edges[i], x->g->n_nodes, x->b->v->p->n_sample_locs);
-    if (good && x->edges != NULL) {
-        sn_parallel(x->parts, connect_part, x);
-        good = hand_over(x->g, x->edges, x->parts);
+    if (x->edges == NULL)
+        return false;
+    bool good = true;
+    for (unsigned i = 0; i < x->parts; i++) {
+        open_edges(&x->edges[i], x->g->n_nodes, x->near != NULL);
+        good &= !x->edges[i].failed;
     }
-    for (unsigned i = 0; x->edges != NULL && i < x->parts; i++)
-        sn_arena_free(x->edges[i].arena);
-    return good && x->edges != NULL;
+    if (good) {
+        sn_parallel(x->parts, connect_part, x);
+        if (x->by_samples)
+            add_up(x);
+        good = hand_over(x);
+    }
+    for (unsigned i = 0; i < x->parts; i++)
+        close_edges(&x->edges[i]);
+    return good;
 }
 
 /* ---- nodes ----------------------------------------------------------------------------
@@ -419,13 +488,28 @@ static bool place(struct building *x)
     return true;
 }
 
-/* Of each node: does its name match? */
-static const bool *find_wanted(struct building *x)
+/* What is near a node whose name matches: not most of the locations. */
+static bool find_near(struct building *x)
 {
-    bool *wanted = sn_arena_alloc(x->g->arena, x->g->n_nodes + 1);
-    for (uint32_t i = 0; wanted != NULL && i < x->g->n_nodes; i++)
-        wanted[i] = sn_regex_match(x->b->v->kind.edges_of, x->g->nodes[i].name);
-    return wanted;
+    const struct sn_builder *b = x->b;
+    uint32_t n = b->v->p->n_locations, count = 0;
+    bool *wanted = sn_arena_alloc(x->g->arena, x->g->n_nodes + 1UL);
+    struct sn_node *nodes = x->g->nodes;
+    bool *near = sn_arena_alloc(x->g->arena, n + 1UL);
+    if (wanted == NULL || near == NULL)
+        return false;
+    for (uint32_t i = 0; i < x->g->n_nodes; i++)
+        wanted[i] = nodes[i].wanted = sn_regex_match(b->v->kind.edges_of, nodes[i].name);
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t k = b->location_first[i]; k < b->location_first[i + 1]; k++) {
+            uint32_t node = x->node_of[b->location_infos[k]];
+            near[i] |= node == DROPPED || wanted[node];
+        }
+        count += near[i];
+    }
+    x->wanted = wanted;
+    x->near = count < n / 4 ? near : NULL;
+    return true;
 }
 
 bool sn_builder_connect(struct sn_builder *b, struct sn_graph *g)
@@ -434,9 +518,7 @@ bool sn_builder_connect(struct sn_builder *b, struct sn_graph *g)
     const struct sn_view_kind *kind = &b->v->kind;
     if (!kind->edges && !b->has_inlined)
         return true;
-    return place(&x) &&
-           (kind->edges_of == NULL || (x.wanted = find_wanted(&x)) != NULL) &&
-           connect(&x);
+    return place(&x) && (kind->edges_of == NULL || find_near(&x)) && connect(&x);
 }
 
 bool sn_builder_tag(struct sn_builder *b, struct sn_graph *g, uint32_t n)

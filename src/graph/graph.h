@@ -151,7 +151,6 @@ struct sn_edge {
     int64_t weight, weight_div;
     bool residual, inlined, gone;
     uint32_t next_in, next_out; /* of the same dst, of the same src */
-    uint32_t seen;              /* the last sample counted */
 };
 
 struct sn_tag {
@@ -174,6 +173,7 @@ struct sn_node {
         function; /* equal for nodes of the same function, if objects are told apart */
     uint32_t seen;
     bool kept;
+    bool wanted; /* its name matches the kind's edges_of, and its edges are there */
 };
 
 struct sn_graph {

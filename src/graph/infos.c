@@ -87,25 +87,33 @@ const char *sn_trim_path(const struct sn_options *o, const char *path)
     return cut != NULL ? cut : path;
 }
 
-/* Trimmed and cleaned, of each function; string ids. */
-static uint32_t *source_files(struct sn_builder *b)
+/* What the functions are, and what is known of them so far. */
+struct sources {
+    uint32_t *files; /* of each, trimmed and cleaned: string ids */
+    uint32_t *infos; /* of each, where it is all that a line is; SN_NONE: not met yet */
+};
+
+static bool find_sources(struct sn_builder *b, struct sources *s)
 {
     struct sn_profile *p = b->v->p;
-    uint32_t *files = sn_arena_alloc(b->arena, (p->n_functions + 1) * sizeof *files);
+    size_t bytes = (p->n_functions + (size_t)1) * sizeof(uint32_t);
     struct sn_map *known = sn_map_new(b->arena);
-    if (files == NULL || known == NULL)
-        return NULL;
+    s->files = sn_arena_alloc(b->arena, bytes);
+    s->infos = sn_arena_alloc(b->arena, bytes);
+    if (sn_arena_failed(b->arena))
+        return false;
+    memset(s->infos, 0xff, bytes);
     for (uint32_t i = 0; i < p->n_functions; i++) {
         uint32_t id = p->functions[i].file, *clean = sn_map_put(known, id);
         if (clean == NULL)
-            return NULL;
+            return false;
         const char *path = sn_profile_str(p, id);
         if (*clean == SN_NONE)
             *clean = sn_strtab_add(p->strings,
                                    sn_clean_path(sn_trim_path(&b->v->o, path), b->arena));
-        files[i] = *clean;
+        s->files[i] = *clean;
     }
-    return files;
+    return true;
 }
 
 /* ---- locations
@@ -132,15 +140,36 @@ static struct sn_node_info info_of(const struct sn_builder *b,
     return info;
 }
 
-static bool add_location(struct sn_builder *b, uint32_t i, const uint32_t *files)
+/* Is the line its function, and nothing else? */
+static bool is_function(const struct sn_builder *b, const struct sn_location *l,
+                        const struct sn_line *line)
+{
+    return line != NULL && line->function != SN_NONE && !b->v->kind.objects &&
+           l->address == 0 && line->line == 0 && line->column == 0 &&
+           b->v->p->functions[line->function].name != 0;
+}
+
+static uint32_t info_at(struct sn_builder *b, const struct sn_location *l,
+                        const struct sn_line *line, const struct sources *s)
+{
+    uint32_t *known = is_function(b, l, line) ? &s->infos[line->function] : NULL;
+    if (known != NULL && *known != SN_NONE)
+        return *known;
+    struct sn_node_info info = info_of(b, l, line, s->files);
+    uint32_t i = intern(b, &info);
+    if (known != NULL)
+        *known = i;
+    return i;
+}
+
+static bool add_location(struct sn_builder *b, uint32_t i, const struct sources *s)
 {
     const struct sn_profile *p = b->v->p;
     const struct sn_location *l = &p->locations[i];
     uint32_t at = b->location_first[i], n = l->n_lines > 0 ? l->n_lines : 1;
     for (uint32_t k = 0; k < n; k++) {
         const struct sn_line *line = l->n_lines > 0 ? &p->lines[l->line0 + k] : NULL;
-        struct sn_node_info info = info_of(b, l, line, files);
-        if ((b->location_infos[at + k] = intern(b, &info)) == SN_NONE)
+        if ((b->location_infos[at + k] = info_at(b, l, line, s)) == SN_NONE)
             return false;
     }
     b->location_first[i + 1] = at + n;
@@ -170,14 +199,15 @@ bool sn_builder_open(struct sn_builder *b, struct sn_view *v)
     size_t n = 0;
     for (uint32_t i = 0; i < p->n_locations; i++)
         n += p->locations[i].n_lines > 0 ? p->locations[i].n_lines : 1;
-    const uint32_t *files = source_files(b);
+    struct sources sources;
+    bool good = find_sources(b, &sources);
     b->location_first =
         sn_arena_alloc(b->arena, (p->n_locations + 1) * sizeof *b->location_first);
     b->location_infos = sn_arena_alloc(b->arena, (n + 1) * sizeof *b->location_infos);
-    if (sn_arena_failed(b->arena) || files == NULL || n >= SN_NONE)
+    if (!good || sn_arena_failed(b->arena) || n >= SN_NONE)
         return false;
     for (uint32_t i = 0; i < p->n_locations; i++)
-        if (!add_location(b, i, files))
+        if (!add_location(b, i, &sources))
             return false;
     if (v->kind.objects && !find_functions(b))
         return false;

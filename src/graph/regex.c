@@ -72,14 +72,28 @@ static size_t character(const unsigned char *s)
     return bad ? 0 : n;
 }
 
+static bool is_ascii(const char *text, size_t len)
+{
+    uint64_t all = 0, word;
+    for (; len >= sizeof word; text += sizeof word, len -= sizeof word) {
+        memcpy(&word, text, sizeof word);
+        all |= word;
+    }
+    while (len > 0)
+        all |= (unsigned char)text[--len];
+    return (all & UINT64_C(0x8080808080808080)) == 0;
+}
+
 /* The text with U+FFFD for each byte that is not UTF-8, to be freed; NULL: it has none,
  * or there is no memory. */
-static char *as_utf8(const char *text)
+static char *as_utf8(const char *text, size_t len)
 {
     const unsigned char *s = (const unsigned char *)text;
+    if (is_ascii(text, len))
+        return NULL;
     for (size_t n; *s != '\0' && (n = character(s)) > 0;)
         s += n;
-    char *whole = *s != '\0' ? malloc(strlen(text) * 3 + 1) : NULL, *to = whole;
+    char *whole = *s != '\0' ? malloc(len * 3 + 1) : NULL, *to = whole;
     for (s = (const unsigned char *)text; whole != NULL && *s != '\0';) {
         size_t n = character(s);
         memcpy(to, n > 0 ? (const char *)s : "\xef\xbf\xbd", n > 0 ? n : 3);
@@ -91,18 +105,18 @@ static char *as_utf8(const char *text)
     return whole;
 }
 
-static bool matches(struct sn_regex *rx, const char *text)
+static bool matches(struct sn_regex *rx, const char *text, size_t len)
 {
-    return pcre2_match(rx->code, (PCRE2_SPTR)text, strlen(text), 0, 0, rx->data,
-                       rx->context) >= 0;
+    return pcre2_match(rx->code, (PCRE2_SPTR)text, len, 0, 0, rx->data, rx->context) >= 0;
 }
 
 bool sn_regex_match(struct sn_regex *rx, const char *text)
 {
-    if (matches(rx, text))
+    size_t len = strlen(text);
+    if (matches(rx, text, len))
         return true;
-    char *whole = as_utf8(text);
-    bool yes = whole != NULL && matches(rx, whole);
+    char *whole = as_utf8(text, len);
+    bool yes = whole != NULL && matches(rx, whole, strlen(whole));
     free(whole);
     return yes;
 }

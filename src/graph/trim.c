@@ -26,7 +26,12 @@ static int compare_edges(const void *a, const void *b, void *graph)
     if (x->weight != y->weight && wx != wy)
         return wx > wy ? -1 : 1;
     int order = strcmp(g->nodes[x->src].name, g->nodes[y->src].name);
-    return order != 0 ? order : strcmp(g->nodes[x->dst].name, g->nodes[y->dst].name);
+    if (order == 0)
+        order = strcmp(g->nodes[x->dst].name, g->nodes[y->dst].name);
+    if (order == 0) /* whatever the order in which they were found */
+        order = x->src != y->src ? (x->src > y->src) - (x->src < y->src)
+                                 : (x->dst > y->dst) - (x->dst < y->dst);
+    return order;
 }
 
 static uint32_t sorted(struct sn_graph *g, uint32_t first, bool in,

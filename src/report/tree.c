@@ -40,8 +40,8 @@ static void put_node(struct sn_report *r, uint32_t index, int64_t *sum,
     put_edges(r, edges, count, false, cum, out);
 }
 
-/* `rx` may be NULL. The number of nodes shown. */
-static uint32_t put_tree(struct sn_report *r, struct sn_regex *rx, struct sn_buf *out)
+/* The number of nodes shown. */
+static uint32_t put_tree(struct sn_report *r, struct sn_buf *out)
 {
     int64_t sum = 0;
     uint32_t shown = 0;
@@ -52,7 +52,7 @@ static uint32_t put_tree(struct sn_report *r, struct sn_regex *rx, struct sn_buf
                 "\t \t \n");
     for (uint32_t i = 0; i < r->g->n_order; i++) {
         uint32_t node = r->g->order[i];
-        if (rx != NULL && !sn_regex_match(rx, r->g->nodes[node].name))
+        if (r->v.kind.edges_of != NULL && !r->g->nodes[node].wanted)
             continue;
         put_node(r, node, &sum, out);
         shown++;
@@ -70,7 +70,7 @@ bool sn_report_tree(struct sn_profile *p, const struct sn_options *o,
     (void)argument;
     if (!sn_report_open(&r, p, o, kind, true, e))
         return false;
-    put_tree(&r, NULL, out);
+    put_tree(&r, out);
     sn_report_close(&r);
     return sn_report_done(out, e);
 }
@@ -85,7 +85,7 @@ bool sn_report_peek(struct sn_profile *p, const struct sn_options *o,
         sn_regex_free(rx);
         return false;
     }
-    bool found = put_tree(&r, rx, out) > 0;
+    bool found = put_tree(&r, out) > 0;
     sn_report_close(&r);
     sn_regex_free(rx);
     return found ? sn_report_done(out, e)
