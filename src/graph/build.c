@@ -39,8 +39,11 @@ struct building {
     uint32_t *node_of;  /* of each info; DROPPED */
     uint32_t *at;       /* of each location: its node, DROPPED or MANY */
     const bool *wanted; /* of each node: are its edges asked for? NULL: all are */
-    const bool *near;   /* of each location: has it a node that is wanted or not kept?
-                           NULL: most have */
+    uint32_t n_wanted;
+    /* Of each location a bit: is it to be looked at? It is if it has a node that is kept;
+     * or, where few are wanted, if it has one that is wanted or not kept. */
+    const uint64_t *marks;
+    bool few;
     unsigned parts;
     bool by_samples;     /* parts are of those, not of the nodes */
     struct edges *edges; /* of each part */
@@ -50,15 +53,19 @@ struct building {
 /* ---- edges ----------------------------------------------------------------------------
  */
 
-static void open_edges(struct edges *x, uint32_t n_nodes, bool few)
+/* For the edges of so many of the nodes. Pages are met by one thread: several that meet
+ * new ones at once wait for one another. */
+static void open_edges(struct edges *x, uint32_t n_nodes, uint32_t of_nodes)
 {
     *x = (struct edges){.n_nodes = n_nodes, .by_hash = n_nodes > SQUARE, .size = 4096};
-    while (!few && x->size / 32 < n_nodes && x->size < 1u << 20)
+    while (x->size / 32 < of_nodes && x->size < 1u << 20)
         x->size *= 2;
     if (!x->by_hash)
-        x->size = n_nodes * n_nodes;
+        x->size = n_nodes * n_nodes + 1;
     x->v = sn_pages_map(x->size * sizeof *x->v);
     x->failed = x->v == NULL;
+    if (!x->failed && x->size < 1u << 16)
+        memset(x->v, 0, x->size * sizeof *x->v);
 }
 
 static void close_edges(struct edges *x)
@@ -121,18 +128,17 @@ struct passage { /* over an edge */
 
 struct walk { /* of one sample, from the root */
     const struct building *x;
-    struct edges *edges;
+    struct edges edges;     /* here, not beside those that another core changes */
     unsigned share, shares; /* of the nodes, whose edges are counted */
     uint32_t parent, stamp; /* the sample's number from 1 */
     bool residual;
     int64_t weight, divisor;
-    uint32_t n; /* of the batch */
-    struct passage batch[2 * BLOCK];
+    struct passage *end, batch[2 * BLOCK];
 };
 
-static void count_passage(const struct walk *w, const struct passage *p)
+static void count_passage(struct walk *w, const struct passage *p)
 {
-    struct tally *t = tally_of(w->edges, p->src, p->dst);
+    struct tally *t = tally_of(&w->edges, p->src, p->dst);
     if (t->seen == w->stamp)
         return;
     t->seen = w->stamp;
@@ -146,13 +152,15 @@ static void count_passage(const struct walk *w, const struct passage *p)
  * together. */
 static void count_batch(struct walk *w)
 {
-    const struct edges *x = w->edges;
-    bool room = reserve(w->edges, w->n);
-    for (uint32_t i = 0; room && i < w->n; i++)
-        __builtin_prefetch(&x->v[slot_of(x, w->batch[i].src, w->batch[i].dst)]);
-    for (uint32_t i = 0; room && i < w->n; i++)
-        count_passage(w, &w->batch[i]);
-    w->n = 0;
+    const struct edges *x = &w->edges;
+    const struct passage *p, *end = w->end;
+    w->end = w->batch;
+    if (!reserve(&w->edges, (uint32_t)(end - w->batch)))
+        return;
+    for (p = w->batch; p < end; p++)
+        __builtin_prefetch(&x->v[slot_of(x, p->src, p->dst)]);
+    for (p = w->batch; p < end; p++)
+        count_passage(w, p);
 }
 
 /* Whose are the edges from that node? */
@@ -161,26 +169,27 @@ static unsigned part_of(uint32_t node, unsigned parts)
     return (unsigned)((uint64_t)(node * UINT32_C(0x9e3779b1)) * parts >> 32);
 }
 
-/* Into the batch, which has room, or not: without a branch, which could not be foretold.
- */
-static inline void pass(struct walk *w, uint32_t src, uint32_t dst, bool residual,
-                        bool inlined)
+/* To the end of a batch, which has room, or not: without a branch, which could not be
+ * foretold. The end as it is then. */
+static inline struct passage *pass(const struct walk *w, struct passage *end,
+                                   uint32_t src, uint32_t dst, bool residual,
+                                   bool inlined)
 {
     const struct building *x = w->x;
     bool counts = (src != dst) & (part_of(src, w->shares) == w->share);
     if (x->wanted != NULL)
         counts &= x->wanted[src] | x->wanted[dst];
-    w->batch[w->n] = (struct passage){src, dst, residual, inlined};
-    w->n += counts;
+    *end = (struct passage){src, dst, residual, inlined};
+    return end + counts;
 }
 
 static void step(struct walk *w, uint32_t node, bool inlined)
 {
     if (w->parent != SN_NONE)
-        pass(w, w->parent, node, w->residual, inlined);
+        w->end = pass(w, w->end, w->parent, node, w->residual, inlined);
     w->parent = node;
     w->residual = false;
-    if (w->n >= BLOCK)
+    if (w->end >= w->batch + BLOCK)
         count_batch(w);
 }
 
@@ -211,18 +220,33 @@ static void walk_lines(struct walk *w, const uint32_t *locs, uint32_t n)
     }
 }
 
+static bool is_marked(const struct building *x, uint32_t location)
+{
+    return x->marks[location / 64] >> location % 64 & 1;
+}
+
+/* The places of the n frames that are to be looked at, from the root on. */
+static uint32_t find_marked(const struct building *x, const uint32_t *locs, uint32_t n,
+                            uint32_t *places)
+{
+    uint32_t found = 0;
+    for (uint32_t i = n; i-- > 0;) {
+        places[found] = i;
+        found += is_marked(x, locs[i]);
+    }
+    return found;
+}
+
 /* A block of frames, from its last to its first. Those that are kept are gathered without
  * a branch; an edge is residual if they are not next to one another. */
 static void walk_block(struct walk *w, const uint32_t *locs, uint32_t n)
 {
-    uint32_t nodes[BLOCK + 1], places[BLOCK + 1], kept = 0;
+    uint32_t nodes[BLOCK], places[BLOCK];
+    uint32_t kept = find_marked(w->x, locs, n, places);
     bool many = false;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t node = w->x->at[locs[n - 1 - i]];
-        nodes[kept] = node;
-        places[kept] = i;
-        kept += node < MANY;
-        many |= node == MANY;
+    for (uint32_t i = 0; i < kept; i++) {
+        nodes[i] = w->x->at[locs[places[i]]];
+        many |= nodes[i] == MANY;
     }
     if (many) {
         walk_lines(w, locs, n);
@@ -232,42 +256,55 @@ static void walk_block(struct walk *w, const uint32_t *locs, uint32_t n)
         w->residual = true;
         return;
     }
+    struct passage *end = w->end;
     if (w->parent != SN_NONE)
-        pass(w, w->parent, nodes[0], w->residual || places[0] > 0, false);
+        end = pass(w, end, w->parent, nodes[0], w->residual || places[0] < n - 1, false);
     for (uint32_t i = 1; i < kept; i++)
-        pass(w, nodes[i - 1], nodes[i], places[i] - places[i - 1] > 1, false);
+        end = pass(w, end, nodes[i - 1], nodes[i], places[i - 1] - places[i] > 1, false);
+    w->end = end;
     w->parent = nodes[kept - 1];
-    w->residual = places[kept - 1] + 1 < n;
+    w->residual = places[kept - 1] > 0;
     count_batch(w);
 }
 
-/* Frames few of which have edges that are asked for: those, and the one before and after
- * each. Whatever else there is, is kept. */
-static void walk_near(struct walk *w, const uint32_t *locs, uint32_t n)
+/* The node of a location without any that is not kept, which calls what comes next. */
+static uint32_t last_node(const struct building *x, uint32_t location)
+{
+    const struct sn_builder *b = x->b;
+    uint32_t node = x->at[location];
+    return node != MANY ? node
+                        : x->node_of[b->location_infos[b->location_first[location]]];
+}
+
+/* A block of frames from `begin` on, of which few are wanted: those, and the one before
+ * and after each. `last` was walked last. */
+static uint32_t walk_near(struct walk *w, const uint32_t *locs, uint32_t begin,
+                          uint32_t n, uint32_t last)
 {
     const struct building *x = w->x;
-    const struct sn_builder *b = x->b;
-    bool before = false;
-    for (uint32_t i = n; i-- > 0;) {
-        bool near = x->near[locs[i]];
-        if (near && !before && i + 1 < n)
-            w->parent = x->node_of[b->location_infos[b->location_first[locs[i + 1]]]];
-        if (near || before)
-            walk_lines(w, &locs[i], 1);
-        before = near;
+    uint32_t places[BLOCK], found = find_marked(x, locs + begin, n, places);
+    for (uint32_t k = 0; k < found; k++) {
+        uint32_t i = begin + places[k];
+        if (last > i + 1)
+            w->parent = last_node(x, locs[i + 1]);
+        last = i > 0 && !is_marked(x, locs[i - 1]) ? i - 1 : i;
+        walk_lines(w, locs + last, i + 1 - last);
     }
+    return last;
 }
 
 static void walk(struct walk *w, const struct sn_sample *s)
 {
     const uint32_t *locs = w->x->b->v->p->sample_locs + s->loc0;
+    uint32_t last = s->n_locs;
     w->parent = SN_NONE;
     w->residual = false;
-    if (w->x->near != NULL)
-        walk_near(w, locs, s->n_locs);
-    for (uint32_t n = w->x->near != NULL ? 0 : s->n_locs, block; n > 0; n -= block) {
+    for (uint32_t n = s->n_locs, block; n > 0; n -= block) {
         block = n < BLOCK ? n : BLOCK;
-        walk_block(w, locs + n - block, block);
+        if (w->x->few)
+            last = walk_near(w, locs, n - block, block, last);
+        else
+            walk_block(w, locs + n - block, block);
     }
     count_batch(w);
 }
@@ -277,7 +314,8 @@ static void connect_part(void *building, unsigned part)
     const struct building *x = building;
     const struct sn_view *v = x->b->v;
     uint32_t n = v->p->n_samples, begin = 0, end = n;
-    struct walk w = {.x = x, .edges = &x->edges[part], .share = part, .shares = x->parts};
+    struct walk w = {.x = x, .edges = x->edges[part], .share = part, .shares = x->parts};
+    w.end = w.batch;
     if (x->by_samples) {
         w.share = 0;
         w.shares = 1;
@@ -290,6 +328,7 @@ static void connect_part(void *building, unsigned part)
         if (w.weight != 0 || w.divisor != 0)
             walk(&w, &v->p->samples[i]);
     }
+    x->edges[part] = w.edges;
 }
 
 /* The edges of all parts to the first. */
@@ -360,13 +399,13 @@ static bool hand_over(struct building *x)
 static bool connect(struct building *x)
 {
     x->parts = sn_parts(x->b);
-    x->by_samples = x->near != NULL || x->g->n_nodes <= SQUARE;
+    x->by_samples = x->few || x->g->n_nodes <= SQUARE;
     x->edges = sn_arena_alloc(x->g->arena, x->parts * sizeof *x->edges);
     if (x->edges == NULL)
         return false;
     bool good = true;
     for (unsigned i = 0; i < x->parts; i++) {
-        open_edges(&x->edges[i], x->g->n_nodes, x->near != NULL);
+        open_edges(&x->edges[i], x->g->n_nodes, x->n_wanted);
         good &= !x->edges[i].failed;
     }
     if (good) {
@@ -469,13 +508,24 @@ static bool open_places(struct building *x)
     return x->node_of != NULL;
 }
 
+static uint64_t *open_marks(const struct building *x)
+{
+    return sn_arena_alloc(x->g->arena, (x->b->v->p->n_locations / 64 + 1) * 8UL);
+}
+
+static void mark(uint64_t *marks, uint32_t location, bool yes)
+{
+    marks[location / 64] |= (uint64_t)yes << location % 64;
+}
+
 /* What each info and each location is. */
 static bool place(struct building *x)
 {
     const struct sn_builder *b = x->b;
     uint32_t n_locations = b->v->p->n_locations;
+    uint64_t *marks = open_marks(x);
     x->at = sn_arena_alloc(x->g->arena, (n_locations + 1) * sizeof *x->at);
-    if (x->at == NULL || !open_places(x))
+    if (x->at == NULL || marks == NULL || !open_places(x))
         return false;
     for (uint32_t i = 0; i < x->g->n_nodes; i++)
         x->node_of[x->g->nodes[i].id] = i;
@@ -484,41 +534,58 @@ static bool place(struct building *x)
         x->at[i] = b->location_first[i + 1] - first > 1
                        ? MANY
                        : x->node_of[b->location_infos[first]];
+        mark(marks, i, x->at[i] != DROPPED);
     }
+    x->marks = marks;
     return true;
 }
 
-/* What is near a node whose name matches: not most of the locations. */
-static bool find_near(struct building *x)
+static bool is_near_wanted(const struct building *x, uint32_t location)
 {
     const struct sn_builder *b = x->b;
-    uint32_t n = b->v->p->n_locations, count = 0;
-    bool *wanted = sn_arena_alloc(x->g->arena, x->g->n_nodes + 1UL);
+    bool near = false;
+    for (uint32_t k = b->location_first[location]; k < b->location_first[location + 1];
+         k++) {
+        uint32_t node = x->node_of[b->location_infos[k]];
+        near |= node == DROPPED || x->wanted[node];
+    }
+    return near;
+}
+
+/* The nodes whose names match, and whether they are few. */
+static bool find_wanted(struct building *x)
+{
+    uint32_t n = x->b->v->p->n_locations, count = 0;
     struct sn_node *nodes = x->g->nodes;
-    bool *near = sn_arena_alloc(x->g->arena, n + 1UL);
+    bool *wanted = sn_arena_alloc(x->g->arena, x->g->n_nodes + 1UL);
+    uint64_t *near = open_marks(x);
     if (wanted == NULL || near == NULL)
         return false;
-    for (uint32_t i = 0; i < x->g->n_nodes; i++)
-        wanted[i] = nodes[i].wanted = sn_regex_match(b->v->kind.edges_of, nodes[i].name);
-    for (uint32_t i = 0; i < n; i++) {
-        for (uint32_t k = b->location_first[i]; k < b->location_first[i + 1]; k++) {
-            uint32_t node = x->node_of[b->location_infos[k]];
-            near[i] |= node == DROPPED || wanted[node];
-        }
-        count += near[i];
-    }
     x->wanted = wanted;
-    x->near = count < n / 4 ? near : NULL;
+    x->n_wanted = 0;
+    for (uint32_t i = 0; i < x->g->n_nodes; i++) {
+        wanted[i] = nodes[i].wanted =
+            sn_regex_match(x->b->v->kind.edges_of, nodes[i].name);
+        x->n_wanted += wanted[i];
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        bool yes = is_near_wanted(x, i);
+        mark(near, i, yes);
+        count += yes;
+    }
+    x->few = count < n / 4;
+    if (x->few)
+        x->marks = near;
     return true;
 }
 
 bool sn_builder_connect(struct sn_builder *b, struct sn_graph *g)
 {
-    struct building x = {.b = b, .g = g};
+    struct building x = {.b = b, .g = g, .n_wanted = g->n_nodes};
     const struct sn_view_kind *kind = &b->v->kind;
     if (!kind->edges && !b->has_inlined)
         return true;
-    return place(&x) && (kind->edges_of == NULL || find_near(&x)) && connect(&x);
+    return place(&x) && (kind->edges_of == NULL || find_wanted(&x)) && connect(&x);
 }
 
 bool sn_builder_tag(struct sn_builder *b, struct sn_graph *g, uint32_t n)

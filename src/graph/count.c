@@ -63,8 +63,11 @@ static bool count(struct sn_builder *b, bool divisors)
         c.flat = sn_arena_alloc(a, n * sizeof *c.flat);
         good = !sn_arena_failed(a);
     }
-    if (good)
+    if (good) { /* several threads that meet new pages at once wait for one another */
+        memset(c.totals, 0, (size_t)c.parts * b->n_infos * sizeof *c.totals);
+        memset(c.flat, 0, (size_t)c.parts * b->n_infos * sizeof *c.flat);
         sn_parallel(c.parts, count_part, &c);
+    }
     for (size_t i = 0; good && i < (size_t)c.parts * b->n_infos; i++) {
         struct sn_values *v = &b->values[i % b->n_infos];
         *(divisors ? &v->cum_div : &v->cum) += c.totals[i].cum;
