@@ -5,6 +5,7 @@ What differs on purpose is in docs/pprof-differences.md and has tests of its own
 tries N random rows more; PPROF='...' is another pprof than Go's."""
 
 import concurrent.futures
+import functools
 import html.parser
 import json
 import os
@@ -64,8 +65,14 @@ ON_PURPOSE = re.compile(r"(-tree|-peek\S*|-dot|-list\S*) .*-mean|ours_mem.*-norm
 OLDER = re.compile(r"-showcolumns|-tags|-raw|-traces|-addresses")
 
 
+@functools.cache
 def pprof():
-    return shlex.split(os.environ["PPROF"]) if "PPROF" in os.environ else ["go", "tool", "pprof"]
+    """The program itself: `go tool` takes longer to find it than it takes for a report."""
+    if "PPROF" in os.environ:
+        return shlex.split(os.environ["PPROF"])
+    subprocess.run(["go", "tool", "pprof", "-help"], capture_output=True)  # built, where it is not
+    found = subprocess.run(["go", "tool", "-n", "pprof"], capture_output=True, text=True).stdout.strip()
+    return [found] if os.access(found, os.X_OK) else ["go", "tool", "pprof"]
 
 
 def is_older():
