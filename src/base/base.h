@@ -110,8 +110,8 @@ struct sn_buf {
 };
 
 void sn_buf_add(struct sn_buf *b, const void *data, size_t len);
-/* Room for so many bytes more, and one, at data + len; whoever fills it adds to len. NULL:
- * no memory. */
+/* Room for so many bytes more, and one, at data + len; whoever fills it adds to len.
+ * NULL: no memory. */
 char *sn_buf_room(struct sn_buf *b, size_t more);
 void sn_buf_puts(struct sn_buf *b, const char *s);
 /* As text of XML or HTML, also within quotes; control characters, which neither may have,
@@ -226,14 +226,15 @@ bool sn_file_is_special(const char *path); /* there, and no regular file */
 struct sn_output {
     const char *path;
     char temporary[4096]; /* "": it is written straight */
+    uint64_t
+        left; /* bytes that it may still have (RLIMIT_FSIZE): more would be a signal */
     int fd;
     bool borrowed; /* standard output; another file may get its number where it is closed
                     */
 };
 bool sn_output_open(struct sn_output *o, const char *path, unsigned mode,
                     struct sn_error *e);
-bool sn_output_add(const struct sn_output *o, const char *p, size_t len,
-                   struct sn_error *e);
+bool sn_output_add(struct sn_output *o, const char *p, size_t len, struct sn_error *e);
 bool sn_output_close(const struct sn_output *o, bool good, struct sn_error *e);
 /* A file that belongs to Sonde: by its name beside the command (as it was built), else by
  * that in the library directory (as it was installed). */

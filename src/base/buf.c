@@ -25,7 +25,7 @@ char *sn_buf_room(struct sn_buf *b, size_t more)
     return reserve(b, more) ? b->data + b->len : NULL;
 }
 
-#define DRAINED ((size_t)1 << 20)
+#define DRAINED ((size_t)1 << 18)
 
 static void drain(struct sn_buf *b, const char *data, size_t len)
 {

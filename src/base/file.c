@@ -109,10 +109,15 @@ bool sn_output_open(struct sn_output *o, const char *path, unsigned mode,
                     struct sn_error *e)
 {
     int n = 0, straight = path == NULL || sn_file_is_special(path);
-    *o = (struct sn_output){path != NULL ? path : "standard output", "", STDOUT_FILENO,
-                            path == NULL};
+    struct rlimit limit;
+    *o = (struct sn_output){.path = path != NULL ? path : "standard output",
+                            .left = UINT64_MAX,
+                            .fd = STDOUT_FILENO,
+                            .borrowed = path == NULL};
     if (path == NULL)
         return true;
+    if (!straight && getrlimit(RLIMIT_FSIZE, &limit) == 0)
+        o->left = limit.rlim_cur;
     if (!straight)
         n = snprintf(o->temporary, sizeof o->temporary, "%s.%d.tmp", path, (int)gettid());
     if (n >= (int)sizeof o->temporary)
@@ -122,9 +127,11 @@ bool sn_output_open(struct sn_output *o, const char *path, unsigned mode,
     return o->fd >= 0 || sn_fail(e, path, -1, "cannot create: %s", strerror(errno));
 }
 
-bool sn_output_add(const struct sn_output *o, const char *p, size_t len,
-                   struct sn_error *e)
+bool sn_output_add(struct sn_output *o, const char *p, size_t len, struct sn_error *e)
 {
+    if (len > o->left)
+        return sn_fail(e, o->path, -1, "cannot write: %s", strerror(EFBIG));
+    o->left -= len;
     while (len > 0) {
         ssize_t n = write(o->fd, p, len);
         if (n < 0 && errno == EINTR)
@@ -154,15 +161,11 @@ bool sn_output_close(const struct sn_output *o, bool good, struct sn_error *e)
 bool sn_file_write(const char *path, const void *data, size_t len, struct sn_error *e)
 {
     struct sn_output o;
-    struct rlimit limit;
-    if (!sn_file_is_special(path) && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
-        len > limit.rlim_cur)
-        return sn_fail(e, path, -1, "cannot write: %s", strerror(EFBIG)); /* no SIGXFSZ */
     return sn_output_open(&o, path, 0666, e) &&
            sn_output_close(&o, sn_output_add(&o, data, len, e), e);
 }
 
-static bool add_all(const struct sn_output *o, int from, struct sn_error *e)
+static bool add_all(struct sn_output *o, int from, struct sn_error *e)
 {
     char buffer[16384];
     for (;;) {

@@ -272,8 +272,7 @@ static bool write_report(struct work *w, struct sn_error *e)
         return sn_alloc_put_sites(w->sites, w->names, w->t, w->r->rows, &out, e) &&
                output_write(w->r->output, &out, e);
     struct sn_profile *p = sn_alloc_profile(w->sites, w->t, e);
-    bool good = p != NULL && load_symbols(p, NULL, NULL, NULL, TELL_NOTHING, e) &&
-                output_profile(p, &out, e) && output_write(w->r->output, &out, e);
+    bool good = p != NULL && output_named(p, w->r->output, e);
     sn_profile_free(p);
     return good;
 }

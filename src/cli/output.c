@@ -86,8 +86,10 @@ bool output_profile(const struct sn_profile *p, struct sn_buf *out, struct sn_er
 bool output_named(struct sn_profile *p, const char *path, struct sn_error *e)
 {
     struct sn_buf out = {.arena = p->arena};
+    struct output_stream stream;
+    output_stream(&stream, path, &out);
     return load_symbols(p, NULL, NULL, NULL, TELL_NOTHING, e) &&
-           output_profile(p, &out, e) && output_write(path, &out, e);
+           output_stream_end(&stream, &out, output_profile(p, &out, e), e);
 }
 
 bool output_hold(const char *stem, char *path, size_t size, struct sn_error *e)

@@ -5,6 +5,7 @@ import json
 import re
 import pathlib
 import random
+import resource
 import tempfile
 import zlib
 from tool import *
@@ -357,14 +358,39 @@ def test_output_file():
     ok(status == 1 and "/nowhere/out" in err, f"an unwritable place: {err.strip()}")
 
 
+def test_large_output():
+    """A profile that is written while it is made: whole, or not at all."""
+    rows = random.Random(7)
+    big = made({tuple(f"function_{rows.randrange(5000)}" for _ in range(30)) + ("main",): i % 97 + 1
+                for i in range(40000)})
+    folder = scratch()
+    path = f"{folder}/out"
+    equal(call("proto", "-o", path, big)[0], 0, "written")
+    shown = subprocess.run([str(SONDE), "proto", big], stdout=subprocess.PIPE, timeout=60).stdout
+    packed = open(path, "rb").read()
+    ok(len(packed) > 1 << 20 and packed == shown, "a file and a pipe have the same")
+    packer = zlib.decompressobj(wbits=31)
+    plain = packer.decompress(packed)
+    ok(packer.eof and packer.unused_data == b"", "which is one member")
+    again = subprocess.run([str(SONDE), "proto", path], stdout=subprocess.PIPE, timeout=60).stdout
+    ok(zlib.decompress(again, wbits=31) == plain, "and what is read from it is it again")
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    for verb in ("proto", "traces"):
+        status, _, err = call(verb, "-o", f"{folder}/limited", big, preexec_fn=limit)
+        ok(status == 1 and "too large" in err and os.listdir(folder) == ["out"],
+           f"{verb} beyond a limit: {err.strip()}, and nothing is left")
+    equal(open(path, "rb").read(), packed, "what was there is as it was")
+
+
 def test_pipes():
     profile = made({(f"leaf_{i:05}", "main"): 1 for i in range(20000)})
-    child = subprocess.Popen([str(SONDE), "traces", profile], stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE)
-    child.stdout.read(10)
-    child.stdout.close()
-    err = child.stderr.read()
-    ok(child.wait() in (0, -signal.SIGPIPE) and err == b"", "a reader that goes away: no word")
+    for verb in ("traces", "proto"):
+        child = subprocess.Popen([str(SONDE), verb, profile], stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
+        child.stdout.read(10)
+        child.stdout.close()
+        err = child.stderr.read()
+        ok(child.wait() in (0, -signal.SIGPIPE) and err == b"", f"{verb}, a reader that goes away: no word")
     with open("/dev/full", "w") as full:
         done = subprocess.run([str(SONDE), "top", made()], stdout=full, stderr=subprocess.PIPE)
         helped = subprocess.run([str(SONDE), "help"], stdout=full, stderr=subprocess.PIPE)

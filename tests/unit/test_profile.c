@@ -56,6 +56,51 @@ static void round_trip(void)
     sn_profile_free(p);
 }
 
+/* However many pieces there are, they are the message; also where there is nothing. */
+static void pieces(void)
+{
+    struct sn_profile *profiles[] = {made(small), sn_profile_new()};
+    for (size_t i = 0; i < SN_COUNT(profiles); i++) {
+        struct sn_profile *p = profiles[i];
+        struct sn_buf whole = encoded(p);
+        bool same = true;
+        for (unsigned n = 1; n < 300; n++) {
+            struct sn_buf b = {.arena = p->arena};
+            for (unsigned k = 0; k < n; k++)
+                sn_profile_piece(p, k, n, &b);
+            same = same && b.len == whole.len && memcmp(b.data, whole.data, b.len) == 0;
+        }
+        ok(same && sn_profile_pieces(p) == 1, "pieces of a profile are its message");
+        sn_profile_free(p);
+    }
+}
+
+/* Every number as long as it can be: what is written fits into the room for it. */
+static void longest(void)
+{
+    struct sn_error e = {.offset = -1};
+    struct sn_profile *p = made(small);
+    for (uint32_t i = 0; i < p->n_values; i++)
+        p->values[i] = -1;
+    for (uint32_t i = 0; i < p->n_labels; i++)
+        p->labels[i].num = p->labels[i].str == 0 ? -1 : 0;
+    for (uint32_t i = 0; i < p->n_locations; i++)
+        p->locations[i].address = UINT64_MAX - i;
+    for (uint32_t i = 0; i < p->n_lines; i++)
+        p->lines[i].line = p->lines[i].column = -2;
+    for (uint32_t i = 0; i < p->n_functions; i++)
+        p->functions[i].start_line = INT64_MIN;
+    p->time_ns = p->duration_ns = p->period = -1;
+    struct sn_buf b = encoded(p);
+    struct sn_profile *q = sn_profile_decode(b.data, b.len, "p", &e);
+    if (ok(q != NULL && b.len < b.cap, "the longest numbers %s", e.what)) {
+        struct sn_buf c = encoded(q);
+        ok(b.len == c.len && memcmp(b.data, c.data, b.len) == 0, "there and back");
+    }
+    sn_profile_free(q);
+    sn_profile_free(p);
+}
+
 /* Messages with what no writer writes. */
 static void hostile(void)
 {
@@ -518,6 +563,8 @@ static void marking(void)
 int main(void)
 {
     round_trip();
+    pieces();
+    longest();
     hostile();
     coming();
     oddities();

@@ -177,6 +177,49 @@ static void inflating(const char *tail)
     sn_arena_free(a);
 }
 
+/* Drained while later pieces are deflated; and a drain that fails. */
+struct collecting {
+    struct sn_drain drain;
+    struct sn_buf all;
+    size_t times, most; /* drained, at most */
+};
+
+static bool collect(struct sn_drain *d, const char *data, size_t len)
+{
+    struct collecting *c = (struct collecting *)d;
+    sn_buf_add(&c->all, data, len);
+    return ++c->times < c->most;
+}
+
+static void drained(void)
+{
+    enum { N = 4 << 20 };
+    struct sn_arena *a = sn_arena_new();
+    struct sn_error e = {.offset = -1};
+    char *text = sn_arena_alloc(a, N + 1);
+    uint32_t state = 1;
+    for (size_t i = 0; i < N; i++)
+        text[i] = (char)((state = state * 1103515245 + 12345) >> 24 | 1);
+    for (size_t most = 3; most < 1000; most += 990) {
+        struct collecting c = {{collect}, {.arena = a}, 0, most};
+        struct sn_buf z = {.arena = a, .drain = &c.drain};
+        const unsigned char *out;
+        size_t n;
+        bool good = sn_gzip_deflate(make_text, text, 41, &z, &e);
+        if (most < 10) {
+            ok(!good && c.times == most, "a drain that fails is not asked again");
+            e = (struct sn_error){.offset = -1};
+            continue;
+        }
+        sn_buf_add(&c.all, z.data, z.len);
+        ok(good && c.times > 3 && z.len < 1 << 20 &&
+               sn_gzip_inflate(c.all.data, c.all.len, N, a, &out, &n, "z", &e) &&
+               n == N && memcmp(out, text, n) == 0,
+           "written as it comes, in order: %s", e.what);
+    }
+    sn_arena_free(a);
+}
+
 static void gzip(void)
 {
     struct sn_arena *a = sn_arena_new();
@@ -225,5 +268,6 @@ int main(void)
     inflating("");
     inflating("tail");
     pieces();
+    drained();
     return done();
 }
