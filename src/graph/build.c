@@ -518,8 +518,9 @@ static void mark(uint64_t *marks, uint32_t location, bool yes)
     marks[location / 64] |= (uint64_t)yes << location % 64;
 }
 
-/* What each info and each location is. */
-static bool place(struct building *x)
+/* What each info and each location is, if the graph has but those nodes: the first n of
+ * `order`; NULL: of all. */
+static bool place(struct building *x, const uint32_t *order, uint32_t n)
 {
     const struct sn_builder *b = x->b;
     uint32_t n_locations = b->v->p->n_locations;
@@ -527,8 +528,10 @@ static bool place(struct building *x)
     x->at = sn_arena_alloc(x->g->arena, (n_locations + 1) * sizeof *x->at);
     if (x->at == NULL || marks == NULL || !open_places(x))
         return false;
-    for (uint32_t i = 0; i < x->g->n_nodes; i++)
-        x->node_of[x->g->nodes[i].id] = i;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t node = order != NULL ? order[i] : i;
+        x->node_of[x->g->nodes[node].id] = node;
+    }
     for (uint32_t i = 0; i < n_locations; i++) {
         uint32_t first = b->location_first[i];
         x->at[i] = b->location_first[i + 1] - first > 1
@@ -585,33 +588,43 @@ bool sn_builder_connect(struct sn_builder *b, struct sn_graph *g)
     const struct sn_view_kind *kind = &b->v->kind;
     if (!kind->edges && !b->has_inlined)
         return true;
-    return place(&x) && (kind->edges_of == NULL || find_wanted(&x)) && connect(&x);
+    return place(&x, NULL, g->n_nodes) && (kind->edges_of == NULL || find_wanted(&x)) &&
+           connect(&x);
+}
+
+static void tag_frame(const struct building *x, struct sn_tagger *t, uint32_t location,
+                      bool leaf)
+{
+    const struct sn_builder *b = x->b;
+    uint32_t first = b->location_first[location], end = b->location_first[location + 1];
+    for (uint32_t k = first; k < end; k++) {
+        uint32_t node = x->node_of[b->location_infos[k]];
+        if (node != DROPPED)
+            sn_tagger_add(t, node, leaf && k == first);
+    }
+}
+
+static void tag_sample(const struct building *x, struct sn_tagger *t,
+                       const struct sn_sample *s)
+{
+    const uint32_t *locs = x->b->v->p->sample_locs + s->loc0;
+    uint32_t places[BLOCK];
+    for (uint32_t begin = 0, n; begin < s->n_locs; begin += n) {
+        n = s->n_locs - begin < BLOCK ? s->n_locs - begin : BLOCK;
+        for (uint32_t k = find_marked(x, locs + begin, n, places); k-- > 0;) {
+            uint32_t i = begin + places[k];
+            tag_frame(x, t, locs[i], i == 0);
+        }
+    }
 }
 
 bool sn_builder_tag(struct sn_builder *b, struct sn_graph *g, uint32_t n)
 {
     struct building x = {.b = b, .g = g};
     const struct sn_profile *p = b->v->p;
-    struct sn_tagger *t = open_places(&x) ? sn_tagger_new(b, g) : NULL;
-    uint32_t *path = NULL, length, cap = 0;
-    for (uint32_t i = 0; t != NULL && i < n; i++)
-        x.node_of[g->nodes[g->order[i]].id] = g->order[i];
-    for (uint32_t i = 0; t != NULL && i < p->n_samples; i++) {
-        const struct sn_sample *s = &p->samples[i];
-        if (!sn_tagger_wants(t, i))
-            continue;
-        length = 0;
-        for (uint32_t j = 0; j < s->n_locs; j++) {
-            uint32_t loc = p->sample_locs[s->loc0 + j];
-            for (uint32_t k = b->location_first[loc]; k < b->location_first[loc + 1];
-                 k++) {
-                uint32_t *at = SN_PUSH(g->arena, path, length, cap);
-                if (at == NULL)
-                    return false;
-                *at = x.node_of[b->location_infos[k]];
-            }
-        }
-        sn_tagger_add(t, path, length);
-    }
-    return t != NULL && !sn_arena_failed(g->arena);
+    struct sn_tagger *t = place(&x, g->order, n) ? sn_tagger_new(b, g) : NULL;
+    for (uint32_t i = 0; t != NULL && i < p->n_samples; i++)
+        if (sn_tagger_wants(t, i))
+            tag_sample(&x, t, &p->samples[i]);
+    return t != NULL && !sn_arena_failed(b->arena);
 }

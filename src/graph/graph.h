@@ -182,7 +182,7 @@ struct sn_graph {
     uint32_t n_nodes, cap_nodes;
     struct sn_edge *edges;
     uint32_t n_edges, cap_edges;
-    struct sn_tag *tags;
+    struct sn_tag *tags; /* in the profile's arena */
     uint32_t n_tags, cap_tags;
     uint32_t *order; /* the nodes shown, in their order */
     uint32_t n_order;

@@ -51,7 +51,7 @@ static int by_text(const void *a, const void *b)
 static uint32_t label_text(struct sn_tagger *x, const struct sn_sample *s)
 {
     const struct sn_profile *p = x->b->v->p;
-    struct sn_arena *a = x->g->arena;
+    struct sn_arena *a = x->b->arena;
     const char **lines = sn_arena_alloc(a, (s->n_labels + 1) * sizeof(char *));
     uint32_t n = 0;
     for (uint32_t i = 0; lines != NULL && i < s->n_labels; i++) {
@@ -71,7 +71,7 @@ static uint32_t label_text(struct sn_tagger *x, const struct sn_sample *s)
 
 static void add_class(struct sn_tagger *x, uint64_t key, struct class c)
 {
-    struct sn_arena *a = x->g->arena;
+    struct sn_arena *a = x->b->arena;
     uint32_t *known = sn_map_put(x->class_of, key);
     if (known == NULL)
         return;
@@ -144,7 +144,7 @@ static uint32_t set_of(struct sn_tagger *x, const struct sn_sample *s)
         i = x->sets[i].next;
     if (i != SN_NONE)
         return i;
-    struct set *added = SN_PUSH(x->g->arena, x->sets, x->n_sets, x->cap_sets);
+    struct set *added = SN_PUSH(x->b->arena, x->sets, x->n_sets, x->cap_sets);
     if (added == NULL)
         return NO_SET;
     *added = (struct set){s->label0, s->n_labels, x->n_members, 0, *newest};
@@ -165,7 +165,7 @@ static struct sn_tag *tag_of(struct sn_tagger *x, uint32_t node, uint32_t class)
         return NULL;
     if (*known != SN_NONE)
         return &g->tags[*known];
-    struct sn_tag *t = SN_PUSH(g->arena, g->tags, g->n_tags, g->cap_tags);
+    struct sn_tag *t = SN_PUSH(x->b->arena, g->tags, g->n_tags, g->cap_tags);
     if (t == NULL)
         return NULL;
     const struct class *c = &x->classes[class];
@@ -199,22 +199,21 @@ bool sn_tagger_wants(struct sn_tagger *x, uint32_t sample)
     return x->weight != 0 || x->divisor != 0;
 }
 
-void sn_tagger_add(struct sn_tagger *x, const uint32_t *nodes, uint32_t n)
+void sn_tagger_add(struct sn_tagger *x, uint32_t node, bool leaf)
 {
     const struct set *set = &x->sets[x->set];
-    if (n > 0 && nodes[0] != SN_NONE)
-        count(x, set, nodes[0], true);
-    for (uint32_t i = 0; i < n; i++) {
-        if (nodes[i] == SN_NONE || x->g->nodes[nodes[i]].seen == x->sample)
-            continue;
-        x->g->nodes[nodes[i]].seen = x->sample;
-        count(x, set, nodes[i], false);
-    }
+    struct sn_node *n = &x->g->nodes[node];
+    if (leaf)
+        count(x, set, node, true);
+    if (n->seen == x->sample)
+        return;
+    n->seen = x->sample;
+    count(x, set, node, false);
 }
 
 struct sn_tagger *sn_tagger_new(struct sn_builder *b, struct sn_graph *g)
 {
-    struct sn_arena *a = g->arena;
+    struct sn_arena *a = b->arena;
     struct sn_tagger *x = sn_arena_alloc(a, sizeof *x);
     if (x == NULL)
         return NULL;

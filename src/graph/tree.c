@@ -293,22 +293,18 @@ static bool plant(struct planting *x)
 static bool tag(struct planting *x)
 {
     struct sn_tagger *t = sn_tagger_new(x->b, x->g);
-    uint32_t *numbers = (uint32_t *)x->stack, *nodes, begun = 0, depth = 0;
-    uint32_t most = 0;
-    for (uint32_t i = 0; i < x->n_paths; i++)
-        most = x->paths[i].n > most ? x->paths[i].n : most;
-    nodes = sn_arena_alloc(x->scratch, (most + 1) * sizeof *nodes);
-    for (uint32_t i = 0; t != NULL && nodes != NULL && i < x->n_paths; i++) {
+    uint32_t *numbers = (uint32_t *)x->stack, begun = 0, depth = 0;
+    for (uint32_t i = 0; t != NULL && i < x->n_paths; i++) {
         const struct path *p = &x->paths[i];
         for (depth = i > 0 ? common(p, p - 1) : 0; depth < p->n; depth++)
             numbers[depth] = begun++;
-        if (!sn_tagger_wants(t, p->sample))
-            continue;
-        for (uint32_t k = 0; k < p->n; k++)
-            nodes[k] = x->node_of[numbers[p->n - 1 - k]];
-        sn_tagger_add(t, nodes, p->n);
+        for (uint32_t k = sn_tagger_wants(t, p->sample) ? p->n : 0; k-- > 0;) {
+            uint32_t node = x->node_of[numbers[k]];
+            if (node != SN_NONE)
+                sn_tagger_add(t, node, k == p->n - 1);
+        }
     }
-    return t != NULL && nodes != NULL && !sn_arena_failed(x->g->arena);
+    return t != NULL && !sn_arena_failed(x->b->arena);
 }
 
 /* ---- the whole ------------------------------------------------------------------------

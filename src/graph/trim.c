@@ -355,7 +355,7 @@ struct trimming {
     struct sn_view *v;
     struct sn_graph *g;
     bool tree, connected; /* edges are there */
-    uint32_t tagged;      /* so many nodes, in their order, have their tags */
+    uint32_t tagged;      /* so many nodes, in the first order, have their tags */
     bool *kept;           /* of each info, as the last cut left them; NULL: all are */
     int64_t total;        /* the flat values of all that is shown */
     int64_t node_cut, edge_cut;
@@ -387,6 +387,19 @@ static bool tag(struct trimming *t)
     return true;
 }
 
+/* A node's tags, which do not depend on what else there is. Both graphs have their nodes
+ * in the order of their ids. */
+static void take_tags(struct sn_graph *g, const struct sn_graph *from)
+{
+    uint32_t k = 0;
+    g->tags = from->tags;
+    g->n_tags = from->n_tags;
+    g->cap_tags = from->cap_tags;
+    for (uint32_t i = 0; i < from->n_nodes && k < g->n_nodes; i++)
+        if (from->nodes[i].id == g->nodes[k].id)
+            g->nodes[k++].tags = from->nodes[i].tags;
+}
+
 /* A graph of what is kept, for the one that there is. */
 static bool rebuild(struct trimming *t)
 {
@@ -394,10 +407,12 @@ static bool rebuild(struct trimming *t)
         cut_tree(t->g);
         return true;
     }
-    sn_graph_free(t->g);
+    struct sn_graph *old = t->g;
     t->connected = false;
-    t->tagged = 0;
     t->g = sn_builder_nodes(&t->b, t->kept);
+    if (old != NULL && t->g != NULL)
+        take_tags(t->g, old);
+    sn_graph_free(old);
     return t->g != NULL;
 }
 
