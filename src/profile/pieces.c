@@ -56,7 +56,7 @@ void sn_profile_piece(const struct sn_profile *p, unsigned i, unsigned n,
     int64_t from = (int64_t)(bytes / n * i), to = (int64_t)(bytes / n * (i + 1));
     if (i + 1 == n)
         to = INT64_MAX;
-    (void)sn_buf_room(out, 2 * bytes / n);
+    (void)sn_buf_room(out, bytes / n * 5 / 4);
     for (unsigned k = 0; k < PARTS; k++) {
         const struct part *x = &parts[k];
         int64_t size = (int64_t)(x->n * x->each);
