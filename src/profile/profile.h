@@ -131,7 +131,7 @@ struct sn_profile *sn_profile_decode(const void *data, size_t len, const char *w
  * sn_profile_decode, which says what. */
 struct sn_coming {
     /* Waits for more than `have` bytes: how many there are now; no more if that is all.
-     * *data: where they lie; where they lay before stays readable. */
+     * *data: where they lie now; where they lay before they are no more. */
     size_t (*wait)(void *arg, size_t have, const unsigned char **data);
     void *arg;
     size_t expected; /* bytes, more or less; 0: not known */

@@ -11,6 +11,7 @@
 #include <isa-l/igzip_lib.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 
 #define EXPANDS 4    /* what a profile usually does */
 #define MOST    1032 /* what deflate can at most: RFC 1951's 258 bytes of two bits */
@@ -49,6 +50,8 @@ struct sn_inflate {
     pthread_cond_t more;
     const unsigned char *data; /* what there is: where, and how much */
     size_t ready;
+    const unsigned char *handed; /* where the reader thinks it is; NULL: it does not */
+    size_t handed_cap;
     bool over, good;
     struct sn_error error;
 };
@@ -59,10 +62,18 @@ struct sn_inflate {
 static void tell(struct sn_inflate *s)
 {
     pthread_mutex_lock(&s->lock);
-    s->data = s->out;
     s->ready = s->len < s->limit ? s->len : s->limit;
     pthread_cond_signal(&s->more);
     pthread_mutex_unlock(&s->lock);
+}
+
+/* What was too small and has been left takes no memory. */
+static void forget(const unsigned char *left, size_t cap)
+{
+    uintptr_t page = 4096, from = ((uintptr_t)left + page - 1) & ~(page - 1);
+    uintptr_t to = ((uintptr_t)left + cap) & ~(page - 1);
+    if (left != NULL && from < to)
+        madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 /* One byte more than is allowed shows that it is too much. */
@@ -70,12 +81,25 @@ static bool make_room(struct sn_inflate *s, size_t cap)
 {
     if (cap < s->cap || cap > s->limit)
         cap = s->limit + 1;
-    unsigned char *out = sn_arena_grow(s->arena, s->out, s->cap, cap);
+    unsigned char *left = s->out, *out = sn_arena_grow(s->arena, left, s->cap, cap);
     if (out == NULL)
         return false;
-    s->out = out;
+    pthread_mutex_lock(&s->lock);
+    s->data = s->out = out;
+    if (left != out && left != s->handed)
+        forget(left, s->cap);
     s->cap = cap;
+    pthread_mutex_unlock(&s->lock);
     return true;
+}
+
+/* The reader goes on in `data`, or not at all: NULL. */
+static void hand(struct sn_inflate *s, const unsigned char *data)
+{
+    if (s->handed != s->data)
+        forget(s->handed, s->handed_cap);
+    s->handed = data;
+    s->handed_cap = s->cap;
 }
 
 static void feed(struct sn_inflate *s, size_t at)
@@ -196,6 +220,7 @@ size_t sn_inflate_wait(struct sn_inflate *s, size_t have, const unsigned char **
     while (!s->over && s->ready <= have)
         pthread_cond_wait(&s->more, &s->lock);
     size_t ready = s->ready;
+    hand(s, s->data);
     *data = s->data;
     pthread_mutex_unlock(&s->lock);
     return ready;
@@ -204,6 +229,9 @@ size_t sn_inflate_wait(struct sn_inflate *s, size_t have, const unsigned char **
 bool sn_inflate_end(struct sn_inflate *s, const unsigned char **data, size_t *len,
                     struct sn_error *e)
 {
+    pthread_mutex_lock(&s->lock);
+    hand(s, NULL);
+    pthread_mutex_unlock(&s->lock);
     if (s->has_thread)
         pthread_join(s->thread, NULL);
     pthread_cond_destroy(&s->more);

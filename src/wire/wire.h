@@ -149,7 +149,7 @@ struct sn_inflate *sn_inflate_begin(const void *data, size_t len, size_t limit,
                                     struct sn_arena *a, const char *where);
 /* Waits for more than the `have` bytes that are known, and returns how many there are
  * now: no more if that was all, or if it fails. *data: where they lie, which may be
- * elsewhere than before; the place before stays readable until `a` is freed. */
+ * elsewhere than before; the place before is no longer readable. */
 size_t sn_inflate_wait(struct sn_inflate *s, size_t have, const unsigned char **data);
 bool sn_inflate_end(struct sn_inflate *s, const unsigned char **data, size_t *len,
                     struct sn_error *e);

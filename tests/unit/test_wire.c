@@ -165,7 +165,7 @@ static void inflating(const char *tail)
     while ((now = sn_inflate_wait(s, have, &data)) > have) {
         first = first == NULL ? data : first;
         moved |= data != first;
-        same &= memcmp(first, text, 4096) == 0;
+        same &= memcmp(data, text, 4096) == 0;
         same &= memcmp(data + have, text + have, now - have) == 0;
         have = now;
         waits++;
