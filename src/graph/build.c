@@ -16,12 +16,17 @@
 #define SQUARE  512              /* nodes up to which edges are found by index */
 #define BLOCK   64               /* frames whose edges are looked for together */
 
+enum { /* what an edge is in some sample */
+       RESIDUAL = 1,
+       CALLED = 2 /* not inlined */
+};
+
 /* What an edge comes to. It lies in one line of the cache. */
 struct tally {
-    uint32_t src, dst;
+    uint64_t ends; /* src << 32 | dst */
     int64_t weight, weight_div;
-    uint32_t seen; /* the last sample counted, from 1; 0: there is no such edge */
-    bool residual, inlined;
+    uint32_t seen;  /* the last sample counted, from 1; 0: there is no such edge */
+    uint32_t flags; /* all that it ever was */
 };
 
 /* The edges that a part counts. */
@@ -74,21 +79,19 @@ static void close_edges(struct edges *x)
 }
 
 /* Where it should be. */
-static uint32_t slot_of(const struct edges *x, uint32_t src, uint32_t dst)
+static uint32_t slot_of(const struct edges *x, uint64_t ends)
 {
     if (!x->by_hash)
-        return src * x->n_nodes + dst;
-    uint64_t hash = ((uint64_t)src << 32 | dst) * UINT64_C(0x9e3779b97f4a7c15);
-    return (uint32_t)(hash >> 32) & (x->size - 1);
+        return (uint32_t)(ends >> 32) * x->n_nodes + (uint32_t)ends;
+    return (uint32_t)(ends * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (x->size - 1);
 }
 
-/* Where it is, or where it goes. */
-static struct tally *probe(const struct edges *x, uint32_t src, uint32_t dst)
+/* Where it is, or where it goes: in that slot or after it. */
+static struct tally *probe(const struct edges *x, uint64_t ends, uint32_t slot)
 {
-    uint32_t i = slot_of(x, src, dst);
-    while (x->v[i].seen != 0 && (x->v[i].dst != dst || x->v[i].src != src))
-        i = (i + 1) & (x->size - 1);
-    return &x->v[i];
+    while (x->v[slot].seen != 0 && x->v[slot].ends != ends)
+        slot = (slot + 1) & (x->size - 1);
+    return &x->v[slot];
 }
 
 /* Room for so many more: a table twice as large, if need be. */
@@ -104,26 +107,24 @@ static bool reserve(struct edges *x, uint32_t more)
         return false;
     for (uint32_t i = 0; i < x->size; i++)
         if (x->v[i].seen != 0)
-            *probe(&bigger, x->v[i].src, x->v[i].dst) = x->v[i];
+            *probe(&bigger, x->v[i].ends, slot_of(&bigger, x->v[i].ends)) = x->v[i];
     close_edges(x);
     *x = bigger;
     return true;
 }
 
-/* There is room. */
-static struct tally *tally_of(struct edges *x, uint32_t src, uint32_t dst)
+/* There is room for it. */
+static struct tally *tally_of(struct edges *x, uint64_t ends, uint32_t slot)
 {
-    struct tally *t = probe(x, src, dst);
-    if (t->seen == 0) {
-        *t = (struct tally){.src = src, .dst = dst, .inlined = true};
-        x->n++;
-    }
+    struct tally *t = probe(x, ends, slot);
+    x->n += t->seen == 0;
+    t->ends = ends;
     return t;
 }
 
 struct passage { /* over an edge */
-    uint32_t src, dst;
-    bool residual, inlined;
+    uint64_t ends;
+    uint32_t slot, flags;
 };
 
 struct walk { /* of one sample, from the root */
@@ -131,21 +132,20 @@ struct walk { /* of one sample, from the root */
     struct edges edges;     /* here, not beside those that another core changes */
     unsigned share, shares; /* of the nodes, whose edges are counted */
     uint32_t parent, stamp; /* the sample's number from 1 */
-    bool residual;
+    uint32_t residual;      /* RESIDUAL: frames after the parent are not kept */
     int64_t weight, divisor;
     struct passage *end, batch[2 * BLOCK];
 };
 
 static void count_passage(struct walk *w, const struct passage *p)
 {
-    struct tally *t = tally_of(&w->edges, p->src, p->dst);
+    struct tally *t = tally_of(&w->edges, p->ends, p->slot);
     if (t->seen == w->stamp)
         return;
     t->seen = w->stamp;
     t->weight += w->weight;
     t->weight_div += w->divisor;
-    t->residual |= p->residual;
-    t->inlined &= p->inlined;
+    t->flags |= p->flags;
 }
 
 /* Each takes a look into memory that may be in no cache: those of a batch are under way
@@ -153,12 +153,14 @@ static void count_passage(struct walk *w, const struct passage *p)
 static void count_batch(struct walk *w)
 {
     const struct edges *x = &w->edges;
-    const struct passage *p, *end = w->end;
+    struct passage *p, *end = w->end;
     w->end = w->batch;
     if (!reserve(&w->edges, (uint32_t)(end - w->batch)))
         return;
-    for (p = w->batch; p < end; p++)
-        __builtin_prefetch(&x->v[slot_of(x, p->src, p->dst)]);
+    for (p = w->batch; p < end; p++) {
+        p->slot = slot_of(x, p->ends);
+        __builtin_prefetch(&x->v[p->slot]);
+    }
     for (p = w->batch; p < end; p++)
         count_passage(w, p);
 }
@@ -172,23 +174,22 @@ static unsigned part_of(uint32_t node, unsigned parts)
 /* To the end of a batch, which has room, or not: without a branch, which could not be
  * foretold. The end as it is then. */
 static inline struct passage *pass(const struct walk *w, struct passage *end,
-                                   uint32_t src, uint32_t dst, bool residual,
-                                   bool inlined)
+                                   uint32_t src, uint32_t dst, uint32_t flags)
 {
     const struct building *x = w->x;
     bool counts = (src != dst) & (part_of(src, w->shares) == w->share);
     if (x->wanted != NULL)
         counts &= x->wanted[src] | x->wanted[dst];
-    *end = (struct passage){src, dst, residual, inlined};
+    *end = (struct passage){.ends = (uint64_t)src << 32 | dst, .flags = flags};
     return end + counts;
 }
 
-static void step(struct walk *w, uint32_t node, bool inlined)
+static void step(struct walk *w, uint32_t node, uint32_t called)
 {
     if (w->parent != SN_NONE)
-        w->end = pass(w, w->end, w->parent, node, w->residual, inlined);
+        w->end = pass(w, w->end, w->parent, node, w->residual | called);
     w->parent = node;
-    w->residual = false;
+    w->residual = 0;
     if (w->end >= w->batch + BLOCK)
         count_batch(w);
 }
@@ -200,9 +201,9 @@ static void step_lines(struct walk *w, uint32_t location)
     for (uint32_t k = end; k-- > first;) {
         uint32_t node = w->x->node_of[b->location_infos[k]];
         if (node == DROPPED)
-            w->residual = true;
+            w->residual = RESIDUAL;
         else
-            step(w, node, k != end - 1);
+            step(w, node, k == end - 1 ? CALLED : 0);
     }
 }
 
@@ -212,11 +213,11 @@ static void walk_lines(struct walk *w, const uint32_t *locs, uint32_t n)
     while (n-- > 0) {
         uint32_t node = w->x->at[locs[n]];
         if (node == DROPPED)
-            w->residual = true;
+            w->residual = RESIDUAL;
         else if (node == MANY)
             step_lines(w, locs[n]);
         else
-            step(w, node, false);
+            step(w, node, CALLED);
     }
 }
 
@@ -253,17 +254,19 @@ static void walk_block(struct walk *w, const uint32_t *locs, uint32_t n)
         return;
     }
     if (kept == 0) {
-        w->residual = true;
+        w->residual = RESIDUAL;
         return;
     }
     struct passage *end = w->end;
     if (w->parent != SN_NONE)
-        end = pass(w, end, w->parent, nodes[0], w->residual || places[0] < n - 1, false);
+        end = pass(w, end, w->parent, nodes[0],
+                   w->residual | CALLED | (places[0] < n - 1 ? RESIDUAL : 0));
     for (uint32_t i = 1; i < kept; i++)
-        end = pass(w, end, nodes[i - 1], nodes[i], places[i - 1] - places[i] > 1, false);
+        end = pass(w, end, nodes[i - 1], nodes[i],
+                   CALLED | (places[i - 1] - places[i] > 1 ? RESIDUAL : 0));
     w->end = end;
     w->parent = nodes[kept - 1];
-    w->residual = places[kept - 1] > 0;
+    w->residual = places[kept - 1] > 0 ? RESIDUAL : 0;
     count_batch(w);
 }
 
@@ -298,7 +301,7 @@ static void walk(struct walk *w, const struct sn_sample *s)
     const uint32_t *locs = w->x->b->v->p->sample_locs + s->loc0;
     uint32_t last = s->n_locs;
     w->parent = SN_NONE;
-    w->residual = false;
+    w->residual = 0;
     for (uint32_t n = s->n_locs, block; n > 0; n -= block) {
         block = n < BLOCK ? n : BLOCK;
         if (w->x->few)
@@ -342,12 +345,11 @@ static void add_up(struct building *x)
             const struct tally *t = &from->v[i];
             if (t->seen == 0 || !reserve(sum, 1))
                 continue;
-            struct tally *to = tally_of(sum, t->src, t->dst);
+            struct tally *to = tally_of(sum, t->ends, slot_of(sum, t->ends));
             to->seen = t->seen;
             to->weight += t->weight;
             to->weight_div += t->weight_div;
-            to->residual |= t->residual;
-            to->inlined &= t->inlined;
+            to->flags |= t->flags;
         }
         from->n = 0;
     }
@@ -361,12 +363,12 @@ static void hand_over_part(void *building, unsigned part)
     for (uint32_t i = 0; from->n > 0 && i < from->size; i++) {
         const struct tally *t = &from->v[i];
         if (t->seen != 0)
-            *e++ = (struct sn_edge){.src = t->src,
-                                    .dst = t->dst,
+            *e++ = (struct sn_edge){.src = (uint32_t)(t->ends >> 32),
+                                    .dst = (uint32_t)t->ends,
                                     .weight = t->weight,
                                     .weight_div = t->weight_div,
-                                    .residual = t->residual,
-                                    .inlined = t->inlined};
+                                    .residual = t->flags & RESIDUAL,
+                                    .inlined = !(t->flags & CALLED)};
     }
 }
 
