@@ -83,15 +83,19 @@ void sn_buf_putc(struct sn_buf *b, char c)
     sn_buf_add(b, &c, 1);
 }
 
+/* Written at once where there is room; else measured by it, and written again. */
 void sn_buf_vprintf(struct sn_buf *b, const char *fmt, va_list ap)
 {
     va_list again;
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
-    if (n >= 0 && reserve(b, (size_t)n)) {
+    size_t room = b->failed || b->data == NULL ? 0 : b->cap - b->len;
+    int n = vsnprintf(room > 0 ? b->data + b->len : NULL, room, fmt, ap);
+    if (n >= 0 && (size_t)n >= room && reserve(b, (size_t)n))
         vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
+    if (n >= 0 && !b->failed)
         b->len += (size_t)n;
-    }
+    else if (room > 0)
+        b->data[b->len] = '\0';
     va_end(again);
 }
 

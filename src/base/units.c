@@ -50,20 +50,23 @@ static const struct family {
       {"P*GCU", {"petagcu"}, 1e15}}},
 };
 
+static bool is_alias(const char *alias, const char *name, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (tolower((unsigned char)name[i]) != (unsigned char)alias[i])
+            return false;
+    return alias[n] == '\0';
+}
+
 /* Whatever its case, and with or without a plural s. */
 static const struct unit *find(const struct family *f, const char *name)
 {
-    char plain[24];
     size_t n = strlen(name);
-    if (n >= sizeof plain)
-        return NULL;
-    for (size_t i = 0; i <= n; i++)
-        plain[i] = (char)tolower((unsigned char)name[i]);
-    if (n > 2 && plain[n - 1] == 's')
-        plain[n - 1] = '\0';
+    if (n > 2 && tolower((unsigned char)name[n - 1]) == 's')
+        n--;
     for (const struct unit *u = f->units; u < f->units + MAX_UNITS && u->name; u++)
         for (size_t i = 0; i < SN_COUNT(u->aliases) && u->aliases[i] != NULL; i++)
-            if (strcmp(u->aliases[i], plain) == 0)
+            if (is_alias(u->aliases[i], name, n))
                 return u;
     return NULL;
 }
@@ -113,27 +116,80 @@ double sn_unit_scale(int64_t value, const char *from_unit, const char *to_unit,
     return (double)value;
 }
 
+/* |x| * 100, x finite and below 2^53, as printf rounds "%.2f": the nearest, of two that
+ * are as near the even one. */
+static uint64_t hundredths(double x)
+{
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    unsigned exponent = bits >> 52 & 0x7ff; /* 1075: of a mantissa in ones */
+    uint64_t m = (bits & ((UINT64_C(1) << 52) - 1)) | UINT64_C(1) << 52;
+    unsigned shift = 1075 - exponent;
+    if (shift >= 64) /* m * 100 is below 2^60 */
+        return 0;
+    uint64_t whole = m * 100 >> shift, rest = m * 100 - (whole << shift);
+    uint64_t half = shift > 0 ? UINT64_C(1) << (shift - 1) : 1;
+    return whole + (rest > half || (rest == half && (whole & 1)));
+}
+
+/* "%.2f". Its length. */
+static size_t put_fixed(char *buf, size_t size, double x)
+{
+    if (!(fabs(x) < 0x1p53))
+        return (size_t)snprintf(buf, size, "%.2f", x);
+    char digits[24];
+    uint64_t rest = hundredths(x);
+    size_t n = 0, len = 0;
+    for (; rest > 0 || n < 4; rest /= 10) {
+        digits[n++] = (char)('0' + rest % 10);
+        if (n == 2)
+            digits[n++] = '.';
+    }
+    if (signbit(x))
+        buf[len++] = '-';
+    while (n > 0)
+        buf[len++] = digits[--n];
+    buf[len] = '\0';
+    return len;
+}
+
+/* Both, cut to `size`. */
+static void join(char *buf, size_t size, const char *a, const char *b)
+{
+    size_t n = strnlen(a, size - 1), m = strnlen(b, size - 1 - n);
+    memcpy(buf, a, n);
+    memcpy(buf + n, b, m);
+    buf[n + m] = '\0';
+}
+
 char *sn_unit_label(int64_t value, const char *from_unit, const char *to_unit, char *buf,
                     size_t size)
 {
     char number[340]; /* %.2f of any double */
     const char *unit;
     double scaled = sn_unit_scale(value, from_unit, to_unit, &unit);
-    int n = snprintf(number, sizeof number, "%.2f", scaled);
+    size_t n = put_fixed(number, sizeof number, scaled);
     if (n > 3 && strcmp(number + n - 3, ".00") == 0)
-        number[n - 3] = '\0';
+        number[n -= 3] = '\0';
     bool zero = strcmp(number, "0") == 0 || strcmp(number, "-0") == 0;
-    snprintf(buf, size, "%s%s", zero ? "0" : number, zero ? "" : unit);
+    join(buf, size, zero ? "0" : number, zero ? "" : unit);
     return buf;
 }
 
 char *sn_unit_percent(int64_t value, int64_t total, char *buf, size_t size)
 {
     double ratio = total != 0 ? fabs((double)value / (double)total) * 100 : 0;
-    if (ratio >= 99.95 && ratio <= 100.05)
-        snprintf(buf, size, "  100%%");
-    else
-        snprintf(buf, size, ratio >= 1 ? "%5.2f%%" : "%5.2g%%", ratio);
+    char padded[344] = "    ", *number = padded + 4; /* as wide as five at least */
+    if (ratio >= 99.95 && ratio <= 100.05) {
+        join(buf, size, "  100", "%");
+    } else if (ratio >= 0.1) { /* "%5.2f%%"; below 1 "%5.2g%%", which has no zeros */
+        size_t n = put_fixed(number, sizeof padded - 4, ratio);
+        while (ratio < 1 && (number[n - 1] == '0' || number[n - 1] == '.'))
+            number[--n] = '\0';
+        join(buf, size, n < 5 ? number - (5 - n) : number, "%");
+    } else {
+        snprintf(buf, size, "%5.2g%%", ratio);
+    }
     return buf;
 }
 

@@ -18,16 +18,22 @@ struct counting {
     int64_t *flat;
 };
 
+static inline void count_info(struct total *t, uint32_t stamp, int64_t weight)
+{
+    t->cum += t->seen != stamp ? weight : 0;
+    t->seen = stamp;
+}
+
 static void count_sample(const struct sn_builder *b, const struct sn_sample *s,
                          struct total *totals, uint32_t stamp, int64_t weight)
 {
-    const uint32_t *locs = b->v->p->sample_locs + s->loc0;
-    for (uint32_t i = 0; i < s->n_locs; i++) {
+    const uint32_t *locs = b->v->p->sample_locs + s->loc0, *infos = b->location_infos;
+    for (uint32_t i = 0; i < s->n_locs && !b->has_inlined; i++)
+        count_info(&totals[infos[locs[i]]], stamp, weight);
+    for (uint32_t i = 0; i < s->n_locs && b->has_inlined; i++) {
         uint32_t k = b->location_first[locs[i]], end = b->location_first[locs[i] + 1];
         do {
-            struct total *t = &totals[b->location_infos[k]];
-            t->cum += t->seen != stamp ? weight : 0;
-            t->seen = stamp;
+            count_info(&totals[infos[k]], stamp, weight);
         } while (++k < end);
     }
 }

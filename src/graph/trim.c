@@ -286,9 +286,25 @@ static void rank_by_value(const struct sn_graph *g, bool cum, struct ranked *r)
     }
 }
 
+/* Those that are asked for come first. How many they are. */
+static uint32_t wanted_first(struct sn_graph *g)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < g->n_order; i++) {
+        uint32_t node = g->order[i];
+        if (!g->nodes[node].wanted)
+            continue;
+        g->order[i] = g->order[n];
+        g->order[n++] = node;
+    }
+    return n;
+}
+
+/* Where only some nodes are asked for, the others need no order. */
 static bool sort_nodes(struct sn_graph *g, const struct sn_view *v)
 {
     struct sorting s = {g, v->p, !v->kind.drawn && !v->o.cum};
+    uint32_t n = v->kind.edges_of != NULL ? wanted_first(g) : g->n_order;
     struct ranked *r = sn_arena_alloc(g->arena, (g->n_order + 1) * sizeof *r);
     if (r == NULL)
         return false;
@@ -296,8 +312,8 @@ static bool sort_nodes(struct sn_graph *g, const struct sn_view *v)
         rank_by_value(g, v->o.cum, r);
     else if (!rank_by_entropy(g, r))
         return false;
-    qsort_r(r, g->n_order, sizeof *r, compare_nodes, &s);
-    for (uint32_t i = 0; i < g->n_order; i++)
+    qsort_r(r, n, sizeof *r, compare_nodes, &s);
+    for (uint32_t i = 0; i < n; i++)
         g->order[i] = r[i].node;
     return true;
 }
@@ -366,7 +382,8 @@ int64_t sn_fraction_of(int64_t total, double fraction)
     return sn_abs((int64_t)((double)total * fraction));
 }
 
-/* Edges are needed to order the nodes of a picture, and for what is shown at last. */
+/* Edges are needed to order the nodes of a picture, and for what is shown at last; with
+ * those of some nodes only, it is known which are asked for. */
 static bool connect(struct trimming *t)
 {
     if (!t->connected && !sn_builder_connect(&t->b, t->g))
@@ -488,7 +505,7 @@ static bool trim(struct trimming *t)
         return false;
     uint32_t dropped = t->g->dropped_nodes, before = t->g->n_order;
     t->edge_cut = sn_fraction_of(t->total, v->o.edge_fraction);
-    if (v->kind.drawn && !connect(t))
+    if ((v->kind.drawn || v->kind.edges_of != NULL) && !connect(t))
         return false;
     if (!sort_nodes(t->g, v) || !tag(t) || (v->o.node_count > 0 && !cut_to_count(t)) ||
         !connect(t) || !tag(t))
