@@ -30,9 +30,8 @@ struct sn_builder {
     uint32_t *functions; /* of each: a number that all of one function share; NULL unless
                             the view tells objects apart */
     struct sn_values *values; /* of each; NULL before sn_builder_count */
-    struct sn_map *by_hash;
-    uint32_t *next; /* info of the same hash */
-    uint32_t n_next, cap_next;
+    uint32_t *slots;          /* by an info's hash: it + 1; 0: none */
+    uint32_t n_slots;         /* a power of two */
     /* Infos of the lines of location i, innermost first:
      * [location_first[i], location_first[i + 1]) */
     uint32_t *location_infos, *location_first;

@@ -12,8 +12,8 @@ static uint64_t hash_info(const struct sn_node_info *i)
                               i->object};
     uint64_t h = 0;
     for (size_t k = 0; k < SN_COUNT(words); k++)
-        h = sn_hash_mix(h ^ words[k]);
-    return h;
+        h = (h ^ h >> 32 ^ words[k]) * UINT64_C(0x9e3779b97f4a7c15);
+    return sn_hash_mix(h);
 }
 
 static bool same_info(const struct sn_node_info *a, const struct sn_node_info *b)
@@ -23,22 +23,44 @@ static bool same_info(const struct sn_node_info *a, const struct sn_node_info *b
            a->object == b->object;
 }
 
+/* Where it is, or where it goes. */
+static uint32_t *slot_of(const struct sn_builder *b, const struct sn_node_info *info)
+{
+    uint32_t i = (uint32_t)hash_info(info) & (b->n_slots - 1);
+    while (b->slots[i] != 0 && !same_info(&b->infos[b->slots[i] - 1], info))
+        i = (i + 1) & (b->n_slots - 1);
+    return &b->slots[i];
+}
+
+/* Twice as many as there are to be infos, so far as is known. */
+static bool open_slots(struct sn_builder *b, uint32_t expected)
+{
+    if (expected > 1u << 29)
+        return false;
+    for (b->n_slots = 1024; b->n_slots / 2 < expected;)
+        b->n_slots *= 2;
+    b->slots = sn_arena_alloc(b->arena, b->n_slots * sizeof *b->slots);
+    for (uint32_t i = 0; b->slots != NULL && i < b->n_infos; i++)
+        *slot_of(b, &b->infos[i]) = i + 1;
+    return b->slots != NULL;
+}
+
 static uint32_t intern(struct sn_builder *b, const struct sn_node_info *info)
 {
-    uint32_t *newest = sn_map_put(b->by_hash, hash_info(info));
-    uint32_t i = newest != NULL ? *newest : SN_NONE;
-    while (i != SN_NONE && !same_info(&b->infos[i], info))
-        i = b->next[i];
-    if (i != SN_NONE || newest == NULL)
-        return i;
+    uint32_t *slot = slot_of(b, info);
+    if (*slot != 0)
+        return *slot - 1;
+    if (b->n_infos >= b->n_slots / 4 * 3) {
+        if (!open_slots(b, b->n_slots))
+            return SN_NONE;
+        slot = slot_of(b, info);
+    }
     struct sn_node_info *added = SN_PUSH(b->arena, b->infos, b->n_infos, b->cap_infos);
-    uint32_t *next = SN_PUSH(b->arena, b->next, b->n_next, b->cap_next);
-    if (added == NULL || next == NULL)
+    if (added == NULL)
         return SN_NONE;
     *added = *info;
-    *next = *newest;
-    *newest = b->n_infos - 1;
-    return *newest;
+    *slot = b->n_infos;
+    return b->n_infos - 1;
 }
 
 /* ---- source paths
@@ -195,12 +217,13 @@ static bool find_functions(struct sn_builder *b)
 bool sn_builder_open(struct sn_builder *b, struct sn_view *v)
 {
     const struct sn_profile *p = v->p;
-    *b = (struct sn_builder){.v = v, .arena = p->arena, .by_hash = sn_map_new(p->arena)};
+    *b = (struct sn_builder){.v = v, .arena = p->arena, .cap_infos = p->n_functions};
+    b->infos = sn_arena_alloc(b->arena, (b->cap_infos + 1UL) * sizeof *b->infos);
     size_t n = 0;
     for (uint32_t i = 0; i < p->n_locations; i++)
         n += p->locations[i].n_lines > 0 ? p->locations[i].n_lines : 1;
     struct sources sources;
-    bool good = find_sources(b, &sources);
+    bool good = open_slots(b, p->n_functions) && find_sources(b, &sources);
     b->location_first =
         sn_arena_alloc(b->arena, (p->n_locations + 1) * sizeof *b->location_first);
     b->location_infos = sn_arena_alloc(b->arena, (n + 1) * sizeof *b->location_infos);
