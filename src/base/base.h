@@ -226,8 +226,8 @@ bool sn_file_is_special(const char *path); /* there, and no regular file */
 struct sn_output {
     const char *path;
     char temporary[4096]; /* "": it is written straight */
-    uint64_t
-        left; /* bytes that it may still have (RLIMIT_FSIZE): more would be a signal */
+    bool nameless;        /* it has not even that name until it is closed */
+    uint64_t left; /* bytes that it may have (RLIMIT_FSIZE): more would be a signal */
     int fd;
     bool borrowed; /* standard output; another file may get its number where it is closed
                     */

@@ -105,6 +105,28 @@ bool sn_file_is_special(const char *path)
     return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
 }
 
+/* In the folder of `path`, without a name, so that nothing stays of it whatever ends the
+ * process; -1 where the file system has no such files, or no /proc would give it one. */
+static int open_nameless(const char *path, unsigned mode)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    int n = slash == NULL || slash == path ? 1 : (int)(slash - path);
+    snprintf(folder, sizeof folder, "%.*s", n, slash == NULL ? "." : path);
+    return access("/proc/self/fd", X_OK) == 0
+               ? open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, mode)
+               : -1;
+}
+
+/* Over one that a process of that number may have left. */
+static bool give_name(const struct sn_output *o)
+{
+    char self[32];
+    snprintf(self, sizeof self, "/proc/self/fd/%d", o->fd);
+    unlink(o->temporary);
+    return linkat(AT_FDCWD, self, AT_FDCWD, o->temporary, AT_SYMLINK_FOLLOW) == 0;
+}
+
 bool sn_output_open(struct sn_output *o, const char *path, unsigned mode,
                     struct sn_error *e)
 {
@@ -122,8 +144,10 @@ bool sn_output_open(struct sn_output *o, const char *path, unsigned mode,
         n = snprintf(o->temporary, sizeof o->temporary, "%s.%d.tmp", path, (int)gettid());
     if (n >= (int)sizeof o->temporary)
         return sn_fail(e, path, -1, "name too long");
-    o->fd = straight ? open(path, O_WRONLY | O_CLOEXEC)
-                     : open(o->temporary, O_WRONLY | O_CLOEXEC | O_CREAT | O_TRUNC, mode);
+    o->fd = straight ? open(path, O_WRONLY | O_CLOEXEC) : open_nameless(path, mode);
+    o->nameless = !straight && o->fd >= 0;
+    if (!straight && o->fd < 0)
+        o->fd = open(o->temporary, O_WRONLY | O_CLOEXEC | O_CREAT | O_TRUNC, mode);
     return o->fd >= 0 || sn_fail(e, path, -1, "cannot create: %s", strerror(errno));
 }
 
@@ -149,11 +173,14 @@ bool sn_output_close(const struct sn_output *o, bool good, struct sn_error *e)
     bool straight = o->temporary[0] == '\0';
     if (o->borrowed)
         return good;
+    bool named = !straight && (!o->nameless || (good && give_name(o)));
+    if (good && !straight && !named)
+        good = sn_fail(e, o->path, -1, "cannot create: %s", strerror(errno));
     if (close(o->fd) != 0 && good)
         good = sn_fail(e, o->path, -1, "cannot write: %s", strerror(errno));
     if (good && !straight && rename(o->temporary, o->path) != 0)
         good = sn_fail(e, o->path, -1, "cannot rename to it: %s", strerror(errno));
-    if (!good && !straight)
+    if (!good && named)
         unlink(o->temporary);
     return good;
 }

@@ -50,8 +50,7 @@ struct sn_inflate {
     pthread_cond_t more;
     const unsigned char *data; /* what there is: where, and how much */
     size_t ready;
-    const unsigned char *handed; /* where the reader thinks it is; NULL: it does not */
-    size_t handed_cap;
+    bool reading; /* what there was when the reader asked last: it must stay there */
     bool over, good;
     struct sn_error error;
 };
@@ -72,34 +71,34 @@ static void forget(const unsigned char *left, size_t cap)
 {
     uintptr_t page = 4096, from = ((uintptr_t)left + page - 1) & ~(page - 1);
     uintptr_t to = ((uintptr_t)left + cap) & ~(page - 1);
-    if (left != NULL && from < to)
+    if (from < to)
         madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
-/* One byte more than is allowed shows that it is too much. */
+/* One byte more than is allowed shows that it is too much. Waits for the reader to ask
+ * for more, before what there is goes elsewhere. */
 static bool make_room(struct sn_inflate *s, size_t cap)
 {
     if (cap < s->cap || cap > s->limit)
         cap = s->limit + 1;
-    unsigned char *left = s->out, *out = sn_arena_grow(s->arena, left, s->cap, cap);
-    if (out == NULL)
-        return false;
     pthread_mutex_lock(&s->lock);
-    s->data = s->out = out;
-    if (left != out && left != s->handed)
-        forget(left, s->cap);
-    s->cap = cap;
+    while (s->reading)
+        pthread_cond_wait(&s->more, &s->lock);
+    unsigned char *left = s->out, *out = sn_arena_grow(s->arena, left, s->cap, cap);
+    if (out != NULL) {
+        if (left != NULL && left != out)
+            forget(left, s->cap);
+        s->data = s->out = out;
+        s->cap = cap;
+    }
     pthread_mutex_unlock(&s->lock);
-    return true;
+    return out != NULL;
 }
 
-/* The reader goes on in `data`, or not at all: NULL. */
-static void hand(struct sn_inflate *s, const unsigned char *data)
+static void set_reading(struct sn_inflate *s, bool reading)
 {
-    if (s->handed != s->data)
-        forget(s->handed, s->handed_cap);
-    s->handed = data;
-    s->handed_cap = s->cap;
+    s->reading = reading;
+    pthread_cond_signal(&s->more);
 }
 
 static void feed(struct sn_inflate *s, size_t at)
@@ -217,10 +216,11 @@ struct sn_inflate *sn_inflate_begin(const void *data, size_t len, size_t limit,
 size_t sn_inflate_wait(struct sn_inflate *s, size_t have, const unsigned char **data)
 {
     pthread_mutex_lock(&s->lock);
+    set_reading(s, false);
     while (!s->over && s->ready <= have)
         pthread_cond_wait(&s->more, &s->lock);
     size_t ready = s->ready;
-    hand(s, s->data);
+    s->reading = true;
     *data = s->data;
     pthread_mutex_unlock(&s->lock);
     return ready;
@@ -230,7 +230,7 @@ bool sn_inflate_end(struct sn_inflate *s, const unsigned char **data, size_t *le
                     struct sn_error *e)
 {
     pthread_mutex_lock(&s->lock);
-    hand(s, NULL);
+    set_reading(s, false);
     pthread_mutex_unlock(&s->lock);
     if (s->has_thread)
         pthread_join(s->thread, NULL);

@@ -380,6 +380,30 @@ def test_large_output():
         ok(status == 1 and "too large" in err and os.listdir(folder) == ["out"],
            f"{verb} beyond a limit: {err.strip()}, and nothing is left")
     equal(open(path, "rb").read(), packed, "what was there is as it was")
+    for number in (signal.SIGINT, signal.SIGKILL):
+        ok(end_while_written(number, big, folder) and os.listdir(folder) == ["out"],
+           f"ended by {number.name} while it is written: nothing is left")
+
+
+def is_written(child, folder):
+    """Has it a file open there?"""
+    try:
+        fds = f"/proc/{child.pid}/fd"
+        return any(os.readlink(f"{fds}/{fd}").startswith(folder) for fd in os.listdir(fds))
+    except FileNotFoundError:
+        return False
+
+
+def end_while_written(number, profile, folder):
+    for _ in range(50):
+        child = subprocess.Popen([str(SONDE), "traces", "-o", f"{folder}/traces", profile])
+        while child.poll() is None and not is_written(child, folder):
+            pass
+        child.send_signal(number)
+        if child.wait() == -number:
+            return True
+        os.unlink(f"{folder}/traces")  # it was too fast
+    return False
 
 
 def test_pipes():
