@@ -21,7 +21,7 @@ def encode(stacks, period=10000000):
     strings = ["", "samples", "count", "cpu", "nanoseconds", "/bin/made"]
     names = sorted({name for stack in stacks for name in stack})
     at = {name: i + 1 for i, name in enumerate(names)}
-    out = field(1, field(1, 1) + field(2, 2)) + field(1, field(1, 3) + field(2, 4))
+    out = bytearray(field(1, field(1, 1) + field(2, 2)) + field(1, field(1, 3) + field(2, 4)))
     for stack, count in stacks.items():
         out += field(2, field(1, b"".join(varint(at[n]) for n in stack)) +
                      field(2, varint(count) + varint(count * period)))
@@ -33,7 +33,7 @@ def encode(stacks, period=10000000):
         out += field(5, field(1, i) + field(2, len(strings)) + field(3, len(strings)))
         strings.append(name)
     out += b"".join(field(6, s) for s in strings)
-    return out + field(11, field(1, 3) + field(2, 4)) + field(12, period)
+    return bytes(out + field(11, field(1, 3) + field(2, 4)) + field(12, period))
 
 
 STACKS = {("forty", "work", "main"): 40, ("thirty", "work", "main"): 30,
