@@ -212,7 +212,7 @@ static void apply_kind(struct sn_view *v)
         o->node_count = 0;
         o->node_fraction = o->edge_fraction = 0;
     }
-    if (o->unit == NULL || *o->unit == '\0')
+    if (o->unit == NULL)
         o->unit = "minimum";
 }
 

@@ -52,7 +52,7 @@ OPTIONS = ["", "-cum", "-functions", "-filefunctions", "-files", "-lines", "-add
            "-nodefraction=0.1", "-edgefraction=0.2", "-trim=false", "-call_tree", "-relative_percentages -focus=o",
            "-compact_labels", "-focus=a", "-ignore=a", "-hide=ru", "-show=main", "-show_from=main",
            "-prune_from=main", "-focus=no_such_thing", "-sample_index=0", "-sample_index=1", "-divide_by=3",
-           "-unit=us", "-unit=kb", "-drop_negative", "-diff_base={other}", "-base={other}",
+           "-unit=us", "-unit=", "-unit=kb", "-drop_negative", "-diff_base={other}", "-base={other}",
            "-normalize -diff_base={other}", "-drop_negative -diff_base={other}", "{other}"]
 LABELS = ["-tagfocus=read", "-tagfocus=kind=write", "-tagignore=kind=read", "-tagfocus=read,write",
           "-tagshow=kind", "-taghide=kind", "-tagroot=kind", "-tagleaf=kind", "-tagroot=kind,host"]
