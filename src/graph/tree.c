@@ -6,6 +6,7 @@
  * leaves it: then all that it comes to is known, and only if that is enough does it
  * become a node of the graph. What is kept below one that is not goes to its parent, by a
  * residual edge. So a tree of millions of nodes takes the memory of those that are shown.
+ * Most nodes are of one path only and not shown: they are never begun, but counted.
  *
  *     paths  a b c        stack a b c | next leaves c, b: c and b are decided
  *            a b d  ...
@@ -17,6 +18,7 @@
 struct path {
     const uint32_t *v; /* infos, root first */
     uint32_t n, sample;
+    uint32_t begun;          /* of those, from the root on, so many become nodes */
     int64_t weight, divisor; /* the sample's */
 };
 
@@ -45,7 +47,7 @@ struct planting {
     uint32_t n_orphans, cap_orphans;
     uint32_t begun;           /* nodes so far */
     bool tags;                /* there will be some */
-    uint32_t *node_of;        /* then: of the number-th node; SN_NONE */
+    uint32_t *node_of;        /* then: of the number-th node: it + 1; 0: not kept */
     struct sn_map *functions; /* if they matter: of a parent and a function to a node */
 };
 
@@ -136,8 +138,11 @@ static bool find_paths(struct planting *x)
         int64_t divisor, weight = sn_view_weight(x->b->v, i, &divisor);
         uint32_t *end = put_path(x->b, &p->samples[i], to);
         if (end > to && (weight != 0 || divisor != 0))
-            x->paths[x->n_paths++] =
-                (struct path){to, (uint32_t)(end - to), i, weight, divisor};
+            x->paths[x->n_paths++] = (struct path){.v = to,
+                                                   .n = (uint32_t)(end - to),
+                                                   .sample = i,
+                                                   .weight = weight,
+                                                   .divisor = divisor};
         to = end;
     }
     sn_parallel(2, sort_half, x);
@@ -165,8 +170,6 @@ static int64_t total_flat(const struct planting *x)
 
 static void begin_node(struct planting *x, uint32_t what)
 {
-    if (x->tags)
-        x->node_of[x->begun] = SN_NONE;
     x->stack[x->depth++] = (struct frame){.info = what & ~INLINED,
                                           .number = x->begun++,
                                           .inlined = true,
@@ -234,7 +237,7 @@ static bool keep(struct planting *x, const struct frame *f)
         return false;
     *o = (struct orphan){.next = SN_NONE, .inlined = f->inlined};
     if (x->tags)
-        x->node_of[f->number] = node;
+        x->node_of[f->number] = node + 1;
     if (!adopt(x, node, f->orphans))
         return false;
     if (x->depth > 0) {
@@ -266,25 +269,43 @@ static bool go_to(struct planting *x, const struct path *p, uint32_t shared)
     while (x->depth > shared)
         if (!end_node(x))
             return false;
-    while (x->depth < p->n)
+    while (x->depth < p->begun)
         begin_node(x, p->v[x->depth]);
+    for (uint32_t k = 0; k < p->begun; k++)
+        x->stack[k].inlined &= (p->v[k] & INLINED) != 0;
     return true;
+}
+
+/* How much of a path becomes nodes: not the end that it shares with none, if that is
+ * below the cut. All its nodes come to the path's own weight. */
+static uint32_t drop_end(struct planting *x, const struct path *p, uint32_t shared)
+{
+    const struct sn_values each = {.cum = p->weight, .cum_div = p->divisor};
+    if (sn_abs(p->weight) >= x->cut && sn_values_shown(x->b->v, &each))
+        return p->n;
+    if (sn_values_shown(x->b->v, &each))
+        x->g->dropped_nodes += p->n - shared;
+    return shared;
 }
 
 static bool plant(struct planting *x)
 {
     static const struct path none = {0};
-    for (uint32_t i = 0; i < x->n_paths; i++) {
-        const struct path *p = &x->paths[i];
-        if (!go_to(x, p, i > 0 ? common(p, p - 1) : 0))
+    for (uint32_t i = 0, before = 0, after; i < x->n_paths; i++, before = after) {
+        struct path *p = &x->paths[i];
+        after = i + 1 < x->n_paths ? common(p, p + 1) : 0;
+        p->begun = drop_end(x, p, before > after ? before : after);
+        if (!go_to(x, p, before))
             return false;
-        for (uint32_t k = 0; k < p->n; k++)
-            x->stack[k].inlined &= (p->v[k] & INLINED) != 0;
-        struct sn_values *leaf = &x->stack[p->n - 1].values;
-        leaf->flat += p->weight;
-        leaf->flat_div += p->divisor;
-        leaf->cum += p->weight;
-        leaf->cum_div += p->divisor;
+        if (p->begun == 0)
+            continue;
+        struct sn_values *last = &x->stack[p->begun - 1].values;
+        last->cum += p->weight;
+        last->cum_div += p->divisor;
+        if (p->begun == p->n) {
+            last->flat += p->weight;
+            last->flat_div += p->divisor;
+        }
     }
     return go_to(x, &none, 0);
 }
@@ -296,12 +317,12 @@ static bool tag(struct planting *x)
     uint32_t *numbers = (uint32_t *)x->stack, begun = 0, depth = 0;
     for (uint32_t i = 0; t != NULL && i < x->n_paths; i++) {
         const struct path *p = &x->paths[i];
-        for (depth = i > 0 ? common(p, p - 1) : 0; depth < p->n; depth++)
+        for (depth = i > 0 ? common(p, p - 1) : 0; depth < p->begun; depth++)
             numbers[depth] = begun++;
-        for (uint32_t k = sn_tagger_wants(t, p->sample) ? p->n : 0; k-- > 0;) {
+        for (uint32_t k = sn_tagger_wants(t, p->sample) ? p->begun : 0; k-- > 0;) {
             uint32_t node = x->node_of[numbers[k]];
-            if (node != SN_NONE)
-                sn_tagger_add(t, node, k == p->n - 1);
+            if (node > 0)
+                sn_tagger_add(t, node - 1, k == p->n - 1);
         }
     }
     return t != NULL && !sn_arena_failed(x->b->arena);
