@@ -16,8 +16,9 @@
 #define INLINED 0x80000000u /* in a path: the call was inlined */
 
 struct path {
-    const uint32_t *v; /* infos, root first */
+    uint32_t *v; /* infos, root first */
     uint32_t n, sample;
+    uint32_t shared;         /* with the one before it */
     uint32_t begun;          /* of those, from the root on, so many become nodes */
     int64_t weight, divisor; /* the sample's */
 };
@@ -38,8 +39,9 @@ struct planting {
     struct sn_builder *b;
     struct sn_graph *g;
     struct sn_arena *scratch;
-    struct path *paths;
+    struct path *paths; /* in the order of the samples; then sorted */
     uint32_t n_paths;
+    struct place *places; /* while they are sorted */
     struct frame *stack;
     uint32_t depth;
     int64_t cut;
@@ -54,28 +56,65 @@ struct planting {
 /* ---- paths ----------------------------------------------------------------------------
  */
 
-static int by_path(const void *a, const void *b)
+/* A path that is sorted. */
+struct place {
+    uint64_t key; /* two infos of it, as they are compared */
+    uint32_t path;
+};
+
+static int by_key(const void *a, const void *b)
 {
-    const struct path *x = a, *y = b;
-    uint32_t n = x->n < y->n ? x->n : y->n;
-    for (uint32_t i = 0; i < n; i++)
-        if ((x->v[i] ^ y->v[i]) & ~INLINED)
-            return (x->v[i] & ~INLINED) < (y->v[i] & ~INLINED) ? -1 : 1;
-    if (x->n != y->n)
-        return x->n < y->n ? -1 : 1;
-    return (x->sample > y->sample) - (x->sample < y->sample);
+    const struct place *x = a, *y = b;
+    if (x->key != y->key)
+        return x->key < y->key ? -1 : 1;
+    return (x->path > y->path) - (x->path < y->path);
 }
 
-static uint32_t common(const struct path *x, const struct path *y)
+/* How much of both is the same, if so much is known to be. */
+static uint32_t common_from(const struct path *x, const struct path *y, uint32_t known)
 {
-    uint32_t n = x->n < y->n ? x->n : y->n, i = 0;
+    uint32_t n = x->n < y->n ? x->n : y->n, i = known;
     while (i < n && ((x->v[i] ^ y->v[i]) & ~INLINED) == 0)
         i++;
     return i;
 }
 
-static uint32_t *put_path(const struct sn_builder *b, const struct sn_sample *s,
-                          uint32_t *to)
+static uint32_t common(const struct path *x, const struct path *y)
+{
+    return common_from(x, y, 0);
+}
+
+/* The infos at `depth` and after it, so that what ends there comes first. */
+static uint64_t key_of(const struct path *p, uint32_t depth)
+{
+    uint64_t key = depth < p->n ? (p->v[depth] & ~INLINED) + 1 : 0;
+    return key << 32 | (depth + 1 < p->n ? (p->v[depth + 1] & ~INLINED) + 1 : 0);
+}
+
+/* Paths whose first `depth` infos are the same: sorted by the first two in which they are
+ * not, then in each run where those are the same. So runs in runs are as many as there
+ * are paths, at most. */
+static void sort_places(const struct planting *x, struct place *v, uint32_t n,
+                        uint32_t depth)
+{
+    const struct path *first = &x->paths[v[0].path];
+    uint32_t same = first->n;
+    for (uint32_t i = 1; i < n && same > depth; i++) {
+        uint32_t shared = common_from(first, &x->paths[v[i].path], depth);
+        same = shared < same ? shared : same;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        v[i].key = key_of(&x->paths[v[i].path], same);
+    qsort(v, n, sizeof *v, by_key);
+    for (uint32_t i = 0, run; i < n; i += run) {
+        for (run = 1; i + run < n && v[i + run].key == v[i].key;)
+            run++;
+        if (run > 1 && (uint32_t)v[i].key != 0)
+            sort_places(x, v + i, run, same + 2);
+    }
+}
+
+static void put_path(const struct sn_builder *b, const struct sn_sample *s, uint32_t *to)
 {
     const uint32_t *locs = b->v->p->sample_locs + s->loc0;
     for (uint32_t i = s->n_locs; i-- > 0;) {
@@ -83,13 +122,12 @@ static uint32_t *put_path(const struct sn_builder *b, const struct sn_sample *s,
         for (uint32_t k = end; k-- > first;)
             *to++ = b->location_infos[k] | (k != end - 1 ? INLINED : 0);
     }
-    return to;
 }
 
 static size_t path_length(const struct sn_builder *b, const struct sn_sample *s)
 {
-    size_t n = 0;
-    for (uint32_t i = 0; i < s->n_locs; i++) {
+    size_t n = b->has_inlined ? 0 : s->n_locs;
+    for (uint32_t i = 0; b->has_inlined && i < s->n_locs; i++) {
         uint32_t loc = b->v->p->sample_locs[s->loc0 + i];
         n += b->location_first[loc + 1] - b->location_first[loc];
     }
@@ -101,50 +139,66 @@ static void sort_half(void *planting, unsigned half)
     struct planting *x = planting;
     uint32_t begin = sn_part_begin(x->n_paths, half, 2),
              end = sn_part_begin(x->n_paths, half + 1, 2);
-    qsort(x->paths + begin, end - begin, sizeof *x->paths, by_path);
+    for (uint32_t i = begin; i < end; i++) {
+        const struct path *p = &x->paths[i];
+        put_path(x->b, &x->b->v->p->samples[p->sample], p->v);
+        x->places[i] = (struct place){.path = i};
+    }
+    if (end > begin)
+        sort_places(x, x->places + begin, end - begin, 0);
+}
+
+static bool comes_first(const struct path *x, const struct path *y)
+{
+    uint32_t same = common(x, y);
+    return key_of(x, same) <= key_of(y, same);
 }
 
 static bool merge_halves(struct planting *x)
 {
     uint32_t middle = sn_part_begin(x->n_paths, 1, 2), i = 0, k = middle;
-    struct path *v = sn_arena_alloc(x->scratch, (x->n_paths + 1) * sizeof *v);
+    struct path *v = sn_arena_alloc(x->scratch, (x->n_paths + 1UL) * sizeof *v);
     for (uint32_t n = 0; v != NULL && n < x->n_paths; n++) {
-        bool left =
-            k == x->n_paths || (i < middle && by_path(&x->paths[i], &x->paths[k]) <= 0);
-        v[n] = x->paths[left ? i++ : k++];
+        const struct path *left = &x->paths[x->places[i].path],
+                          *right = &x->paths[x->places[k].path];
+        bool take = k == x->n_paths || (i < middle && comes_first(left, right));
+        v[n] = take ? *left : *right;
+        *(take ? &i : &k) += 1;
     }
     x->paths = v;
     return v != NULL;
 }
 
+static void add_path(struct planting *x, uint32_t sample, uint32_t *to, size_t length)
+{
+    int64_t divisor, weight = sn_view_weight(x->b->v, sample, &divisor);
+    if (length > 0 && (weight != 0 || divisor != 0))
+        x->paths[x->n_paths++] = (struct path){.v = to,
+                                               .n = (uint32_t)length,
+                                               .sample = sample,
+                                               .weight = weight,
+                                               .divisor = divisor};
+}
+
 static bool find_paths(struct planting *x)
 {
     const struct sn_profile *p = x->b->v->p;
-    size_t n = 0, deepest = 0;
+    size_t n = 0, deepest = 0, length;
     for (uint32_t i = 0; i < p->n_samples; i++) {
-        size_t length = path_length(x->b, &p->samples[i]);
-        n += length;
+        n += length = path_length(x->b, &p->samples[i]);
         deepest = length > deepest ? length : deepest;
         x->tags |= p->samples[i].n_labels > 0 && x->b->v->kind.drawn;
     }
     uint32_t *to = sn_arena_alloc(x->scratch, (n + 1) * sizeof *to);
     x->paths = sn_arena_alloc(x->scratch, ((size_t)p->n_samples + 1) * sizeof *x->paths);
+    x->places = sn_arena_alloc(x->scratch, (p->n_samples + 1UL) * sizeof *x->places);
     x->stack = sn_arena_alloc(x->scratch, (deepest + 1) * sizeof *x->stack);
     if (x->tags) /* as many as there can be: what is not used costs nothing */
         x->node_of = sn_arena_alloc(x->scratch, (n + 1) * sizeof *x->node_of);
     if (sn_arena_failed(x->scratch))
         return false;
-    for (uint32_t i = 0; i < p->n_samples; i++) {
-        int64_t divisor, weight = sn_view_weight(x->b->v, i, &divisor);
-        uint32_t *end = put_path(x->b, &p->samples[i], to);
-        if (end > to && (weight != 0 || divisor != 0))
-            x->paths[x->n_paths++] = (struct path){.v = to,
-                                                   .n = (uint32_t)(end - to),
-                                                   .sample = i,
-                                                   .weight = weight,
-                                                   .divisor = divisor};
-        to = end;
-    }
+    for (uint32_t i = 0; i < p->n_samples; i++, to += length)
+        add_path(x, i, to, length = path_length(x->b, &p->samples[i]));
     sn_parallel(2, sort_half, x);
     return merge_halves(x);
 }
@@ -294,6 +348,7 @@ static bool plant(struct planting *x)
     for (uint32_t i = 0, before = 0, after; i < x->n_paths; i++, before = after) {
         struct path *p = &x->paths[i];
         after = i + 1 < x->n_paths ? common(p, p + 1) : 0;
+        p->shared = before;
         p->begun = drop_end(x, p, before > after ? before : after);
         if (!go_to(x, p, before))
             return false;
@@ -317,7 +372,7 @@ static bool tag(struct planting *x)
     uint32_t *numbers = (uint32_t *)x->stack, begun = 0, depth = 0;
     for (uint32_t i = 0; t != NULL && i < x->n_paths; i++) {
         const struct path *p = &x->paths[i];
-        for (depth = i > 0 ? common(p, p - 1) : 0; depth < p->begun; depth++)
+        for (depth = p->shared; depth < p->begun; depth++)
             numbers[depth] = begun++;
         for (uint32_t k = sn_tagger_wants(t, p->sample) ? p->begun : 0; k-- > 0;) {
             uint32_t node = x->node_of[numbers[k]];
