@@ -35,7 +35,7 @@ struct sn_builder {
     /* Infos of the lines of location i, innermost first:
      * [location_first[i], location_first[i + 1]) */
     uint32_t *location_infos, *location_first;
-    bool has_inlined;
+    bool has_inlined; /* if not, location i has the info location_infos[i] */
 };
 bool sn_builder_open(struct sn_builder *b, struct sn_view *v);
 const char *sn_builder_name(struct sn_builder *b, uint32_t info);

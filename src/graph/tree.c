@@ -14,6 +14,7 @@
 #include "graph_priv.h"
 
 #define INLINED 0x80000000u /* in a path: the call was inlined */
+#define MANY    256         /* paths, which are sorted without comparing two of them */
 
 struct path {
     uint32_t *v; /* infos, root first */
@@ -41,7 +42,7 @@ struct planting {
     struct sn_arena *scratch;
     struct path *paths; /* in the order of the samples; then sorted */
     uint32_t n_paths;
-    struct place *places; /* while they are sorted */
+    struct place *places, *spare; /* while they are sorted */
     struct frame *stack;
     uint32_t depth;
     int64_t cut;
@@ -56,10 +57,11 @@ struct planting {
 /* ---- paths ----------------------------------------------------------------------------
  */
 
-/* A path that is sorted. */
+/* A path while it is sorted. */
 struct place {
     uint64_t key; /* two infos of it, as they are compared */
-    uint32_t path;
+    const uint32_t *v;
+    uint32_t n, path;
 };
 
 static int by_key(const void *a, const void *b)
@@ -70,54 +72,82 @@ static int by_key(const void *a, const void *b)
     return (x->path > y->path) - (x->path < y->path);
 }
 
-/* How much of both is the same, if so much is known to be. */
-static uint32_t common_from(const struct path *x, const struct path *y, uint32_t known)
+/* How many infos of two paths are the same, if so many are known to be. */
+static uint32_t count_same(const uint32_t *a, uint32_t n_a, const uint32_t *b,
+                           uint32_t n_b, uint32_t known)
 {
-    uint32_t n = x->n < y->n ? x->n : y->n, i = known;
-    while (i < n && ((x->v[i] ^ y->v[i]) & ~INLINED) == 0)
+    uint32_t n = n_a < n_b ? n_a : n_b, i = known;
+    while (i < n && ((a[i] ^ b[i]) & ~INLINED) == 0)
         i++;
     return i;
 }
 
 static uint32_t common(const struct path *x, const struct path *y)
 {
-    return common_from(x, y, 0);
+    return count_same(x->v, x->n, y->v, y->n, 0);
 }
 
 /* The infos at `depth` and after it, so that what ends there comes first. */
-static uint64_t key_of(const struct path *p, uint32_t depth)
+static uint64_t key_of(const struct place *p, uint32_t depth)
 {
     uint64_t key = depth < p->n ? (p->v[depth] & ~INLINED) + 1 : 0;
     return key << 32 | (depth + 1 < p->n ? (p->v[depth + 1] & ~INLINED) + 1 : 0);
 }
 
+/* By their keys, byte after byte from the last on; equal ones stay in their order. */
+static void sort_by_bytes(struct place *p, struct place *spare, uint32_t n)
+{
+    struct place *const home = p;
+    uint32_t counts[8][256] = {0};
+    for (uint32_t i = 0; i < n; i++)
+        for (unsigned byte = 0; byte < 8; byte++)
+            counts[byte][p[i].key >> 8 * byte & 255]++;
+    for (unsigned byte = 0; byte < 8; byte++) {
+        uint32_t *at = counts[byte], begin = 0;
+        if (at[p[0].key >> 8 * byte & 255] == n)
+            continue; /* it is the same in all */
+        for (unsigned k = 0; k < 256; k++) {
+            begin += at[k];
+            at[k] = begin - at[k];
+        }
+        for (uint32_t i = 0; i < n; i++)
+            spare[at[p[i].key >> 8 * byte & 255]++] = p[i];
+        struct place *sorted = spare;
+        spare = p;
+        p = sorted;
+    }
+    if (p != home)
+        memcpy(home, p, n * sizeof *p);
+}
+
 /* Paths whose first `depth` infos are the same: sorted by the first two in which they are
  * not, then in each run where those are the same. So runs in runs are as many as there
  * are paths, at most. */
-static void sort_places(const struct planting *x, struct place *v, uint32_t n,
-                        uint32_t depth)
+static void sort_places(struct place *p, struct place *spare, uint32_t n, uint32_t depth)
 {
-    const struct path *first = &x->paths[v[0].path];
-    uint32_t same = first->n;
-    for (uint32_t i = 1; i < n && same > depth; i++) {
-        uint32_t shared = common_from(first, &x->paths[v[i].path], depth);
-        same = shared < same ? shared : same;
-    }
+    uint32_t same = p[0].n;
+    for (uint32_t i = 1; i < n && same > depth; i++)
+        same = count_same(p[0].v, same, p[i].v, p[i].n, depth);
     for (uint32_t i = 0; i < n; i++)
-        v[i].key = key_of(&x->paths[v[i].path], same);
-    qsort(v, n, sizeof *v, by_key);
+        p[i].key = key_of(&p[i], same);
+    if (n >= MANY)
+        sort_by_bytes(p, spare, n);
+    else
+        qsort(p, n, sizeof *p, by_key);
     for (uint32_t i = 0, run; i < n; i += run) {
-        for (run = 1; i + run < n && v[i + run].key == v[i].key;)
+        for (run = 1; i + run < n && p[i + run].key == p[i].key;)
             run++;
-        if (run > 1 && (uint32_t)v[i].key != 0)
-            sort_places(x, v + i, run, same + 2);
+        if (run > 1 && (uint32_t)p[i].key != 0)
+            sort_places(p + i, spare, run, same + 2);
     }
 }
 
 static void put_path(const struct sn_builder *b, const struct sn_sample *s, uint32_t *to)
 {
     const uint32_t *locs = b->v->p->sample_locs + s->loc0;
-    for (uint32_t i = s->n_locs; i-- > 0;) {
+    for (uint32_t i = b->has_inlined ? 0 : s->n_locs; i-- > 0;)
+        *to++ = b->location_infos[locs[i]];
+    for (uint32_t i = b->has_inlined ? s->n_locs : 0; i-- > 0;) {
         uint32_t first = b->location_first[locs[i]], end = b->location_first[locs[i] + 1];
         for (uint32_t k = end; k-- > first;)
             *to++ = b->location_infos[k] | (k != end - 1 ? INLINED : 0);
@@ -142,28 +172,26 @@ static void sort_half(void *planting, unsigned half)
     for (uint32_t i = begin; i < end; i++) {
         const struct path *p = &x->paths[i];
         put_path(x->b, &x->b->v->p->samples[p->sample], p->v);
-        x->places[i] = (struct place){.path = i};
+        x->places[i] = (struct place){.v = p->v, .n = p->n, .path = i};
     }
     if (end > begin)
-        sort_places(x, x->places + begin, end - begin, 0);
+        sort_places(x->places + begin, x->spare + begin, end - begin, 0);
 }
 
-static bool comes_first(const struct path *x, const struct path *y)
+static bool comes_first(const struct place *x, const struct place *y)
 {
-    uint32_t same = common(x, y);
+    uint32_t same = count_same(x->v, x->n, y->v, y->n, 0);
     return key_of(x, same) <= key_of(y, same);
 }
 
 static bool merge_halves(struct planting *x)
 {
     uint32_t middle = sn_part_begin(x->n_paths, 1, 2), i = 0, k = middle;
+    const struct place *p = x->places;
     struct path *v = sn_arena_alloc(x->scratch, (x->n_paths + 1UL) * sizeof *v);
     for (uint32_t n = 0; v != NULL && n < x->n_paths; n++) {
-        const struct path *left = &x->paths[x->places[i].path],
-                          *right = &x->paths[x->places[k].path];
-        bool take = k == x->n_paths || (i < middle && comes_first(left, right));
-        v[n] = take ? *left : *right;
-        *(take ? &i : &k) += 1;
+        bool left = k == x->n_paths || (i < middle && comes_first(&p[i], &p[k]));
+        v[n] = x->paths[p[left ? i++ : k++].path];
     }
     x->paths = v;
     return v != NULL;
@@ -192,6 +220,7 @@ static bool find_paths(struct planting *x)
     uint32_t *to = sn_arena_alloc(x->scratch, (n + 1) * sizeof *to);
     x->paths = sn_arena_alloc(x->scratch, ((size_t)p->n_samples + 1) * sizeof *x->paths);
     x->places = sn_arena_alloc(x->scratch, (p->n_samples + 1UL) * sizeof *x->places);
+    x->spare = sn_arena_alloc(x->scratch, (p->n_samples + 1UL) * sizeof *x->spare);
     x->stack = sn_arena_alloc(x->scratch, (deepest + 1) * sizeof *x->stack);
     if (x->tags) /* as many as there can be: what is not used costs nothing */
         x->node_of = sn_arena_alloc(x->scratch, (n + 1) * sizeof *x->node_of);
