@@ -15,6 +15,7 @@
 
 #define INLINED 0x80000000u /* in a path: the call was inlined */
 #define MANY    256         /* paths, which are sorted without comparing two of them */
+#define AHEAD   8 /* paths that are fetched into the cache before it is their turn */
 
 struct path {
     uint32_t *v; /* infos, root first */
@@ -188,8 +189,10 @@ static bool merge_halves(struct planting *x)
 {
     uint32_t middle = sn_part_begin(x->n_paths, 1, 2), i = 0, k = middle;
     const struct place *p = x->places;
-    struct path *v = sn_arena_alloc(x->scratch, (x->n_paths + 1UL) * sizeof *v);
+    struct path *v = sn_arena_alloc(x->scratch, (x->n_paths + 1UL + AHEAD) * sizeof *v);
     for (uint32_t n = 0; v != NULL && n < x->n_paths; n++) {
+        __builtin_prefetch(&x->paths[p[i + AHEAD].path]);
+        __builtin_prefetch(&x->paths[p[k + AHEAD].path]);
         bool left = k == x->n_paths || (i < middle && comes_first(&p[i], &p[k]));
         v[n] = x->paths[p[left ? i++ : k++].path];
     }
@@ -219,7 +222,8 @@ static bool find_paths(struct planting *x)
     }
     uint32_t *to = sn_arena_alloc(x->scratch, (n + 1) * sizeof *to);
     x->paths = sn_arena_alloc(x->scratch, ((size_t)p->n_samples + 1) * sizeof *x->paths);
-    x->places = sn_arena_alloc(x->scratch, (p->n_samples + 1UL) * sizeof *x->places);
+    x->places =
+        sn_arena_alloc(x->scratch, (p->n_samples + 1UL + AHEAD) * sizeof *x->places);
     x->spare = sn_arena_alloc(x->scratch, (p->n_samples + 1UL) * sizeof *x->spare);
     x->stack = sn_arena_alloc(x->scratch, (deepest + 1) * sizeof *x->stack);
     if (x->tags) /* as many as there can be: what is not used costs nothing */
@@ -376,6 +380,7 @@ static bool plant(struct planting *x)
     static const struct path none = {0};
     for (uint32_t i = 0, before = 0, after; i < x->n_paths; i++, before = after) {
         struct path *p = &x->paths[i];
+        __builtin_prefetch(p[AHEAD].v);
         after = i + 1 < x->n_paths ? common(p, p + 1) : 0;
         p->shared = before;
         p->begun = drop_end(x, p, before > after ? before : after);
