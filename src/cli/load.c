@@ -154,10 +154,10 @@ struct sn_profile *load_merge(struct sn_profile **v, size_t n, struct sn_error *
 {
     if (n == 1)
         return v[0];
-    struct sn_profile *merged =
-        sn_profile_all_types(v, n, e) ? sn_profile_merge(v, n, e) : NULL;
+    if (sn_profile_all_types(v, n, e))
+        return sn_profile_join(v, n, e);
     free_all(v, n);
-    return merged;
+    return NULL;
 }
 
 /* pprof's mark of a base's samples, for reports whose percentages are of the base. */

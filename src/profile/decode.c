@@ -36,7 +36,7 @@ enum { /* fields of Profile */
 
 /* Elements for which room is made before they are read: of a large message at first, and
  * at most. */
-#define FIRST_ROOM 131072
+#define FIRST_ROOM 65536
 #define MOST_AHEAD (UINT64_C(64) << 20)
 
 static const char no_location[] = "a sample refers to a location that is not there";

@@ -639,21 +639,39 @@ struct sn_profile *sn_merger_end(struct sn_merger *m, struct sn_error *e)
     return NULL;
 }
 
-struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
-                                    struct sn_error *e)
+/* `gone`: each may go when it has been added. */
+static struct sn_profile *merge(struct sn_profile *const *v, size_t n, bool gone,
+                                struct sn_error *e)
 {
     struct sn_merger *m = sn_merger_new(n < EXPECTED_MOST ? (unsigned)n : EXPECTED_MOST);
     size_t i = 0;
-    for (; m != NULL && i < n && sn_merger_fits(m, v[i]); i++)
+    for (; m != NULL && i < n && sn_merger_fits(m, v[i]); i++) {
         sn_merger_add(m, v[i]);
+        if (gone)
+            sn_profile_free(v[i]);
+    }
     if (m == NULL)
         sn_fail(e, NULL, -1, "out of memory");
     else if (i < n)
         sn_fail(e, NULL, -1, "profile %zu has other sample types, or another period",
                 i + 1);
     struct sn_profile *merged = m != NULL ? sn_merger_end(m, e) : NULL;
+    for (size_t k = i; gone && k < n; k++)
+        sn_profile_free(v[k]);
     if (i == n)
         return merged;
     sn_profile_free(merged);
     return NULL;
+}
+
+struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
+                                    struct sn_error *e)
+{
+    return merge(v, n, false, e);
+}
+
+struct sn_profile *sn_profile_join(struct sn_profile *const *v, size_t n,
+                                   struct sn_error *e)
+{
+    return merge(v, n, true, e);
 }

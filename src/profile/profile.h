@@ -156,6 +156,10 @@ bool sn_profile_all_types(struct sn_profile *const *v, size_t n, struct sn_error
  * across load addresses). The result is new; the inputs are untouched. */
 struct sn_profile *sn_profile_merge(struct sn_profile *const *v, size_t n,
                                     struct sn_error *e);
+/* The same, and frees each of them when it has been added, or the others where it fails.
+ */
+struct sn_profile *sn_profile_join(struct sn_profile *const *v, size_t n,
+                                   struct sn_error *e);
 /* The same, one after the other: each may go when it has been added. `expected`: how many
  * there will be, more or less. Not of several threads at once. */
 struct sn_merger;

@@ -274,6 +274,20 @@ static void oddities(void)
        "one that is not there: at %td, %lld: %s", at - b, (long long)e.offset, e.what);
 }
 
+/* Joined, they are freed, whatever comes of it: the sanitizer looks. */
+static void joining(void)
+{
+    struct sn_error e = {.offset = -1};
+    struct sn_profile *good[] = {made("main;f 3\n"), made("main;f 4\nmain 5\n")};
+    struct sn_profile *sum = sn_profile_join(good, 2, &e);
+    ok(sum != NULL && sum->n_samples == 2 && sum->values[0] == 7, "joins %s", e.what);
+    sn_profile_free(sum);
+    struct sn_profile *bad[] = {made("main;f 3\n"), made("main 4\n"), made("main 5\n")};
+    bad[1]->types[0].type = sn_strtab_add(bad[1]->strings, "widgets");
+    ok(sn_profile_join(bad, 3, &e) == NULL && strstr(e.what, "profile 2"), "not: %s",
+       e.what);
+}
+
 static void merging(void)
 {
     struct sn_error e = {.offset = -1};
@@ -569,6 +583,7 @@ int main(void)
     coming();
     oddities();
     merging();
+    joining();
     columns();
     sources();
     spool();
