@@ -170,7 +170,7 @@ char *sn_unit_label(int64_t value, const char *from_unit, const char *to_unit, c
     double scaled = sn_unit_scale(value, from_unit, to_unit, &unit);
     size_t n = put_fixed(number, sizeof number, scaled);
     if (n > 3 && strcmp(number + n - 3, ".00") == 0)
-        number[n -= 3] = '\0';
+        number[n - 3] = '\0';
     bool zero = strcmp(number, "0") == 0 || strcmp(number, "-0") == 0;
     join(buf, size, zero ? "0" : number, zero ? "" : unit);
     return buf;

@@ -14,6 +14,7 @@
 #define DROPPED UINT32_MAX       /* of a location: its one node is not kept */
 #define MANY    (UINT32_MAX - 1) /* it has several lines: ask for each */
 #define SQUARE  512              /* nodes up to which edges are found by index */
+#define AHEAD   16               /* samples whose frames are fetched before their turn */
 #define BLOCK   64               /* frames whose edges are looked for together */
 
 enum { /* what an edge is in some sample */
@@ -620,13 +621,24 @@ static void tag_sample(const struct building *x, struct sn_tagger *t,
     }
 }
 
+/* Few samples have labels: no processor foresees which. */
+static void fetch_frames(const struct sn_profile *p, uint32_t sample)
+{
+    const struct sn_sample *s = &p->samples[sample];
+    for (uint32_t i = 0; s->n_labels > 0 && i < s->n_locs; i += 16)
+        __builtin_prefetch(&p->sample_locs[s->loc0 + i]);
+}
+
 bool sn_builder_tag(struct sn_builder *b, struct sn_graph *g, uint32_t n)
 {
     struct building x = {.b = b, .g = g};
     const struct sn_profile *p = b->v->p;
     struct sn_tagger *t = place(&x, g->order, n) ? sn_tagger_new(b, g) : NULL;
-    for (uint32_t i = 0; t != NULL && i < p->n_samples; i++)
+    for (uint32_t i = 0; t != NULL && i < p->n_samples; i++) {
+        if (i + AHEAD < p->n_samples)
+            fetch_frames(p, i + AHEAD);
         if (sn_tagger_wants(t, i))
             tag_sample(&x, t, &p->samples[i]);
+    }
     return t != NULL && !sn_arena_failed(b->arena);
 }
