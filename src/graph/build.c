@@ -34,7 +34,7 @@ struct tally {
 struct edges {
     struct tally *v;
     uint32_t size; /* n_nodes * n_nodes, by src and dst; else a power of two, by hash, */
-    uint32_t n;    /* and at most 5/8 full */
+    uint32_t n;    /* and at most 7/8 full */
     uint32_t n_nodes;
     bool by_hash, failed;
 };
@@ -64,7 +64,7 @@ struct building {
 static void open_edges(struct edges *x, uint32_t n_nodes, uint32_t of_nodes)
 {
     *x = (struct edges){.n_nodes = n_nodes, .by_hash = n_nodes > SQUARE, .size = 4096};
-    while (x->size / 32 < of_nodes && x->size < 1u << 20)
+    while (x->size / 8 < of_nodes && x->size < 1u << 20)
         x->size *= 2;
     if (!x->by_hash)
         x->size = n_nodes * n_nodes + 1;
@@ -98,7 +98,7 @@ static struct tally *probe(const struct edges *x, uint64_t ends, uint32_t slot)
 /* Room for so many more: a table twice as large, if need be. */
 static bool reserve(struct edges *x, uint32_t more)
 {
-    if (!x->by_hash || x->n + more <= x->size / 8 * 5 || x->failed)
+    if (!x->by_hash || x->n + more <= x->size / 8 * 7 || x->failed)
         return !x->failed;
     struct edges bigger = *x;
     bigger.size = x->size * 2;

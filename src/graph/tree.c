@@ -406,6 +406,7 @@ static bool tag(struct planting *x)
     uint32_t *numbers = (uint32_t *)x->stack, begun = 0, depth = 0;
     for (uint32_t i = 0; t != NULL && i < x->n_paths; i++) {
         const struct path *p = &x->paths[i];
+        __builtin_prefetch(&x->b->v->p->samples[p[AHEAD].sample]);
         for (depth = p->shared; depth < p->begun; depth++)
             numbers[depth] = begun++;
         for (uint32_t k = sn_tagger_wants(t, p->sample) ? p->begun : 0; k-- > 0;) {
