@@ -103,8 +103,35 @@ static void files(void)
     }
 }
 
+/* Numbers as printf has them, also those that lie between two. */
+static void units(void)
+{
+    char label[64], percent[32], number[64], as_percent[64];
+    unsigned wrong = 0;
+    for (int64_t i = 0; i < 400000; i++) {
+        int64_t value =
+            i < 200000 ? i : (int64_t)(sn_hash_mix((uint64_t)i) >> (i % 50 + 10));
+        double kilobytes = (double)value / 1024, share = (double)value / 16384 * 100;
+        snprintf(number, sizeof number, "%.2f", kilobytes);
+        char *zeros = strstr(number, ".00");
+        strcpy(zeros != NULL ? zeros : number + strlen(number), "kB");
+        wrong += strcmp(sn_unit_label(value, "bytes", "kB", label, sizeof label),
+                        strcmp(number, "0kB") == 0 ? "0" : number) != 0;
+        snprintf(as_percent, sizeof as_percent, share >= 1 ? "%5.2f%%" : "%5.2g%%",
+                 share);
+        if (share < 99.95 || share > 100.05)
+            wrong += strcmp(sn_unit_percent(value, 16384, percent, sizeof percent),
+                            as_percent) != 0;
+    }
+    is_int(wrong, 0, "labels and percentages are rounded as printf does it");
+    is_str(sn_unit_label(-1536, "Bytes", "kilobytes", label, sizeof label), "-1.50kB",
+           "units are known whatever their case, and in the plural");
+    is_str(sn_unit_label(123456, "bytes", "B", label, 5), "1234", "a label is cut");
+}
+
 int main(void)
 {
+    units();
     errors();
     strings_and_map();
     arena_grows();

@@ -189,6 +189,19 @@ static void trimming(void)
     is_int(n, 2, "in a call tree a function is there for each path");
     sn_graph_free(g);
     sn_profile_free(p);
+    p = made("main;a;b;c 1\nmain;a;d 100\nmain;a 2\n");
+    o.node_fraction = 0.05;
+    o.sample_index = "0";
+    g = graph_of(p, &v, &o, true);
+    const struct sn_node *shared = node(g, "a");
+    if (ok(g != NULL && g->n_order == 3 && shared != NULL,
+           "its light ends are left out")) {
+        is_int(g->dropped_nodes, 2, "how many nodes those were is known");
+        is_int(shared->cum, 103, "what they came to is not lost");
+        is_int(shared->flat, 2, "and is not what others do themselves");
+    }
+    sn_graph_free(g);
+    sn_profile_free(p);
 }
 
 static void refusals(void)
@@ -215,9 +228,139 @@ static void refusals(void)
     }
 }
 
+/* ---- edges, as counted without any haste ---------------------------------------------
+ */
+
+#define FUNCTIONS 700
+
+struct counted {
+    int64_t weight;
+    uint32_t seen;
+    bool residual, called;
+};
+static struct counted expected[FUNCTIONS][FUNCTIONS];
+
+/* Stacks of functions f0, f1, ..., the first of which are met most; enough for all cores
+ * to be set to work. */
+static struct sn_profile *many_stacks(void)
+{
+    struct sn_arena *a = sn_arena_new();
+    struct sn_buf text = {.arena = a};
+    uint64_t random = 1;
+    for (unsigned i = 0; i < 2200; i++) {
+        for (unsigned k = 0, n = 15 + i % 41; k < n; k++) {
+            random = sn_hash_mix(random + i);
+            uint64_t square = (random >> 8) % FUNCTIONS * ((random >> 32) % FUNCTIONS);
+            sn_buf_printf(&text, "%sf%u",
+                          k == 0             ? ""
+                          : random % 16 == 0 ? "|"
+                                             : ";",
+                          (unsigned)(square / FUNCTIONS));
+        }
+        sn_buf_printf(&text, " %u\n", 1 + i % 7);
+    }
+    struct sn_profile *p = made(text.data);
+    sn_arena_free(a);
+    return p;
+}
+
+static unsigned number_of(const struct sn_profile *p, uint32_t function)
+{
+    return (unsigned)atoi(sn_profile_str(p, p->functions[function].name) + 1);
+}
+
+static void expect_edges(const struct sn_profile *p, const bool *kept)
+{
+    memset(expected, 0, sizeof expected);
+    for (uint32_t i = 0; i < p->n_samples; i++) {
+        const struct sn_sample *s = &p->samples[i];
+        unsigned parent = FUNCTIONS;
+        bool residual = false;
+        for (uint32_t j = s->n_locs; j-- > 0;) {
+            const struct sn_location *l = &p->locations[p->sample_locs[s->loc0 + j]];
+            for (uint32_t k = l->n_lines; k-- > 0;) {
+                unsigned f = number_of(p, p->lines[l->line0 + k].function);
+                struct counted *e = &expected[parent % FUNCTIONS][f];
+                if (!kept[f]) {
+                    residual = true;
+                    continue;
+                }
+                if (parent != FUNCTIONS && parent != f && e->seen != i + 1) {
+                    e->seen = i + 1;
+                    e->weight += p->values[(size_t)i * p->n_types];
+                    e->residual |= residual;
+                    e->called |= k == l->n_lines - 1;
+                }
+                parent = f;
+                residual = false;
+            }
+        }
+    }
+}
+
+/* How many are not as expected. `only`: those of whom a graph has edges; NULL: of all. */
+static unsigned wrong_edges(const struct sn_graph *g, struct sn_regex *only)
+{
+    unsigned wrong = 0, there = 0;
+    for (uint32_t i = 0; i < g->n_edges; i++) {
+        const struct sn_edge *e = &g->edges[i];
+        const struct counted *x =
+            &expected[atoi(g->nodes[e->src].name + 1)][atoi(g->nodes[e->dst].name + 1)];
+        wrong += e->weight != x->weight || e->residual != x->residual ||
+                 e->inlined == x->called;
+    }
+    for (unsigned i = 0; i < FUNCTIONS; i++)
+        for (unsigned k = 0; k < FUNCTIONS; k++) {
+            char names[2][16];
+            snprintf(names[0], sizeof names[0], "f%u", i);
+            snprintf(names[1], sizeof names[1], "f%u", k);
+            there += expected[i][k].weight != 0 &&
+                     (only == NULL || sn_regex_match(only, names[0]) ||
+                      sn_regex_match(only, names[1]));
+        }
+    return wrong + (there != g->n_edges);
+}
+
+static void edges(void)
+{
+    static const struct {
+        int node_count;
+        const char *only, *what;
+    } rows[] = {{0, NULL, "of all nodes"},
+                {600, NULL, "of many"},
+                {100, NULL, "of some"},
+                {0, "^f1.$", "of all, but only of a few of them"},
+                {0, "^f[1-9]", "of all, but only of most of them"}};
+    for (size_t i = 0; i < SN_COUNT(rows); i++) {
+        struct sn_error e = {.offset = -1};
+        struct sn_options o = sn_options_default();
+        struct sn_profile *p = many_stacks();
+        struct sn_regex *only =
+            rows[i].only != NULL ? sn_regex_new(rows[i].only, "only", &e) : NULL;
+        struct sn_view_kind kind = {.edges = true, .edges_of = only};
+        struct sn_view v;
+        bool kept[FUNCTIONS] = {false};
+        o.node_count = rows[i].node_count;
+        o.node_fraction = o.edge_fraction = 0;
+        o.sample_index = "0";
+        struct sn_graph *g =
+            sn_view_open(&v, p, &o, kind, &e) ? sn_graph_new(&v, &e) : NULL;
+        for (uint32_t k = 0; g != NULL && k < g->n_nodes; k++)
+            kept[atoi(g->nodes[k].name + 1)] = true;
+        expect_edges(p, kept);
+        ok(g != NULL && g->n_edges > 1000 && wrong_edges(g, only) == 0,
+           "%u edges %s are as counted without haste", g != NULL ? g->n_edges : 0,
+           rows[i].what);
+        sn_graph_free(g);
+        sn_regex_free(only);
+        sn_profile_free(p);
+    }
+}
+
 int main(void)
 {
     options();
+    edges();
     names();
     box_names();
     counts();
