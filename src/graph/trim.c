@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #define MAX_NODELETS 4
+#define MANY         16384 /* edges: worth a second thread */
 
 /* ---- edges
  * ------------------------------------------------------------------------------------ */
@@ -226,27 +227,39 @@ static double entropy(int64_t part, int64_t total)
     return -(share * log2(share));
 }
 
-/* Sides of all nodes, in a pass over the edges as they lie. `in` and `out`: as many as
- * there are nodes, zeroed but for what stays in a node, which is of `out`. */
-static void score_sides(const struct sn_graph *g, struct side *in, struct side *out)
+/* As many of both as there are nodes, zeroed but for what stays in a node, which is of
+ * `out`. */
+struct scoring {
+    const struct sn_graph *g;
+    struct side *in, *out;
+};
+
+/* One side of all nodes, in passes over the edges as they lie: 0: in, 1: out. */
+static void score_side(void *scoring, unsigned which)
 {
-    for (uint32_t i = 0; i < g->n_edges; i++) {
-        const struct sn_edge *e = &g->edges[i];
-        if (e->gone)
-            continue;
-        in[e->dst].has_edges = out[e->src].has_edges = true;
-        if (e->weight > 0) {
-            in[e->dst].total += e->weight;
-            out[e->src].total += e->weight;
-        }
+    const struct scoring *s = scoring;
+    const struct sn_edge *edges = s->g->edges, *e, *end = edges + s->g->n_edges;
+    struct side *sides = which == 0 ? s->in : s->out;
+    for (e = edges; e < end; e++) {
+        struct side *x = &sides[which == 0 ? e->dst : e->src];
+        x->has_edges |= !e->gone;
+        x->total += !e->gone && e->weight > 0 ? e->weight : 0;
     }
-    for (uint32_t i = 0; i < g->n_edges; i++) {
-        const struct sn_edge *e = &g->edges[i];
-        struct side *both[] = {&in[e->dst], &out[e->src]};
-        for (unsigned k = 0; k < 2 && !e->gone; k++)
-            if (both[k]->total != 0)
-                both[k]->score += entropy(sn_abs(e->weight), both[k]->total);
+    for (e = edges; e < end; e++) {
+        struct side *x = &sides[which == 0 ? e->dst : e->src];
+        if (!e->gone && x->total != 0)
+            x->score += entropy(sn_abs(e->weight), x->total);
     }
+}
+
+static void score_sides(struct scoring *s)
+{
+    if (s->g->n_edges >= MANY) {
+        sn_parallel(2, score_side, s);
+        return;
+    }
+    score_side(s, 0);
+    score_side(s, 1);
 }
 
 /* How interesting a node is to look at: little, if what comes in just goes out. */
@@ -270,7 +283,7 @@ static bool rank_by_entropy(struct sn_graph *g, struct ranked *r)
         return false;
     for (uint32_t i = 0; i < g->n_nodes; i++)
         out[i].total = g->nodes[i].flat;
-    score_sides(g, in, out);
+    score_sides(&(struct scoring){g, in, out});
     for (uint32_t i = 0; i < g->n_order; i++) {
         uint32_t n = g->order[i];
         r[i] = (struct ranked){n, entropy_score(&g->nodes[n], &in[n], &out[n])};
