@@ -62,11 +62,12 @@ static bool is_alias(const char *alias, const char *name, size_t n)
 static const struct unit *find(const struct family *f, const char *name)
 {
     size_t n = strlen(name);
+    char first = (char)tolower((unsigned char)*name);
     if (n > 2 && tolower((unsigned char)name[n - 1]) == 's')
         n--;
     for (const struct unit *u = f->units; u < f->units + MAX_UNITS && u->name; u++)
         for (size_t i = 0; i < SN_COUNT(u->aliases) && u->aliases[i] != NULL; i++)
-            if (is_alias(u->aliases[i], name, n))
+            if (u->aliases[i][0] == first && is_alias(u->aliases[i], name, n))
                 return u;
     return NULL;
 }
