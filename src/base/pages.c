@@ -24,8 +24,9 @@
 static unsigned fail_after; /* tests only */
 
 /* In the command, what is large is made of large pages: all of it will be touched, nearly
- * always. The kernel lays it so that they fit if it is whole ones. A chunk of an arena
- * comes with its pages there: together they take a third of the time of one by one. */
+ * always. The kernel lays it so that they fit if it is whole ones. What is smaller comes
+ * with its pages there: together they take a third of the time of one by one, and threads
+ * that meet new pages at the same time wait for one another. */
 static size_t whole_pages(size_t size)
 {
 #ifndef SN_LIBSONDE
@@ -42,7 +43,7 @@ void *sn_pages_map(size_t size)
     size = whole_pages(size);
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 #ifndef SN_LIBSONDE
-    if (size <= CHUNK)
+    if (size < HUGE)
         flags |= MAP_POPULATE;
 #endif
     void *p = MMAP(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);

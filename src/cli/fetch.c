@@ -89,7 +89,7 @@ struct source {
  * reads on, unless it is too far ahead. So of two cores one reads while the other merges,
  * and few profiles are in memory at a time. They are merged in the order of the words.
  */
-#define AHEAD 1 /* profiles for each core that may be in memory, more or less */
+#define AHEAD 2 /* profiles for each core that may be in memory, more or less */
 
 struct reading {
     const struct sources *s;

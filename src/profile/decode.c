@@ -36,7 +36,7 @@ enum { /* fields of Profile */
 
 /* Elements for which room is made before they are read: of a large message at first, and
  * at most. */
-#define FIRST_ROOM 65536
+#define FIRST_ROOM 8192
 #define MOST_AHEAD (UINT64_C(64) << 20)
 
 static const char no_location[] = "a sample refers to a location that is not there";
@@ -48,6 +48,8 @@ struct decoder {
     size_t expected;                /* bytes in all, more or less */
     uint32_t values_end;            /* of the sample at hand */
     uint64_t count[FIELDS];         /* fields of each kind */
+    uint64_t began[FIELDS];         /* where the first of them ends */
+    unsigned kind;                  /* of the field at hand */
     uint32_t n_strings;             /* in the file, so far */
     bool believing;
     /* Believing: what is referred to must be there in the end. */
@@ -139,17 +141,17 @@ static inline bool numbered(struct decoder *d, unsigned kind, uint32_t i, uint64
 /* ---- room -----------------------------------------------------------------------------
  */
 
-/* For as many elements as the rest would have if it were like what has been read: pages
- * that are not used cost nothing, to grow does. */
+/* For as many elements as there would be if the rest were like what has been read since
+ * the first field of their kind: to grow takes time. */
 static uint64_t expect(const struct decoder *d, uint64_t need)
 {
-    uint64_t read = (uint64_t)(d->message.p - d->message.base) + 1;
-    uint64_t first = d->expected / 64 < FIRST_ROOM ? d->expected / 64 + 8 : FIRST_ROOM;
+    uint64_t first = d->expected / 512 < FIRST_ROOM ? d->expected / 512 + 8 : FIRST_ROOM;
+    uint64_t read = (uint64_t)(d->message.p - d->message.base), since = d->began[d->kind];
     if (need < first)
         return first;
-    return d->expected > read
-               ? (uint64_t)((double)need / (double)read * 1.05 * (double)d->expected)
-               : 0;
+    return d->expected > read ? (uint64_t)((double)need / (double)(read - since + 1) *
+                                           1.05 * (double)(d->expected - since))
+                              : 0;
 }
 
 /* There is no room for `more` elements at the end of an array of n. */
@@ -631,8 +633,9 @@ static bool pass(struct decoder *d, uint32_t kinds)
     while (next_field(d, &f)) {
         if (f.number >= FIELDS)
             continue;
-        if ((kinds & KIND(STRING_TABLE)) != 0)
-            d->count[f.number]++;
+        d->kind = f.number;
+        if ((kinds & KIND(STRING_TABLE)) != 0 && d->count[f.number]++ == 0)
+            d->began[f.number] = (uint64_t)(d->message.p - d->message.base);
         if ((kinds & KIND(f.number)) != 0 && (!field(d, &f) || d->message.bad != NULL))
             return false;
     }
