@@ -53,8 +53,7 @@ def run(command, **environment):
 def run_for_peak(command, **environment):
     """Run it, under bench/peak.c; (as run has it, the bytes of its largest process's peak)."""
     with tempfile.NamedTemporaryFile("r") as file:
-        variables = [f"{name}={value}" for name, value in environment.items()]
-        ran = run([OUT / "peak", file.name, "env", *variables, *command])
+        ran = run([OUT / "peak", file.name, *command], **environment)
         return ran, int(file.read()) * 1024
 
 
