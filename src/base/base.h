@@ -49,6 +49,11 @@ char *sn_error_text(const struct sn_error *e, char *buf, size_t size);
  */
 void *sn_pages_map(size_t size);
 void sn_pages_unmap(void *p, size_t size);
+/* These, or a block of an arena, will be looked into here and there: large pages are
+ * worth it, if there are such. Not everywhere: on a virtual machine that gives its free
+ * memory back, a fresh large page can take 100 times as long as a small one. Not in
+ * libsonde. */
+void sn_pages_scattered(void *p, size_t size);
 /* For tests: let the n-th page request from now fail (0: never). Not thread-safe. */
 void sn_pages_fail_after(unsigned n);
 

@@ -23,10 +23,8 @@
 
 static unsigned fail_after; /* tests only */
 
-/* In the command, what is large is made of large pages: all of it will be touched, nearly
- * always. The kernel lays it so that they fit if it is whole ones. What is smaller comes
- * with its pages there: together they take a third of the time of one by one, and threads
- * that meet new pages at the same time wait for one another. */
+/* In the command, the kernel lays what is large so that large pages fit, if it is whole
+ * ones. */
 static size_t whole_pages(size_t size)
 {
 #ifndef SN_LIBSONDE
@@ -42,19 +40,22 @@ void *sn_pages_map(size_t size)
         return NULL;
     size = whole_pages(size);
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
-#ifndef SN_LIBSONDE
+#ifndef SN_LIBSONDE /* what is small comes with its pages, at less than one by one */
     if (size < HUGE)
         flags |= MAP_POPULATE;
 #endif
     void *p = MMAP(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (p == MAP_FAILED)
-        return NULL;
-#ifndef SN_LIBSONDE
-    if (size >= HUGE)
-        madvise(p, size, MADV_HUGEPAGE);
-#endif
-    return p;
+    return p == MAP_FAILED ? NULL : p;
 }
+
+#ifndef SN_LIBSONDE
+void sn_pages_scattered(void *p, size_t size)
+{
+    uintptr_t from = ((uintptr_t)p + PAGE - 1) & ~(PAGE - 1), end = (uintptr_t)p + size;
+    if (size >= HUGE && from < end)
+        madvise((void *)from, (end - from) & ~(PAGE - 1), MADV_HUGEPAGE);
+}
+#endif
 
 void sn_pages_unmap(void *p, size_t size)
 {

@@ -144,6 +144,8 @@ struct sn_profile *load_file(const char *path, struct sn_error *e);
 struct sn_profile *load_bytes(const struct sn_file *f, const char *name, size_t limit,
                               struct sn_error *e);
 struct sn_profile *load_path(const char *path, size_t limit, struct sn_error *e);
+/* load_large.c. NULL: it is no such file as can be read so, or something is wrong. */
+struct sn_profile *load_large(const char *path, size_t limit);
 /* fetch.c: profiles by file or URL, merged. As pprof: those that fail are told, and left
  * out unless all do. `binary` (may be NULL) is the program of each. *remote: one came
  * from a server. */

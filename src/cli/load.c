@@ -58,39 +58,6 @@ static struct sn_profile *decode_plain(const unsigned char *data, size_t len,
                          : sn_profile_decode(data, len, path, e);
 }
 
-#define HEAD ((size_t)64 << 10) /* by which a format is told from others */
-
-static size_t wait_inflated(void *inflate, size_t have, const unsigned char **data)
-{
-    return sn_inflate_wait(inflate, have, data);
-}
-
-/* A profile.proto, while it is being inflated; or NULL. */
-static struct sn_profile *decode_inflating(struct sn_inflate *s, size_t expected)
-{
-    struct sn_coming coming = {wait_inflated, s, expected};
-    const unsigned char *data;
-    size_t n = sn_inflate_wait(s, HEAD, &data);
-    return sn_reader_find(data, n) == NULL ? sn_profile_decode_coming(&coming) : NULL;
-}
-
-static struct sn_profile *load_gzip(const struct sn_file *f, const char *path,
-                                    size_t limit, struct sn_arena *a, struct sn_error *e)
-{
-    const unsigned char *data;
-    size_t len;
-    struct sn_inflate *s = sn_inflate_begin(f->data, f->len, limit, a, path);
-    if (s == NULL) {
-        sn_fail(e, path, -1, "out of memory");
-        return NULL;
-    }
-    struct sn_profile *p = decode_inflating(s, sn_gzip_size(f->data, f->len));
-    if (sn_inflate_end(s, &data, &len, e))
-        return p != NULL ? p : decode_plain(data, len, path, e);
-    sn_profile_free(p);
-    return NULL;
-}
-
 struct sn_profile *load_bytes(const struct sn_file *f, const char *path, size_t limit,
                               struct sn_error *e)
 {
@@ -100,12 +67,14 @@ struct sn_profile *load_bytes(const struct sn_file *f, const char *path, size_t 
         return NULL;
     if (!sn_gzip_is(f->data, f->len))
         return decode_plain(f->data, f->len, path, e);
-    struct sn_arena *a = sn_arena_new();
+    unsigned char *data;
+    size_t len;
     struct sn_profile *p = NULL;
+    struct sn_arena *a = sn_arena_new();
     if (a == NULL)
         sn_fail(e, path, -1, "out of memory");
-    else
-        p = load_gzip(f, path, limit, a, e);
+    else if (sn_gzip_inflate(f->data, f->len, limit, a, &data, &len, path, e))
+        p = decode_plain(data, len, path, e);
     sn_arena_free(a);
     return p;
 }
@@ -113,8 +82,8 @@ struct sn_profile *load_bytes(const struct sn_file *f, const char *path, size_t 
 struct sn_profile *load_path(const char *path, size_t limit, struct sn_error *e)
 {
     struct sn_file f;
-    struct sn_profile *p = NULL;
-    if (sn_file_open(path, limit, &f, e)) {
+    struct sn_profile *p = strcmp(path, "-") != 0 ? load_large(path, limit) : NULL;
+    if (p == NULL && sn_file_open(path, limit, &f, e)) {
         p = load_bytes(&f, strcmp(path, "-") == 0 ? "standard input" : path, limit, e);
         sn_file_close(&f);
     }

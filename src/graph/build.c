@@ -69,6 +69,7 @@ static void open_edges(struct edges *x, uint32_t n_nodes, uint32_t of_nodes)
     if (!x->by_hash)
         x->size = n_nodes * n_nodes + 1;
     x->v = sn_pages_map(x->size * sizeof *x->v);
+    sn_pages_scattered(x->v, x->size * sizeof *x->v);
     x->failed = x->v == NULL;
     if (!x->failed && x->size < 1u << 16)
         memset(x->v, 0, x->size * sizeof *x->v);
@@ -103,6 +104,7 @@ static bool reserve(struct edges *x, uint32_t more)
     struct edges bigger = *x;
     bigger.size = x->size * 2;
     bigger.v = x->size < 1u << 30 ? sn_pages_map(bigger.size * sizeof *x->v) : NULL;
+    sn_pages_scattered(bigger.v, bigger.size * sizeof *x->v);
     x->failed = bigger.v == NULL;
     if (x->failed)
         return false;

@@ -43,9 +43,10 @@ static const char no_location[] = "a sample refers to a location that is not the
 
 struct decoder {
     struct sn_profile *p;
-    struct sn_pb message; /* the whole, or what there is; keeps the first error */
+    struct sn_pb message; /* the whole, or what there is of it; keeps the first error */
     const struct sn_coming *coming; /* NULL: that is all */
     size_t expected;                /* bytes in all, more or less */
+    uint64_t gone;                  /* bytes before those that there are */
     uint32_t values_end;            /* of the sample at hand */
     uint64_t count[FIELDS];         /* fields of each kind */
     uint64_t began[FIELDS];         /* where the first of them ends */
@@ -141,12 +142,17 @@ static inline bool numbered(struct decoder *d, unsigned kind, uint32_t i, uint64
 /* ---- room -----------------------------------------------------------------------------
  */
 
+static uint64_t bytes_read(const struct decoder *d)
+{
+    return d->gone + (uint64_t)(d->message.p - d->message.base);
+}
+
 /* For as many elements as there would be if the rest were like what has been read since
  * the first field of their kind: to grow takes time. */
 static uint64_t expect(const struct decoder *d, uint64_t need)
 {
     uint64_t first = d->expected / 512 < FIRST_ROOM ? d->expected / 512 + 8 : FIRST_ROOM;
-    uint64_t read = (uint64_t)(d->message.p - d->message.base), since = d->began[d->kind];
+    uint64_t read = bytes_read(d), since = d->began[d->kind];
     if (need < first)
         return first;
     return d->expected > read ? (uint64_t)((double)need / (double)(read - since + 1) *
@@ -593,19 +599,20 @@ static bool field(struct decoder *d, const struct sn_pb_field *f)
     return true;
 }
 
-/* There is more of the message than there was: it may lie elsewhere. */
+/* There is more of the message than there was, elsewhere. */
 static bool more_came(struct decoder *d)
 {
-    const unsigned char *data;
-    size_t have = (size_t)(d->message.end - d->message.base);
-    size_t at = (size_t)(d->message.p - d->message.base), now;
+    const unsigned char *data, *rest = d->message.p;
     if (d->coming == NULL)
         return false;
-    now = d->coming->wait(d->coming->arg, have, &data);
-    if (now <= have)
+    size_t n =
+        d->coming->next(d->coming->arg, rest, (size_t)(d->message.end - rest), &data);
+    if (n == 0) {
         d->coming = NULL;
-    else
-        d->message = (struct sn_pb){.p = data + at, .end = data + now, .base = data};
+        return true;
+    }
+    d->gone += (uint64_t)(rest - d->message.base);
+    sn_pb_open(&d->message, data, n);
     return true;
 }
 
@@ -635,7 +642,7 @@ static bool pass(struct decoder *d, uint32_t kinds)
             continue;
         d->kind = f.number;
         if ((kinds & KIND(STRING_TABLE)) != 0 && d->count[f.number]++ == 0)
-            d->began[f.number] = (uint64_t)(d->message.p - d->message.base);
+            d->began[f.number] = bytes_read(d);
         if ((kinds & KIND(f.number)) != 0 && (!field(d, &f) || d->message.bad != NULL))
             return false;
     }

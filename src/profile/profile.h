@@ -130,11 +130,12 @@ struct sn_profile *sn_profile_decode(const void *data, size_t len, const char *w
  * it is not as such messages mostly are, or something is wrong: give the whole to
  * sn_profile_decode, which says what. */
 struct sn_coming {
-    /* Waits for more than `have` bytes: how many there are now; no more if that is all.
-     * *data: where they lie now; where they lay before they are no more. */
-    size_t (*wait)(void *arg, size_t have, const unsigned char **data);
+    /* What comes after the n bytes at `rest`, the end of what came before: *data gets the
+     * place of these and of what follows. How many there are; 0: no more comes. */
+    size_t (*next)(void *arg, const unsigned char *rest, size_t n,
+                   const unsigned char **data);
     void *arg;
-    size_t expected; /* bytes, more or less; 0: not known */
+    size_t expected; /* bytes in all, more or less; 0: not known */
 };
 struct sn_profile *sn_profile_decode_coming(const struct sn_coming *coming);
 /* Append the message to *out. Index i is written as id i + 1. */

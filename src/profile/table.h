@@ -23,6 +23,7 @@ static bool table_grow(struct table *t, uint32_t size)
     struct entry *v = sn_arena_alloc(t->arena, (size_t)size * sizeof *v);
     if (v == NULL)
         return false;
+    sn_pages_scattered(v, (size_t)size * sizeof *v);
     t->v = v;
     t->mask = size - 1;
     for (uint32_t i = 0; old.v != NULL && i <= old.mask; i++) {

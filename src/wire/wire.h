@@ -134,25 +134,30 @@ static inline unsigned char *sn_pb_end(unsigned char *begun, unsigned char *at)
 /* ---- gzip ------------------------------------------------------------------------- */
 
 bool sn_gzip_is(const void *data, size_t len);
-/* About how much a file is when it is inflated: its last four bytes are the size of its
- * last member, of which there is mostly one. */
-size_t sn_gzip_size(const void *data, size_t len);
 /* Inflate all members of a gzip file into `a`. Refuses more than `limit` bytes. `where`
  * names the file in errors. */
 bool sn_gzip_inflate(const void *data, size_t len, size_t limit, struct sn_arena *a,
-                     const unsigned char **out, size_t *out_len, const char *where,
+                     unsigned char **out, size_t *out_len, const char *where,
                      struct sn_error *e);
-/* The same, by a thread of its own if the file is large, to which `a`, `data` and `where`
- * belong meanwhile. NULL: no memory. Must be ended. */
-struct sn_inflate;
-struct sn_inflate *sn_inflate_begin(const void *data, size_t len, size_t limit,
-                                    struct sn_arena *a, const char *where);
-/* Waits for more than the `have` bytes that are known, and returns how many there are
- * now: no more if that was all, or if it fails. *data: where they lie, which may be
- * elsewhere than before; the place before is no longer readable. */
-size_t sn_inflate_wait(struct sn_inflate *s, size_t have, const unsigned char **data);
-bool sn_inflate_end(struct sn_inflate *s, const unsigned char **data, size_t *len,
-                    struct sn_error *e);
+/* A file piece by piece. next(): how many bytes lie at *data until it is asked again; 0:
+ * no more. */
+struct sn_pieces {
+    size_t (*next)(void *arg, const unsigned char **data);
+    void *arg;
+};
+/* A gzip file of one member, inflated by a thread of its own, which alone asks for its
+ * pieces. NULL: no memory, or no thread. */
+struct sn_inflater;
+struct sn_inflater *sn_inflater_new(struct sn_pieces pieces, size_t limit);
+/* What comes after the n bytes at `rest`, the end of what came before: *data gets the
+ * place of these and of what follows, until more is asked for. How many there are; 0: no
+ * more comes, or n is above SN_INFLATER_REST, and all stays as it is. */
+#define SN_INFLATER_REST ((size_t)64 << 10)
+size_t sn_inflater_next(struct sn_inflater *s, const unsigned char *rest, size_t n,
+                        const unsigned char **data);
+/* Has all of it been given? Else the file is cut short, corrupt, of several members,
+ * larger than the limit, or not wanted any more. */
+bool sn_inflater_free(struct sn_inflater *s);
 /* Make n pieces, on all cores if there are several, deflate each, and append them as one
  * member. make(arg, i, n, out): piece i, at the end of `out`. */
 typedef void sn_gzip_make(const void *arg, unsigned i, unsigned n, struct sn_buf *out);

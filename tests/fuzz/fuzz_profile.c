@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct sn_arena *a = sn_arena_new();
     struct sn_error e = {.offset = -1};
-    const unsigned char *plain = data;
+    unsigned char *plain = (unsigned char *)data;
     if (sn_gzip_is(data, len) &&
         !sn_gzip_inflate(data, len, LIMIT, a, &plain, &len, "fuzz", &e)) {
         sn_arena_free(a);
