@@ -39,8 +39,8 @@ struct sn_line {
 };
 
 struct sn_location {
-    uint32_t mapping; /* index, or SN_NONE */
     uint64_t address;
+    uint32_t mapping;        /* index, or SN_NONE */
     uint32_t line0, n_lines; /* into lines; [0] is the innermost inlined function */
     bool folded;
 };

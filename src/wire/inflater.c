@@ -13,7 +13,7 @@
 #include <signal.h>
 
 #define PARTS 4
-#define PART  ((size_t)512 << 10)
+#define PART  ((size_t)256 << 10)
 #define ROOM                                                                             \
     (SN_INFLATER_REST + PART) /* what is left of the part before goes before it */
 
