@@ -65,7 +65,7 @@ static bool hire(struct worker *w)
     if (w->plain.arena == NULL || w->packed.arena == NULL)
         return false;
     w->z = sn_arena_alloc(w->packed.arena, sizeof *w->z);
-    w->tables = sn_arena_alloc(w->packed.arena, ISAL_DEF_LVL2_DEFAULT);
+    w->tables = sn_arena_alloc(w->packed.arena, ISAL_DEF_LVL1_DEFAULT);
     return w->z != NULL && w->tables != NULL;
 }
 
@@ -91,9 +91,9 @@ static bool deflate_one(struct worker *w, bool ends)
     const struct sn_buf *in = &w->plain;
     struct isal_zstream *z = w->z;
     isal_deflate_init(z);
-    z->level = 2;
+    z->level = 1;
     z->level_buf = w->tables;
-    z->level_buf_size = ISAL_DEF_LVL2_DEFAULT;
+    z->level_buf_size = ISAL_DEF_LVL1_DEFAULT;
     size_t at = 0;
     do {
         size_t n = in->len - at < AT_ONCE ? in->len - at : AT_ONCE;
