@@ -49,7 +49,7 @@ struct decoder {
     uint64_t gone;                  /* bytes before those that there are */
     uint32_t values_end;            /* of the sample at hand */
     uint64_t count[FIELDS];         /* fields of each kind */
-    uint64_t began[FIELDS];         /* where the first of them ends */
+    uint64_t began[FIELDS];         /* where the first of them begins */
     unsigned kind;                  /* of the field at hand */
     uint32_t n_strings;             /* in the file, so far */
     bool believing;
@@ -147,16 +147,16 @@ static uint64_t bytes_read(const struct decoder *d)
     return d->gone + (uint64_t)(d->message.p - d->message.base);
 }
 
-/* For as many elements as there would be if the rest were like what has been read since
- * the first field of their kind: to grow takes time. */
+/* For as many elements as there would be if the rest were like what has been read from
+ * the first field of their kind on, which is included: to grow takes time. */
 static uint64_t expect(const struct decoder *d, uint64_t need)
 {
     uint64_t first = d->expected / 512 < FIRST_ROOM ? d->expected / 512 + 8 : FIRST_ROOM;
     uint64_t read = bytes_read(d), since = d->began[d->kind];
     if (need < first)
         return first;
-    return d->expected > read ? (uint64_t)((double)need / (double)(read - since + 1) *
-                                           1.05 * (double)(d->expected - since))
+    return d->expected > read ? (uint64_t)((double)need / (double)(read - since) * 1.05 *
+                                           (double)(d->expected - since))
                               : 0;
 }
 
@@ -637,12 +637,12 @@ static bool pass(struct decoder *d, uint32_t kinds)
 {
     struct sn_pb_field f;
     d->message.p = d->message.base;
-    while (next_field(d, &f)) {
+    for (uint64_t at = 0; next_field(d, &f); at = bytes_read(d)) {
         if (f.number >= FIELDS)
             continue;
         d->kind = f.number;
         if ((kinds & KIND(STRING_TABLE)) != 0 && d->count[f.number]++ == 0)
-            d->began[f.number] = bytes_read(d);
+            d->began[f.number] = at;
         if ((kinds & KIND(f.number)) != 0 && (!field(d, &f) || d->message.bad != NULL))
             return false;
     }

@@ -281,6 +281,33 @@ static void oddities(void)
        "one that is not there: at %td, %lld: %s", at - b, (long long)e.offset, e.what);
 }
 
+/* Room is made as if all were like what has been read, the first included: that one
+ * sample has thousands of labels does not mean that there will be millions. */
+static void one_of_many_labels(void)
+{
+    enum { LABELS = 9000, SAMPLES = 10000 };
+    static unsigned char b[LABELS * 16 + SAMPLES * 16];
+    struct sn_error e = {.offset = -1};
+    unsigned char *at = sn_pb_begin(b, 1);
+    at = sn_pb_end(at, sn_pb_put(at, 1, 1));
+    for (unsigned i = 0; i < SAMPLES; i++) {
+        unsigned char *sample = at = sn_pb_begin(at, 2);
+        at = sn_pb_put(at, 2, 1);
+        for (unsigned k = 0; i == 0 && k < LABELS; k++) {
+            unsigned char *label = at = sn_pb_begin(at, 3);
+            at = sn_pb_end(label, sn_pb_put(sn_pb_put(at, 1, 1), 3, k + 1));
+        }
+        at = sn_pb_end(sample, at);
+    }
+    at = sn_pb_put_bytes(sn_pb_put_bytes(at, 6, "", 0), 6, "x", 1);
+    struct sn_profile *q = sn_profile_decode(b, (size_t)(at - b), "p", &e);
+    ok(q != NULL && q->n_labels == LABELS && q->n_samples == SAMPLES &&
+           sn_arena_bytes(q->arena) < 16u << 20,
+       "%d labels in one of many samples take %zu KB: %s", LABELS,
+       q != NULL ? sn_arena_bytes(q->arena) >> 10 : 0, e.what);
+    sn_profile_free(q);
+}
+
 /* Joined, they are freed, whatever comes of it: the sanitizer looks. */
 static void joining(void)
 {
@@ -589,6 +616,7 @@ int main(void)
     hostile();
     coming();
     oddities();
+    one_of_many_labels();
     merging();
     joining();
     columns();
