@@ -52,6 +52,18 @@ static size_t next_part(void *file, const unsigned char *rest, size_t n,
     return first > 0 ? first : sn_inflater_next(f->inflater, rest, n, data);
 }
 
+/* Of gzip, without flags that are reserved (RFC 1952, 2.3.1.2), which ISA-L overlooks. */
+static bool is_usual(const unsigned char *file, size_t n)
+{
+    return sn_gzip_is(file, n) && n > 3 && (file[3] & 0xe0) == 0;
+}
+
+/* Who writes into a FIFO loses what it wrote if it is opened, closed, and opened anew. */
+static int open_regular(const char *path)
+{
+    return sn_file_is_special(path) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+}
+
 /* The last four bytes of the file (RFC 1952, 2.3.1); a hint. */
 static size_t inflated_size(int fd, off_t size)
 {
@@ -74,15 +86,14 @@ struct sn_profile *load_large(const char *path, size_t limit)
     struct stat st;
     struct sn_profile *p = NULL;
     struct sn_arena *a = NULL;
-    struct large_file f = {.fd = open(path, O_RDONLY | O_CLOEXEC)};
+    struct large_file f = {.fd = open_regular(path)};
     if (f.fd >= 0 && fstat(f.fd, &st) == 0 && S_ISREG(st.st_mode) &&
         (size_t)st.st_size >= PIECE && (size_t)st.st_size <= limit)
         a = sn_arena_new();
     if (a != NULL && (f.piece = sn_arena_alloc(a, PIECE)) != NULL)
         f.n = read_piece(&f);
     const struct sn_pieces pieces = {next_piece, &f};
-    if (sn_gzip_is(f.piece, f.n) &&
-        (f.inflater = sn_inflater_new(pieces, limit)) != NULL) {
+    if (is_usual(f.piece, f.n) && (f.inflater = sn_inflater_new(pieces, limit)) != NULL) {
         p = decode_parts(&f, inflated_size(f.fd, st.st_size));
         if (!sn_inflater_free(f.inflater)) {
             sn_profile_free(p);

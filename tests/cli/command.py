@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """The command line: its grammars, its help, its errors, and where its output goes."""
 
+import ctypes
+import gzip
 import json
 import re
 import pathlib
 import random
 import resource
+import struct
 import tempfile
 import zlib
 from tool import *
@@ -204,6 +207,33 @@ def test_inputs():
     ok("thirty" in less and "0.40s" not in less, "--base subtracts")
     ten = f"--base={made({('forty', 'work', 'main'): 10})}"
     ok("0.20s" in call("top", ten, ten, profile)[1], "--base twice subtracts both")
+
+
+def test_fifo():
+    """It is opened once: who writes into it would lose what was written meanwhile."""
+    fifo, libc = f"{scratch()}/fifo", ctypes.CDLL(None)
+    os.mkfifo(fifo)
+    watch, opened, closed, closed_by_a_reader = libc.inotify_init1(os.O_NONBLOCK), 0x20, 8, 16
+    libc.inotify_add_watch(watch, fifo.encode(), opened | closed | closed_by_a_reader)
+    profile = made()
+    writer = subprocess.Popen(["sh", "-c", 'cat "$1" > "$2"', "sh", profile, fifo])
+    equal(call("top", fifo), call("top", profile), "a named pipe is read")
+    writer.wait()
+    masks = [mask for _, mask, _, _ in struct.iter_unpack("iIII", os.read(watch, 4096))]
+    equal(masks.count(closed_by_a_reader), 1, "and was opened once for that")
+    os.close(watch)
+
+
+def test_flags_of_gzip():
+    """Those that are reserved are refused, whatever the size (RFC 1952, 2.3.1.2)."""
+    noise = random.Random(3)
+    for strings in (0, 300):  # of a kilobyte; what is large is read otherwise
+        packed = gzip.compress(encode(STACKS) + b"".join(field(6, noise.randbytes(1024)) for _ in range(strings)))
+        path = f"{scratch()}/p"
+        for flag, status in ((0, 0), (0x20, 1), (0x80, 1)):
+            with open(path, "wb") as file:
+                file.write(packed[:3] + bytes([packed[3] | flag]) + packed[4:])
+            equal(call("top", path)[0], status, f"{len(packed)} bytes, flag {flag}")
 
 
 def heap(name="mem", settings="mem=exact", blocks="1000"):
