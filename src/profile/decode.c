@@ -85,8 +85,9 @@ static bool ended(struct decoder *d, const struct sn_pb *r)
 static uint32_t string(struct decoder *d, const struct sn_pb *at, uint64_t index)
 {
     if (d->believing) {
-        if (index >= d->strings_needed)
-            d->strings_needed = index + 1;
+        uint64_t needed = index + (index < UINT64_MAX);
+        if (needed > d->strings_needed)
+            d->strings_needed = needed;
         return (uint32_t)index;
     }
     if (index < d->n_strings)

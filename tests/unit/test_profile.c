@@ -281,6 +281,25 @@ static void oddities(void)
        "one that is not there: at %td, %lld: %s", at - b, (long long)e.offset, e.what);
 }
 
+/* Numbers of strings that are not there, whatever comes after them; also such as are one
+ * that is there if they are cut to 32 bits, or 0 if one is added. */
+static void missing_strings(void)
+{
+    static const uint64_t numbers[] = {2, UINT32_MAX, 1ull << 32, (1ull << 32) + 1,
+                                       UINT64_MAX};
+    for (size_t i = 0; i < 2 * SN_COUNT(numbers); i++) {
+        unsigned char b[200], *type = sn_pb_begin(b, 1), *at = sn_pb_put(type, 1, 1);
+        struct sn_error e = {.offset = -1};
+        at = sn_pb_end(type, sn_pb_put(at, 2, numbers[i / 2]));
+        at = sn_pb_put(at, 14, i % 2);
+        at = sn_pb_put_bytes(sn_pb_put_bytes(at, 6, "", 0), 6, "x", 1);
+        struct sn_profile *q = sn_profile_decode(b, (size_t)(at - b), "p", &e);
+        ok(q == NULL && strstr(e.what, "string") != NULL, "string %llu: %s",
+           (unsigned long long)numbers[i / 2], e.what);
+        sn_profile_free(q);
+    }
+}
+
 /* Room is made as if all were like what has been read, the first included: that one
  * sample has thousands of labels does not mean that there will be millions. */
 static void one_of_many_labels(void)
@@ -616,6 +635,7 @@ int main(void)
     hostile();
     coming();
     oddities();
+    missing_strings();
     one_of_many_labels();
     merging();
     joining();
