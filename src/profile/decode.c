@@ -522,7 +522,7 @@ static bool add_string(struct decoder *d, const struct sn_pb_field *f)
     if (id != 0 && i == 0)
         return give_up(d, &d->message, "the first string is not empty");
     if ((i & (i - 1)) == 0 && (i == 0 || i >= 64)) { /* full */
-        uint32_t more = i == 0 ? 64 : i * 2;
+        uint64_t more = i == 0 ? 64 : UINT64_C(2) * i;
         d->strings = sn_arena_grow(p->arena, d->strings, i * sizeof *d->strings,
                                    more * sizeof *d->strings);
     }
