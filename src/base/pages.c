@@ -52,7 +52,7 @@ void *sn_pages_map(size_t size)
 void sn_pages_scattered(void *p, size_t size)
 {
     uintptr_t from = ((uintptr_t)p + PAGE - 1) & ~(PAGE - 1), end = (uintptr_t)p + size;
-    if (size >= HUGE && from < end)
+    if (p != NULL && size >= HUGE && from < end)
         madvise((void *)from, (end - from) & ~(PAGE - 1), MADV_HUGEPAGE);
 }
 #endif
