@@ -37,6 +37,6 @@ bool sn_installed(const char *beside, const char *in_libdir, char path[PATH_MAX]
             access(path, R_OK) == 0)
             return true;
     }
-    return sn_fail(e, beside, -1, "neither in the command's %s nor, as %s, in its ../%s",
-                   own, in_libdir, SN_LIBDIR);
+    return sn_fail(e, beside, -1, "neither in the command's %s nor, as %s, in %s%s", own,
+                   in_libdir, *SN_LIBDIR == '/' ? "" : "its ../", SN_LIBDIR);
 }

@@ -1,6 +1,6 @@
 /*
- * pb.c: the protobuf wire format, read and written. Reading borrows from the message and
- * allocates nothing; writing appends to a buffer. Needs libc alone.
+ * pb.c: the protobuf wire format, read and written. Reading borrows from the message,
+ * writing goes to where the caller has made room; neither allocates. Needs libc alone.
  */
 #include "wire/wire.h"
 

@@ -1,7 +1,7 @@
 /*
  * wire: the protobuf wire format (https://protobuf.dev/programming-guides/encoding/) and
- * gzip (RFC 1952). pb.c needs libc alone and serves libsonde too; inflate.c and
- * deflate.c need libdeflate and ISA-L and are linked into the command only.
+ * gzip (RFC 1952). pb.c needs libc alone and serves libsonde too; inflate.c, inflater.c
+ * and deflate.c need libdeflate and ISA-L and are linked into the command only.
  */
 #ifndef SN_WIRE_H
 #define SN_WIRE_H
