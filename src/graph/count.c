@@ -38,6 +38,13 @@ static void count_sample(const struct sn_builder *b, const struct sn_sample *s,
     }
 }
 
+/* The info that it was taken in. */
+static uint32_t leaf_of(const struct sn_builder *b, const struct sn_sample *s)
+{
+    uint32_t location = b->v->p->sample_locs[s->loc0];
+    return b->location_infos[b->has_inlined ? b->location_first[location] : location];
+}
+
 static void count_part(void *counting, unsigned part)
 {
     const struct counting *c = counting;
@@ -54,7 +61,7 @@ static void count_part(void *counting, unsigned part)
         if (weight == 0 || s->n_locs == 0)
             continue;
         count_sample(b, s, totals, i + 1, weight);
-        flat[b->location_infos[b->location_first[p->sample_locs[s->loc0]]]] += weight;
+        flat[leaf_of(b, s)] += weight;
     }
 }
 
