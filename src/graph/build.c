@@ -9,35 +9,13 @@
  * samples, and they are added up in the end. Where there may be many, each goes through
  * all samples and counts the edges from its share of the nodes: nothing is held twice.
  */
-#include "graph_priv.h"
+#include "edges.h"
 
 #define DROPPED UINT32_MAX       /* of a location: its one node is not kept */
 #define MANY    (UINT32_MAX - 1) /* it has several lines: ask for each */
-#define SQUARE  512              /* nodes up to which edges are found by index */
 #define AHEAD   16               /* samples whose frames are fetched before their turn */
-#define BLOCK   64               /* frames whose edges are looked for together */
-
-enum { /* what an edge is in some sample */
-       RESIDUAL = 1,
-       CALLED = 2 /* not inlined */
-};
-
-/* What an edge comes to. It lies in one line of the cache. */
-struct tally {
-    uint64_t ends; /* src << 32 | dst */
-    int64_t weight, weight_div;
-    uint32_t seen;  /* the last sample counted, from 1; 0: there is no such edge */
-    uint32_t flags; /* all that it ever was */
-};
-
-/* The edges that a part counts. */
-struct edges {
-    struct tally *v;
-    uint32_t size; /* n_nodes * n_nodes, by src and dst; else a power of two, by hash, */
-    uint32_t n;    /* and at most 7/8 full */
-    uint32_t n_nodes;
-    bool by_hash, failed;
-};
+#define BLOCK   64               /* frames that are looked at together */
+#define BATCH   256              /* passages, or hits, that are counted together */
 
 struct building {
     struct sn_builder *b;
@@ -47,125 +25,37 @@ struct building {
     const bool *wanted; /* of each node: are its edges asked for? NULL: all are */
     uint32_t n_wanted;
     /* Of each location a bit: is it to be looked at? It is if it has a node that is kept;
-     * or, where few are wanted, if it has one that is wanted or not kept. */
+     * or, where few are wanted, if it has one that is. */
     const uint64_t *marks;
-    bool few;
+    bool few; /* and all nodes are kept */
     unsigned parts;
-    bool by_samples;     /* parts are of those, not of the nodes */
-    struct edges *edges; /* of each part */
-    uint32_t *first;     /* in g->edges, of each part: what it hands over */
+    bool by_samples;        /* parts are of those, not of the nodes */
+    struct sn_edges *edges; /* of each part */
+    uint32_t *first;        /* in g->edges, of each part: what it hands over */
 };
 
 /* ---- edges ----------------------------------------------------------------------------
  */
 
-/* For the edges of so many of the nodes. Pages are met by one thread: several that meet
- * new ones at once wait for one another. */
-static void open_edges(struct edges *x, uint32_t n_nodes, uint32_t of_nodes)
-{
-    *x = (struct edges){.n_nodes = n_nodes, .by_hash = n_nodes > SQUARE, .size = 4096};
-    while (x->size / 8 < of_nodes && x->size < 1u << 20)
-        x->size *= 2;
-    if (!x->by_hash)
-        x->size = n_nodes * n_nodes + 1;
-    x->v = sn_pages_map(x->size * sizeof *x->v);
-    sn_pages_scattered(x->v, x->size * sizeof *x->v);
-    x->failed = x->v == NULL;
-    if (!x->failed && x->size < 1u << 16)
-        memset(x->v, 0, x->size * sizeof *x->v);
-}
-
-static void close_edges(struct edges *x)
-{
-    sn_pages_unmap(x->v, x->size * sizeof *x->v);
-}
-
-/* Where it should be. */
-static uint32_t slot_of(const struct edges *x, uint64_t ends)
-{
-    if (!x->by_hash)
-        return (uint32_t)(ends >> 32) * x->n_nodes + (uint32_t)ends;
-    return (uint32_t)(ends * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (x->size - 1);
-}
-
-/* Where it is, or where it goes: in that slot or after it. */
-static struct tally *probe(const struct edges *x, uint64_t ends, uint32_t slot)
-{
-    while (x->v[slot].seen != 0 && x->v[slot].ends != ends)
-        slot = (slot + 1) & (x->size - 1);
-    return &x->v[slot];
-}
-
-/* Room for so many more: a table twice as large, if need be. */
-static bool reserve(struct edges *x, uint32_t more)
-{
-    if (!x->by_hash || x->n + more <= x->size / 8 * 7 || x->failed)
-        return !x->failed;
-    struct edges bigger = *x;
-    bigger.size = x->size * 2;
-    bigger.v = x->size < 1u << 30 ? sn_pages_map(bigger.size * sizeof *x->v) : NULL;
-    sn_pages_scattered(bigger.v, bigger.size * sizeof *x->v);
-    x->failed = bigger.v == NULL;
-    if (x->failed)
-        return false;
-    for (uint32_t i = 0; i < x->size; i++)
-        if (x->v[i].seen != 0)
-            *probe(&bigger, x->v[i].ends, slot_of(&bigger, x->v[i].ends)) = x->v[i];
-    close_edges(x);
-    *x = bigger;
-    return true;
-}
-
-/* There is room for it. */
-static struct tally *tally_of(struct edges *x, uint64_t ends, uint32_t slot)
-{
-    struct tally *t = probe(x, ends, slot);
-    x->n += t->seen == 0;
-    t->ends = ends;
-    return t;
-}
-
-struct passage { /* over an edge */
-    uint64_t ends;
-    uint32_t slot, flags;
+struct hit { /* a frame that is wanted, or called by one that is */
+    uint32_t frame, stamp;
 };
 
-struct walk { /* of one sample, from the root */
+struct walk { /* of samples, one after the other, from the root */
     const struct building *x;
-    struct edges edges;     /* here, not beside those that another core changes */
+    struct sn_edges edges;  /* here, not beside those that another core changes */
     unsigned share, shares; /* of the nodes, whose edges are counted */
     uint32_t parent, stamp; /* the sample's number from 1 */
-    uint32_t residual;      /* RESIDUAL: frames after the parent are not kept */
-    int64_t weight, divisor;
-    struct passage *end, batch[2 * BLOCK];
+    uint32_t residual;      /* SN_RESIDUAL: frames after the parent are not kept */
+    uint32_t n_hits;
+    struct sn_passage *end, batch[BATCH + BLOCK];
+    struct hit hits[BATCH + BLOCK];
 };
 
-static void count_passage(struct walk *w, const struct passage *p)
-{
-    struct tally *t = tally_of(&w->edges, p->ends, p->slot);
-    if (t->seen == w->stamp)
-        return;
-    t->seen = w->stamp;
-    t->weight += w->weight;
-    t->weight_div += w->divisor;
-    t->flags |= p->flags;
-}
-
-/* Each takes a look into memory that may be in no cache: those of a batch are under way
- * together. */
 static void count_batch(struct walk *w)
 {
-    const struct edges *x = &w->edges;
-    struct passage *p, *end = w->end;
+    sn_edges_count(&w->edges, w->x->b->v, w->batch, (uint32_t)(w->end - w->batch));
     w->end = w->batch;
-    if (!reserve(&w->edges, (uint32_t)(end - w->batch)))
-        return;
-    for (p = w->batch; p < end; p++) {
-        p->slot = slot_of(x, p->ends);
-        __builtin_prefetch(&x->v[p->slot]);
-    }
-    for (p = w->batch; p < end; p++)
-        count_passage(w, p);
 }
 
 /* Whose are the edges from that node? */
@@ -176,14 +66,14 @@ static unsigned part_of(uint32_t node, unsigned parts)
 
 /* To the end of a batch, which has room, or not: without a branch, which could not be
  * foretold. The end as it is then. */
-static inline struct passage *pass(const struct walk *w, struct passage *end,
-                                   uint32_t src, uint32_t dst, uint32_t flags)
+static inline struct sn_passage *pass(const struct walk *w, struct sn_passage *end,
+                                      uint32_t src, uint32_t dst, uint32_t flags)
 {
     const struct building *x = w->x;
     bool counts = (src != dst) & (part_of(src, w->shares) == w->share);
     if (x->wanted != NULL)
         counts &= x->wanted[src] | x->wanted[dst];
-    *end = (struct passage){.ends = (uint64_t)src << 32 | dst, .flags = flags};
+    *end = (struct sn_passage){(uint64_t)src << 32 | dst, w->stamp, flags};
     return end + counts;
 }
 
@@ -193,7 +83,7 @@ static void step(struct walk *w, uint32_t node, uint32_t called)
         w->end = pass(w, w->end, w->parent, node, w->residual | called);
     w->parent = node;
     w->residual = 0;
-    if (w->end >= w->batch + BLOCK)
+    if (w->end >= w->batch + BATCH)
         count_batch(w);
 }
 
@@ -204,9 +94,9 @@ static void step_lines(struct walk *w, uint32_t location)
     for (uint32_t k = end; k-- > first;) {
         uint32_t node = w->x->node_of[b->location_infos[k]];
         if (node == DROPPED)
-            w->residual = RESIDUAL;
+            w->residual = SN_RESIDUAL;
         else
-            step(w, node, k == end - 1 ? CALLED : 0);
+            step(w, node, k == end - 1 ? SN_CALLED : 0);
     }
 }
 
@@ -216,11 +106,11 @@ static void walk_lines(struct walk *w, const uint32_t *locs, uint32_t n)
     while (n-- > 0) {
         uint32_t node = w->x->at[locs[n]];
         if (node == DROPPED)
-            w->residual = RESIDUAL;
+            w->residual = SN_RESIDUAL;
         else if (node == MANY)
             step_lines(w, locs[n]);
         else
-            step(w, node, CALLED);
+            step(w, node, SN_CALLED);
     }
 }
 
@@ -257,63 +147,107 @@ static void walk_block(struct walk *w, const uint32_t *locs, uint32_t n)
         return;
     }
     if (kept == 0) {
-        w->residual = RESIDUAL;
+        w->residual = SN_RESIDUAL;
         return;
     }
-    struct passage *end = w->end;
+    struct sn_passage *end = w->end;
     if (w->parent != SN_NONE)
         end = pass(w, end, w->parent, nodes[0],
-                   w->residual | CALLED | (places[0] < n - 1 ? RESIDUAL : 0));
+                   w->residual | SN_CALLED | (places[0] < n - 1 ? SN_RESIDUAL : 0));
     for (uint32_t i = 1; i < kept; i++)
         end = pass(w, end, nodes[i - 1], nodes[i],
-                   CALLED | (places[i - 1] - places[i] > 1 ? RESIDUAL : 0));
+                   SN_CALLED | (places[i - 1] - places[i] > 1 ? SN_RESIDUAL : 0));
     w->end = end;
     w->parent = nodes[kept - 1];
-    w->residual = places[kept - 1] > 0 ? RESIDUAL : 0;
-    count_batch(w);
-}
-
-/* The node of a location without any that is not kept, which calls what comes next. */
-static uint32_t last_node(const struct building *x, uint32_t location)
-{
-    const struct sn_builder *b = x->b;
-    uint32_t node = x->at[location];
-    return node != MANY ? node
-                        : x->node_of[b->location_infos[b->location_first[location]]];
-}
-
-/* A block of frames from `begin` on, of which few are wanted: those, and the one before
- * and after each. `last` was walked last. */
-static uint32_t walk_near(struct walk *w, const uint32_t *locs, uint32_t begin,
-                          uint32_t n, uint32_t last)
-{
-    const struct building *x = w->x;
-    uint32_t places[BLOCK], found = find_marked(x, locs + begin, n, places);
-    for (uint32_t k = 0; k < found; k++) {
-        uint32_t i = begin + places[k];
-        if (last > i + 1)
-            w->parent = last_node(x, locs[i + 1]);
-        last = i > 0 && !is_marked(x, locs[i - 1]) ? i - 1 : i;
-        walk_lines(w, locs + last, i + 1 - last);
-    }
-    return last;
+    w->residual = places[kept - 1] > 0 ? SN_RESIDUAL : 0;
+    if (w->end >= w->batch + BATCH)
+        count_batch(w);
 }
 
 static void walk(struct walk *w, const struct sn_sample *s)
 {
     const uint32_t *locs = w->x->b->v->p->sample_locs + s->loc0;
-    uint32_t last = s->n_locs;
     w->parent = SN_NONE;
     w->residual = 0;
     for (uint32_t n = s->n_locs, block; n > 0; n -= block) {
         block = n < BLOCK ? n : BLOCK;
-        if (w->x->few)
-            last = walk_near(w, locs, n - block, block, last);
-        else
-            walk_block(w, locs + n - block, block);
+        walk_block(w, locs + n - block, block);
     }
-    count_batch(w);
 }
+
+/* ---- where few are wanted, and all are kept -------------------------------------------
+ */
+
+/* The node of a location's line, counted from the innermost. */
+static uint32_t node_at(const struct building *x, uint32_t line)
+{
+    return x->node_of[x->b->location_infos[line]];
+}
+
+/* What leads to the frame, and from line to line in it. */
+static void count_hit(struct walk *w, const struct hit *h)
+{
+    const struct building *x = w->x;
+    const struct sn_builder *b = x->b;
+    const struct sn_sample *s = &b->v->p->samples[h->stamp - 1];
+    const uint32_t *locs = b->v->p->sample_locs;
+    bool called = h->frame + 1 < s->loc0 + s->n_locs;
+    uint32_t caller = locs[h->frame + called], callee = locs[h->frame];
+    w->stamp = h->stamp;
+    w->parent = SN_NONE;
+    if (!b->has_inlined) {
+        w->end = pass(w, w->end, x->at[caller], x->at[callee], SN_CALLED);
+        return;
+    }
+    if (called)
+        w->parent = node_at(x, b->location_first[caller]);
+    step_lines(w, callee);
+}
+
+static void count_hits(struct walk *w)
+{
+    for (uint32_t i = 0; i < w->n_hits; i++) {
+        count_hit(w, &w->hits[i]);
+        if (w->end >= w->batch + BATCH)
+            count_batch(w);
+    }
+    w->n_hits = 0;
+}
+
+/* The hits among a block of frames that ends where one is that is called by `marked`
+ * ones, or not. Is its first marked? */
+static bool find_hits(struct walk *w, uint32_t begin, uint32_t n, bool marked)
+{
+    const struct building *x = w->x;
+    const uint32_t *locs = x->b->v->p->sample_locs;
+    struct hit *hits = w->hits;
+    uint32_t found = w->n_hits, stamp = w->stamp;
+    for (uint32_t i = begin + n; i-- > begin;) {
+        bool here = is_marked(x, locs[i]);
+        hits[found] = (struct hit){i, stamp};
+        found += here | marked;
+        marked = here;
+    }
+    w->n_hits = found;
+    return marked;
+}
+
+static void walk_few(struct walk *w, const struct sn_sample *s)
+{
+    bool marked = false;
+    for (uint32_t n = s->n_locs, block; n > 0; n -= block) {
+        block = n < BLOCK ? n : BLOCK;
+        marked = find_hits(w, s->loc0 + n - block, block, marked);
+        if (w->n_hits >= BATCH) {
+            uint32_t stamp = w->stamp;
+            count_hits(w);
+            w->stamp = stamp;
+        }
+    }
+}
+
+/* ---- all ------------------------------------------------------------------------------
+ */
 
 static void connect_part(void *building, unsigned part)
 {
@@ -329,49 +263,34 @@ static void connect_part(void *building, unsigned part)
         end = sn_part_begin(n, part + 1, x->parts);
     }
     for (uint32_t i = begin; i < end; i++) {
+        int64_t divisor, weight = sn_view_weight(v, i, &divisor);
         w.stamp = i + 1;
-        w.weight = sn_view_weight(v, i, &w.divisor);
-        if (w.weight != 0 || w.divisor != 0)
+        if (weight == 0 && divisor == 0)
+            continue;
+        if (x->few)
+            walk_few(&w, &v->p->samples[i]);
+        else
             walk(&w, &v->p->samples[i]);
     }
+    count_hits(&w);
+    count_batch(&w);
     x->edges[part] = w.edges;
-}
-
-/* The edges of all parts to the first. */
-static void add_up(struct building *x)
-{
-    struct edges *sum = &x->edges[0];
-    for (unsigned part = 1; part < x->parts; part++) {
-        struct edges *from = &x->edges[part];
-        sum->failed |= from->failed;
-        for (uint32_t i = 0; i < from->size; i++) {
-            const struct tally *t = &from->v[i];
-            if (t->seen == 0 || !reserve(sum, 1))
-                continue;
-            struct tally *to = tally_of(sum, t->ends, slot_of(sum, t->ends));
-            to->seen = t->seen;
-            to->weight += t->weight;
-            to->weight_div += t->weight_div;
-            to->flags |= t->flags;
-        }
-        from->n = 0;
-    }
 }
 
 static void hand_over_part(void *building, unsigned part)
 {
     const struct building *x = building;
-    const struct edges *from = &x->edges[part];
+    const struct sn_edges *from = &x->edges[part];
     struct sn_edge *e = x->g->edges + x->first[part];
     for (uint32_t i = 0; from->n > 0 && i < from->size; i++) {
-        const struct tally *t = &from->v[i];
+        const struct sn_tally *t = &from->v[i];
         if (t->seen != 0)
             *e++ = (struct sn_edge){.src = (uint32_t)(t->ends >> 32),
                                     .dst = (uint32_t)t->ends,
                                     .weight = t->weight,
                                     .weight_div = t->weight_div,
-                                    .residual = t->flags & RESIDUAL,
-                                    .inlined = !(t->flags & CALLED)};
+                                    .residual = t->flags & SN_RESIDUAL,
+                                    .inlined = !(t->flags & SN_CALLED)};
     }
 }
 
@@ -404,23 +323,23 @@ static bool hand_over(struct building *x)
 static bool connect(struct building *x)
 {
     x->parts = sn_parts(x->b);
-    x->by_samples = x->few || x->g->n_nodes <= SQUARE;
+    x->by_samples = x->few || x->g->n_nodes <= SN_SQUARE;
     x->edges = sn_arena_alloc(x->g->arena, x->parts * sizeof *x->edges);
     if (x->edges == NULL)
         return false;
     bool good = true;
     for (unsigned i = 0; i < x->parts; i++) {
-        open_edges(&x->edges[i], x->g->n_nodes, x->n_wanted);
+        sn_edges_open(&x->edges[i], x->g->n_nodes, x->n_wanted);
         good &= !x->edges[i].failed;
     }
     if (good) {
         sn_parallel(x->parts, connect_part, x);
-        if (x->by_samples)
-            add_up(x);
+        for (unsigned i = 1; i < x->parts && x->by_samples; i++)
+            sn_edges_add(&x->edges[0], &x->edges[i]);
         good = hand_over(x);
     }
     for (unsigned i = 0; i < x->parts; i++)
-        close_edges(&x->edges[i]);
+        sn_edges_close(&x->edges[i]);
     return good;
 }
 
@@ -548,16 +467,14 @@ static bool place(struct building *x, const uint32_t *order, uint32_t n)
     return true;
 }
 
-static bool is_near_wanted(const struct building *x, uint32_t location)
+static bool is_wanted(const struct building *x, uint32_t location)
 {
     const struct sn_builder *b = x->b;
-    bool near = false;
+    bool wanted = false;
     for (uint32_t k = b->location_first[location]; k < b->location_first[location + 1];
-         k++) {
-        uint32_t node = x->node_of[b->location_infos[k]];
-        near |= node == DROPPED || x->wanted[node];
-    }
-    return near;
+         k++)
+        wanted |= x->wanted[node_at(x, k)];
+    return wanted;
 }
 
 /* The nodes whose names match, and whether they are few. */
@@ -566,8 +483,8 @@ static bool find_wanted(struct building *x)
     uint32_t n = x->b->v->p->n_locations, count = 0;
     struct sn_node *nodes = x->g->nodes;
     bool *wanted = sn_arena_alloc(x->g->arena, x->g->n_nodes + 1UL);
-    uint64_t *near = open_marks(x);
-    if (wanted == NULL || near == NULL)
+    uint64_t *marks = open_marks(x);
+    if (wanted == NULL || marks == NULL)
         return false;
     x->wanted = wanted;
     x->n_wanted = 0;
@@ -576,14 +493,16 @@ static bool find_wanted(struct building *x)
             sn_regex_match(x->b->v->kind.edges_of, nodes[i].name);
         x->n_wanted += wanted[i];
     }
+    if (x->g->n_nodes < x->b->n_infos)
+        return true;
     for (uint32_t i = 0; i < n; i++) {
-        bool yes = is_near_wanted(x, i);
-        mark(near, i, yes);
+        bool yes = is_wanted(x, i);
+        mark(marks, i, yes);
         count += yes;
     }
     x->few = count < n / 4;
     if (x->few)
-        x->marks = near;
+        x->marks = marks;
     return true;
 }
 

@@ -108,7 +108,13 @@ bool sn_view_open(struct sn_view *v, struct sn_profile *p, const struct sn_optio
 bool sn_view_type(struct sn_profile *p, const struct sn_options *o, uint32_t *type,
                   struct sn_error *e);
 /* A sample's value and, for means, its divisor. */
-int64_t sn_view_weight(const struct sn_view *v, uint32_t sample, int64_t *divisor);
+static inline int64_t sn_view_weight(const struct sn_view *v, uint32_t sample,
+                                     int64_t *divisor)
+{
+    const int64_t *values = v->p->values + (size_t)sample * v->p->n_types;
+    *divisor = v->o.mean ? values[0] : 0;
+    return values[v->value];
+}
 /* "12.34ms". Returns buf. */
 char *sn_view_value(const struct sn_view *v, int64_t value, char *buf, size_t size);
 const char *sn_view_label_unit(const struct sn_view *v, uint32_t key);

@@ -69,13 +69,6 @@ bool sn_view_type(struct sn_profile *p, const struct sn_options *o, uint32_t *ty
                    all_types(p), how_recorded(want));
 }
 
-int64_t sn_view_weight(const struct sn_view *v, uint32_t sample, int64_t *divisor)
-{
-    const int64_t *values = v->p->values + (size_t)sample * v->p->n_types;
-    *divisor = v->o.mean ? values[0] : 0;
-    return values[v->value];
-}
-
 static bool is_base(const struct sn_profile *p, const struct sn_sample *s)
 {
     for (uint32_t i = 0; i < s->n_labels; i++) {
