@@ -15,7 +15,7 @@
 #define MANY    (UINT32_MAX - 1) /* it has several lines: ask for each */
 #define AHEAD   16               /* samples whose frames are fetched before their turn */
 #define BLOCK   64               /* frames that are looked at together */
-#define BATCH   256              /* passages, or hits, that are counted together */
+#define BATCH   256              /* passages that are counted together */
 
 struct building {
     struct sn_builder *b;
@@ -37,26 +37,14 @@ struct building {
 /* ---- edges ----------------------------------------------------------------------------
  */
 
-struct hit { /* a frame that is wanted, or called by one that is */
-    uint32_t frame, stamp;
-};
-
 struct walk { /* of samples, one after the other, from the root */
     const struct building *x;
     struct sn_edges edges;  /* here, not beside those that another core changes */
     unsigned share, shares; /* of the nodes, whose edges are counted */
     uint32_t parent, stamp; /* the sample's number from 1 */
     uint32_t residual;      /* SN_RESIDUAL: frames after the parent are not kept */
-    uint32_t n_hits;
     struct sn_passage *end, batch[BATCH + BLOCK];
-    struct hit hits[BATCH + BLOCK];
 };
-
-static void count_batch(struct walk *w)
-{
-    sn_edges_count(&w->edges, w->x->b->v, w->batch, (uint32_t)(w->end - w->batch));
-    w->end = w->batch;
-}
 
 /* Whose are the edges from that node? */
 static unsigned part_of(uint32_t node, unsigned parts)
@@ -75,6 +63,27 @@ static inline struct sn_passage *pass(const struct walk *w, struct sn_passage *e
         counts &= x->wanted[src] | x->wanted[dst];
     *end = (struct sn_passage){(uint64_t)src << 32 | dst, w->stamp, flags};
     return end + counts;
+}
+
+/* Passages between locations of one node each become those between nodes. */
+static void find_nodes(struct walk *w)
+{
+    const uint32_t *at = w->x->at, stamp = w->stamp;
+    struct sn_passage *p, *end = w->batch;
+    for (p = w->batch; p < w->end; p++) {
+        w->stamp = p->stamp;
+        end = pass(w, end, at[p->ends >> 32], at[(uint32_t)p->ends], p->flags);
+    }
+    w->end = end;
+    w->stamp = stamp;
+}
+
+static void count_batch(struct walk *w)
+{
+    if (w->x->few && !w->x->b->has_inlined)
+        find_nodes(w);
+    sn_edges_count(&w->edges, w->x->b->v, w->batch, (uint32_t)(w->end - w->batch));
+    w->end = w->batch;
 }
 
 static void step(struct walk *w, uint32_t node, uint32_t called)
@@ -185,64 +194,44 @@ static uint32_t node_at(const struct building *x, uint32_t line)
 }
 
 /* What leads to the frame, and from line to line in it. */
-static void count_hit(struct walk *w, const struct hit *h)
+static void walk_frame(struct walk *w, const uint32_t *locs, uint32_t frame, bool called)
 {
     const struct building *x = w->x;
-    const struct sn_builder *b = x->b;
-    const struct sn_sample *s = &b->v->p->samples[h->stamp - 1];
-    const uint32_t *locs = b->v->p->sample_locs;
-    bool called = h->frame + 1 < s->loc0 + s->n_locs;
-    uint32_t caller = locs[h->frame + called], callee = locs[h->frame];
-    w->stamp = h->stamp;
-    w->parent = SN_NONE;
-    if (!b->has_inlined) {
-        w->end = pass(w, w->end, x->at[caller], x->at[callee], SN_CALLED);
+    uint32_t caller = locs[frame + called], callee = locs[frame];
+    if (!x->b->has_inlined) {
+        *w->end++ =
+            (struct sn_passage){(uint64_t)caller << 32 | callee, w->stamp, SN_CALLED};
         return;
     }
-    if (called)
-        w->parent = node_at(x, b->location_first[caller]);
+    w->parent = called ? node_at(x, x->b->location_first[caller]) : SN_NONE;
     step_lines(w, callee);
 }
 
-static void count_hits(struct walk *w)
+/* Which of up to 64 frames are marked: a bit of each. */
+static uint64_t marked(const struct building *x, const uint32_t *locs, uint32_t n)
 {
-    for (uint32_t i = 0; i < w->n_hits; i++) {
-        count_hit(w, &w->hits[i]);
-        if (w->end >= w->batch + BATCH)
-            count_batch(w);
-    }
-    w->n_hits = 0;
+    uint64_t bits = 0;
+    for (uint32_t i = 0; i < n; i++)
+        bits = bits >> 1 | (uint64_t)is_marked(x, locs[i]) << 63;
+    return bits >> (64 - n);
 }
 
-/* The hits among a block of frames that ends where one is that is called by `marked`
- * ones, or not. Is its first marked? */
-static bool find_hits(struct walk *w, uint32_t begin, uint32_t n, bool marked)
-{
-    const struct building *x = w->x;
-    const uint32_t *locs = x->b->v->p->sample_locs;
-    struct hit *hits = w->hits;
-    uint32_t found = w->n_hits, stamp = w->stamp;
-    for (uint32_t i = begin + n; i-- > begin;) {
-        bool here = is_marked(x, locs[i]);
-        hits[found] = (struct hit){i, stamp};
-        found += here | marked;
-        marked = here;
-    }
-    w->n_hits = found;
-    return marked;
-}
-
+/* The frames that are wanted, and those that they call. */
 static void walk_few(struct walk *w, const struct sn_sample *s)
 {
-    bool marked = false;
-    for (uint32_t n = s->n_locs, block; n > 0; n -= block) {
-        block = n < BLOCK ? n : BLOCK;
-        marked = find_hits(w, s->loc0 + n - block, block, marked);
-        if (w->n_hits >= BATCH) {
-            uint32_t stamp = w->stamp;
-            count_hits(w);
-            w->stamp = stamp;
+    const uint32_t *locs = w->x->b->v->p->sample_locs + s->loc0;
+    uint64_t bits = 0;
+    for (uint32_t end = s->n_locs, n; end > 0; end -= n) {
+        n = end < BLOCK ? end : BLOCK;
+        uint64_t called = (bits & 1) << (n - 1);
+        bits = marked(w->x, locs + end - n, n);
+        for (uint64_t todo = bits | bits >> 1 | called; todo != 0;) {
+            uint32_t i = 63 - (uint32_t)__builtin_clzll(todo), frame = end - n + i;
+            todo ^= UINT64_C(1) << i;
+            walk_frame(w, locs, frame, frame + 1 < s->n_locs);
         }
+        if (w->end >= w->batch + BATCH)
+            count_batch(w);
     }
 }
 
@@ -272,7 +261,6 @@ static void connect_part(void *building, unsigned part)
         else
             walk(&w, &v->p->samples[i]);
     }
-    count_hits(&w);
     count_batch(&w);
     x->edges[part] = w.edges;
 }

@@ -10,7 +10,7 @@ void sn_edges_open(struct sn_edges *x, uint32_t n_nodes, uint32_t of_nodes)
 {
     *x = (struct sn_edges){
         .n_nodes = n_nodes, .by_hash = n_nodes > SN_SQUARE, .size = 4096};
-    while (x->size / 8 < of_nodes && x->size < 1u << 20)
+    while (x->size / 16 < of_nodes && x->size < 1u << 20)
         x->size *= 2;
     if (!x->by_hash)
         x->size = n_nodes * n_nodes + 1;
@@ -43,10 +43,16 @@ static struct sn_tally *probe(const struct sn_edges *x, uint64_t ends)
     return &x->v[slot];
 }
 
+/* Where looks are short, if there is memory to spare: half of a small one. */
+static uint32_t full(const struct sn_edges *x)
+{
+    return x->size <= 1u << 14 ? x->size / 2 : x->size / 8 * 7;
+}
+
 /* Room for so many more: a table twice as large, if need be. */
 static bool reserve(struct sn_edges *x, uint32_t more)
 {
-    if (!x->by_hash || x->n + more <= x->size / 8 * 7 || x->failed)
+    if (!x->by_hash || x->n + more <= full(x) || x->failed)
         return !x->failed;
     struct sn_edges bigger = *x;
     bigger.size = x->size * 2;

@@ -21,7 +21,7 @@ struct sn_tally {
 struct sn_edges {
     struct sn_tally *v;
     uint32_t size; /* n_nodes * n_nodes, by src and dst; else a power of two, by hash, */
-    uint32_t n;    /* and at most 7/8 full */
+    uint32_t n;    /* and never full */
     uint32_t n_nodes;
     bool by_hash, failed;
 };
