@@ -539,16 +539,54 @@ static void fetch_frames(const struct sn_profile *p, uint32_t sample)
         __builtin_prefetch(&p->sample_locs[s->loc0 + i]);
 }
 
+struct tagging {
+    const struct building *x;
+    struct sn_tagger **taggers; /* of each part of the samples */
+    unsigned parts;
+};
+
+static void tag_part(void *tagging, unsigned part)
+{
+    const struct tagging *t = tagging;
+    const struct sn_profile *p = t->x->b->v->p;
+    struct sn_tagger *tagger = t->taggers[part];
+    uint32_t end = sn_part_begin(p->n_samples, part + 1, t->parts);
+    for (uint32_t i = sn_part_begin(p->n_samples, part, t->parts); i < end; i++) {
+        if (i + AHEAD < end)
+            fetch_frames(p, i + AHEAD);
+        if (sn_tagger_wants(tagger, i))
+            tag_sample(t->x, tagger, &p->samples[i]);
+    }
+}
+
+/* The first part's tags are to stay. */
+static bool tag_parts(struct tagging *t, struct sn_arena **arenas)
+{
+    struct sn_builder *b = t->x->b;
+    for (unsigned i = 0; i < t->parts; i++) {
+        arenas[i] = i > 0 ? sn_arena_new() : b->arena;
+        if (arenas[i] == NULL)
+            return false;
+        t->taggers[i] = sn_tagger_new(b, t->x->g, arenas[i]);
+        if (t->taggers[i] == NULL)
+            return false;
+    }
+    sn_parallel(t->parts, tag_part, t);
+    for (unsigned i = 1; i < t->parts; i++)
+        if (!sn_tagger_add_up(t->taggers[0], t->taggers[i]))
+            return false;
+    sn_tagger_hand_over(t->taggers[0]);
+    return !sn_arena_failed(b->arena);
+}
+
 bool sn_builder_tag(struct sn_builder *b, struct sn_graph *g, uint32_t n)
 {
     struct building x = {.b = b, .g = g};
-    const struct sn_profile *p = b->v->p;
-    struct sn_tagger *t = place(&x, g->order, n) ? sn_tagger_new(b, g) : NULL;
-    for (uint32_t i = 0; t != NULL && i < p->n_samples; i++) {
-        if (i + AHEAD < p->n_samples)
-            fetch_frames(p, i + AHEAD);
-        if (sn_tagger_wants(t, i))
-            tag_sample(&x, t, &p->samples[i]);
-    }
-    return t != NULL && !sn_arena_failed(b->arena);
+    struct sn_tagger *taggers[SN_CORES_MAX];
+    struct sn_arena *arenas[SN_CORES_MAX] = {0};
+    struct tagging t = {&x, taggers, sn_parts(b)};
+    bool good = place(&x, g->order, n) && tag_parts(&t, arenas);
+    for (unsigned i = 1; i < t.parts; i++)
+        sn_arena_free(arenas[i]);
+    return good;
 }

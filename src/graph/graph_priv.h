@@ -62,12 +62,17 @@ bool sn_builder_tag(struct sn_builder *b, struct sn_graph *g, uint32_t n);
 struct sn_graph *sn_builder_tree(struct sn_builder *b, double fraction, int64_t *total);
 int64_t sn_fraction_of(int64_t total, double fraction);
 
-struct sn_tagger; /* lives in the profile's arena, as the tags do */
-struct sn_tagger *sn_tagger_new(struct sn_builder *b, struct sn_graph *g);
+struct sn_tagger; /* lives in an arena, as the tags do: at last the profile's */
+struct sn_tagger *sn_tagger_new(struct sn_builder *b, struct sn_graph *g,
+                                struct sn_arena *a);
 /* Has the sample labels that are shown? */
 bool sn_tagger_wants(struct sn_tagger *x, uint32_t sample);
 /* Then its labels, to one of its nodes after the other; `leaf`: to the one that the
  * sample was taken in. */
 void sn_tagger_add(struct sn_tagger *x, uint32_t node, bool leaf);
+/* What another found in later samples. */
+bool sn_tagger_add_up(struct sn_tagger *x, const struct sn_tagger *from);
+/* To the graph's nodes, which have none. */
+void sn_tagger_hand_over(struct sn_tagger *x);
 
 #endif

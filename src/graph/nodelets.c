@@ -3,7 +3,8 @@
  *
  * Samples of equal labels share a set of classes, found once: all their text labels as
  * one text, and, of the numeric ones, each number of bytes under that text. A node has a
- * tag for each class of its samples.
+ * tag for each class of its samples. Several taggers may each see a part of the samples:
+ * what they come to is as if one had seen them all.
  */
 #include "graph_priv.h"
 
@@ -11,6 +12,7 @@
 
 struct class
 {
+    uint64_t key;
     uint32_t label; /* of a number: the text it stands under; 0: none */
     const char *name, *unit;
     int64_t value;
@@ -25,6 +27,7 @@ struct set { /* of classes; of the first sample that has it */
 struct sn_tagger {
     struct sn_builder *b;
     struct sn_graph *g;
+    struct sn_arena *arena;
     struct sn_strtab *texts;
     struct class *classes;
     uint32_t n_classes, cap_classes;
@@ -35,7 +38,11 @@ struct sn_tagger {
     uint32_t n_sets, cap_sets;
     struct sn_map *set_of; /* hash of labels to the newest */
     struct sn_map *tag_of; /* node << 32 | class */
-    uint32_t sample, set;  /* its number from 1, and its set */
+    struct sn_tag *tags;   /* of all nodes, as they are met */
+    uint64_t *owners;      /* of each: node << 32 | class */
+    uint32_t n_tags, cap_tags, n_owners, cap_owners;
+    uint32_t *seen;       /* of each node: the last sample counted */
+    uint32_t sample, set; /* its number from 1, and its set */
     int64_t weight, divisor;
 };
 
@@ -51,7 +58,7 @@ static int by_text(const void *a, const void *b)
 static uint32_t label_text(struct sn_tagger *x, const struct sn_sample *s)
 {
     const struct sn_profile *p = x->b->v->p;
-    struct sn_arena *a = x->b->arena;
+    struct sn_arena *a = x->arena;
     const char **lines = sn_arena_alloc(a, (s->n_labels + 1) * sizeof(char *));
     uint32_t n = 0;
     for (uint32_t i = 0; lines != NULL && i < s->n_labels; i++) {
@@ -69,22 +76,37 @@ static uint32_t label_text(struct sn_tagger *x, const struct sn_sample *s)
     return b.data != NULL ? sn_strtab_addn(x->texts, b.data, b.len) : 0;
 }
 
-static void add_class(struct sn_tagger *x, uint64_t key, struct class c)
+/* The class of that key; if it is new, c. SN_NONE: no memory. */
+static uint32_t class_of(struct sn_tagger *x, struct class c)
 {
-    struct sn_arena *a = x->b->arena;
-    uint32_t *known = sn_map_put(x->class_of, key);
-    if (known == NULL)
-        return;
-    if (*known == SN_NONE) {
-        struct class *added = SN_PUSH(a, x->classes, x->n_classes, x->cap_classes);
-        if (added == NULL)
-            return;
-        *added = c;
-        *known = x->n_classes - 1;
-    }
-    uint32_t *member = SN_PUSH(a, x->members, x->n_members, x->cap_members);
+    uint32_t *known = sn_map_put(x->class_of, c.key);
+    if (known == NULL || *known != SN_NONE)
+        return known != NULL ? *known : SN_NONE;
+    struct class *added = SN_PUSH(x->arena, x->classes, x->n_classes, x->cap_classes);
+    if (added == NULL)
+        return SN_NONE;
+    *added = c;
+    return *known = x->n_classes - 1;
+}
+
+static void add_class(struct sn_tagger *x, struct class c)
+{
+    uint32_t class = class_of(x, c);
+    uint32_t *member = class != SN_NONE
+                           ? SN_PUSH(x->arena, x->members, x->n_members, x->cap_members)
+                           : NULL;
     if (member != NULL)
-        *member = *known;
+        *member = class;
+}
+
+static uint64_t text_key(uint32_t label)
+{
+    return (uint64_t)label << 32;
+}
+
+static uint64_t number_key(uint32_t label, uint32_t name)
+{
+    return (uint64_t)label << 32 | (name + 1);
 }
 
 /* Of the numeric labels only "bytes" are shown as boxes. */
@@ -94,8 +116,9 @@ static void classify(struct sn_tagger *x, const struct sn_sample *s)
     uint32_t label = label_text(x, s);
     char text[64];
     if (label != 0)
-        add_class(x, (uint64_t)label << 32,
-                  (struct class){.label = label, .name = sn_strtab_get(x->texts, label)});
+        add_class(x, (struct class){.key = text_key(label),
+                                    .label = label,
+                                    .name = sn_strtab_get(x->texts, label)});
     for (uint32_t i = 0; i < s->n_labels; i++) {
         const struct sn_label *l = &v->p->labels[s->label0 + i];
         if (l->str != 0 || strcmp(sn_profile_str(v->p, l->key), "bytes") != 0)
@@ -103,8 +126,8 @@ static void classify(struct sn_tagger *x, const struct sn_sample *s)
         const char *unit = sn_view_label_unit(v, l->key);
         sn_unit_label(l->num, unit, v->o.unit, text, sizeof text);
         uint32_t name = sn_strtab_add(x->texts, text);
-        add_class(x, (uint64_t)label << 32 | (name + 1),
-                  (struct class){label, sn_strtab_get(x->texts, name), unit, l->num});
+        add_class(x, (struct class){number_key(label, name), label,
+                                    sn_strtab_get(x->texts, name), unit, l->num});
     }
 }
 
@@ -144,7 +167,7 @@ static uint32_t set_of(struct sn_tagger *x, const struct sn_sample *s)
         i = x->sets[i].next;
     if (i != SN_NONE)
         return i;
-    struct set *added = SN_PUSH(x->b->arena, x->sets, x->n_sets, x->cap_sets);
+    struct set *added = SN_PUSH(x->arena, x->sets, x->n_sets, x->cap_sets);
     if (added == NULL)
         return NO_SET;
     *added = (struct set){s->label0, s->n_labels, x->n_members, 0, *newest};
@@ -159,22 +182,21 @@ static uint32_t set_of(struct sn_tagger *x, const struct sn_sample *s)
 
 static struct sn_tag *tag_of(struct sn_tagger *x, uint32_t node, uint32_t class)
 {
-    struct sn_graph *g = x->g;
-    uint32_t *known = sn_map_put(x->tag_of, (uint64_t)node << 32 | class);
+    uint64_t owner = (uint64_t)node << 32 | class;
+    uint32_t *known = sn_map_put(x->tag_of, owner);
     if (known == NULL)
         return NULL;
     if (*known != SN_NONE)
-        return &g->tags[*known];
-    struct sn_tag *t = SN_PUSH(x->b->arena, g->tags, g->n_tags, g->cap_tags);
-    if (t == NULL)
+        return &x->tags[*known];
+    uint64_t *owns = SN_PUSH(x->arena, x->owners, x->n_owners, x->cap_owners);
+    struct sn_tag *t = SN_PUSH(x->arena, x->tags, x->n_tags, x->cap_tags);
+    if (owns == NULL || t == NULL)
         return NULL;
     const struct class *c = &x->classes[class];
-    *t = (struct sn_tag){.name = c->name,
-                         .unit = c->unit,
-                         .value = c->value,
-                         .label = c->label,
-                         .next = g->nodes[node].tags};
-    *known = g->nodes[node].tags = g->n_tags - 1;
+    *owns = owner;
+    *t = (struct sn_tag){
+        .name = c->name, .unit = c->unit, .value = c->value, .label = c->label};
+    *known = x->n_tags - 1;
     return t;
 }
 
@@ -202,28 +224,77 @@ bool sn_tagger_wants(struct sn_tagger *x, uint32_t sample)
 void sn_tagger_add(struct sn_tagger *x, uint32_t node, bool leaf)
 {
     const struct set *set = &x->sets[x->set];
-    struct sn_node *n = &x->g->nodes[node];
     if (leaf)
         count(x, set, node, true);
-    if (n->seen == x->sample)
+    if (x->seen[node] == x->sample)
         return;
-    n->seen = x->sample;
+    x->seen[node] = x->sample;
     count(x, set, node, false);
 }
 
-struct sn_tagger *sn_tagger_new(struct sn_builder *b, struct sn_graph *g)
+/* ---- the whole ------------------------------------------------------------------------
+ */
+
+struct sn_tagger *sn_tagger_new(struct sn_builder *b, struct sn_graph *g,
+                                struct sn_arena *a)
 {
-    struct sn_arena *a = b->arena;
     struct sn_tagger *x = sn_arena_alloc(a, sizeof *x);
     if (x == NULL)
         return NULL;
     *x = (struct sn_tagger){.b = b,
                             .g = g,
+                            .arena = a,
                             .texts = sn_strtab_new(a),
                             .class_of = sn_map_new(a),
                             .set_of = sn_map_new(a),
-                            .tag_of = sn_map_new(a)};
+                            .tag_of = sn_map_new(a),
+                            .seen =
+                                sn_arena_alloc(a, (g->n_nodes + 1UL) * sizeof *x->seen)};
     return SN_PUSH(a, x->sets, x->n_sets, x->cap_sets) != NULL && !sn_arena_failed(a)
                ? x
                : NULL;
+}
+
+/* Another's class, of the same texts. */
+static uint32_t same_class(struct sn_tagger *x, const struct sn_tagger *from,
+                           struct class c)
+{
+    bool number = (uint32_t)c.key != 0;
+    if (c.label != 0)
+        c.label = sn_strtab_add(x->texts, sn_strtab_get(from->texts, c.label));
+    uint32_t name = sn_strtab_add(x->texts, c.name);
+    c.name = sn_strtab_get(x->texts, name);
+    c.key = number ? number_key(c.label, name) : text_key(c.label);
+    return class_of(x, c);
+}
+
+bool sn_tagger_add_up(struct sn_tagger *x, const struct sn_tagger *from)
+{
+    uint32_t *classes = sn_arena_alloc(x->arena, (from->n_classes + 1) * sizeof *classes);
+    for (uint32_t i = 0; classes != NULL && i < from->n_classes; i++)
+        classes[i] = same_class(x, from, from->classes[i]);
+    for (uint32_t i = 0; !sn_arena_failed(x->arena) && i < from->n_tags; i++) {
+        uint32_t class = classes[(uint32_t)from->owners[i]];
+        struct sn_tag *t = tag_of(x, (uint32_t)(from->owners[i] >> 32), class);
+        if (t == NULL)
+            return false;
+        t->flat += from->tags[i].flat;
+        t->flat_div += from->tags[i].flat_div;
+        t->cum += from->tags[i].cum;
+        t->cum_div += from->tags[i].cum_div;
+    }
+    return !sn_arena_failed(x->arena) && !sn_arena_failed(from->arena);
+}
+
+void sn_tagger_hand_over(struct sn_tagger *x)
+{
+    struct sn_graph *g = x->g;
+    for (uint32_t i = 0; i < x->n_tags; i++) {
+        uint32_t *first = &g->nodes[x->owners[i] >> 32].tags;
+        x->tags[i].next = *first;
+        *first = i;
+    }
+    g->tags = x->tags;
+    g->n_tags = x->n_tags;
+    g->cap_tags = x->cap_tags;
 }

@@ -402,7 +402,7 @@ static bool plant(struct planting *x)
 /* Once more, along the same way, now that it is known what each node is. */
 static bool tag(struct planting *x)
 {
-    struct sn_tagger *t = sn_tagger_new(x->b, x->g);
+    struct sn_tagger *t = sn_tagger_new(x->b, x->g, x->b->arena);
     uint32_t *numbers = (uint32_t *)x->stack, begun = 0, depth = 0;
     for (uint32_t i = 0; t != NULL && i < x->n_paths; i++) {
         const struct path *p = &x->paths[i];
@@ -415,6 +415,8 @@ static bool tag(struct planting *x)
                 sn_tagger_add(t, node - 1, k == p->n - 1);
         }
     }
+    if (t != NULL)
+        sn_tagger_hand_over(t);
     return t != NULL && !sn_arena_failed(x->b->arena);
 }
 
