@@ -575,8 +575,7 @@ static bool tag_parts(struct tagging *t, struct sn_arena **arenas)
     for (unsigned i = 1; i < t->parts; i++)
         if (!sn_tagger_add_up(t->taggers[0], t->taggers[i]))
             return false;
-    sn_tagger_hand_over(t->taggers[0]);
-    return !sn_arena_failed(b->arena);
+    return sn_tagger_hand_over(t->taggers[0]);
 }
 
 bool sn_builder_tag(struct sn_builder *b, struct sn_graph *g, uint32_t n)

@@ -189,7 +189,7 @@ struct sn_graph {
     struct sn_edge *edges;
     uint32_t n_edges, cap_edges;
     struct sn_tag *tags; /* in the profile's arena */
-    uint32_t n_tags, cap_tags;
+    uint32_t n_tags;
     uint32_t *order; /* the nodes shown, in their order */
     uint32_t n_order;
     uint32_t n_before, dropped_nodes, dropped_edges; /* what trimming did */

@@ -72,7 +72,7 @@ bool sn_tagger_wants(struct sn_tagger *x, uint32_t sample);
 void sn_tagger_add(struct sn_tagger *x, uint32_t node, bool leaf);
 /* What another found in later samples. */
 bool sn_tagger_add_up(struct sn_tagger *x, const struct sn_tagger *from);
-/* To the graph's nodes, which have none. */
-void sn_tagger_hand_over(struct sn_tagger *x);
+/* The tags, to the graph's nodes, which have none. False: no memory. */
+bool sn_tagger_hand_over(struct sn_tagger *x);
 
 #endif

@@ -24,6 +24,11 @@ struct set { /* of classes; of the first sample that has it */
     uint32_t next;     /* of the same hash */
 };
 
+struct sum {        /* what a tag comes to */
+    uint64_t owner; /* node << 32 | class */
+    int64_t flat, flat_div, cum, cum_div;
+};
+
 struct sn_tagger {
     struct sn_builder *b;
     struct sn_graph *g;
@@ -37,10 +42,9 @@ struct sn_tagger {
     struct set *sets; /* [NO_SET]: of samples without */
     uint32_t n_sets, cap_sets;
     struct sn_map *set_of; /* hash of labels to the newest */
-    struct sn_map *tag_of; /* node << 32 | class */
-    struct sn_tag *tags;   /* of all nodes, as they are met */
-    uint64_t *owners;      /* of each: node << 32 | class */
-    uint32_t n_tags, cap_tags, n_owners, cap_owners;
+    struct sn_map *sum_of; /* node << 32 | class */
+    struct sum *sums;      /* of all nodes, as they are met */
+    uint32_t n_sums, cap_sums;
     uint32_t *seen;       /* of each node: the last sample counted */
     uint32_t sample, set; /* its number from 1, and its set */
     int64_t weight, divisor;
@@ -177,37 +181,33 @@ static uint32_t set_of(struct sn_tagger *x, const struct sn_sample *s)
     return *newest;
 }
 
-/* ---- tags -----------------------------------------------------------------------------
+/* ---- sums -----------------------------------------------------------------------------
  */
 
-static struct sn_tag *tag_of(struct sn_tagger *x, uint32_t node, uint32_t class)
+static struct sum *sum_of(struct sn_tagger *x, uint32_t node, uint32_t class)
 {
     uint64_t owner = (uint64_t)node << 32 | class;
-    uint32_t *known = sn_map_put(x->tag_of, owner);
+    uint32_t *known = sn_map_put(x->sum_of, owner);
     if (known == NULL)
         return NULL;
     if (*known != SN_NONE)
-        return &x->tags[*known];
-    uint64_t *owns = SN_PUSH(x->arena, x->owners, x->n_owners, x->cap_owners);
-    struct sn_tag *t = SN_PUSH(x->arena, x->tags, x->n_tags, x->cap_tags);
-    if (owns == NULL || t == NULL)
+        return &x->sums[*known];
+    struct sum *s = SN_PUSH(x->arena, x->sums, x->n_sums, x->cap_sums);
+    if (s == NULL)
         return NULL;
-    const struct class *c = &x->classes[class];
-    *owns = owner;
-    *t = (struct sn_tag){
-        .name = c->name, .unit = c->unit, .value = c->value, .label = c->label};
-    *known = x->n_tags - 1;
-    return t;
+    s->owner = owner;
+    *known = x->n_sums - 1;
+    return s;
 }
 
 static void count(struct sn_tagger *x, const struct set *set, uint32_t node, bool flat)
 {
     for (uint32_t i = 0; i < set->n; i++) {
-        struct sn_tag *t = tag_of(x, node, x->members[set->first + i]);
-        if (t == NULL)
+        struct sum *s = sum_of(x, node, x->members[set->first + i]);
+        if (s == NULL)
             return;
-        *(flat ? &t->flat : &t->cum) += x->weight;
-        *(flat ? &t->flat_div : &t->cum_div) += x->divisor;
+        *(flat ? &s->flat : &s->cum) += x->weight;
+        *(flat ? &s->flat_div : &s->cum_div) += x->divisor;
     }
 }
 
@@ -247,7 +247,7 @@ struct sn_tagger *sn_tagger_new(struct sn_builder *b, struct sn_graph *g,
                             .texts = sn_strtab_new(a),
                             .class_of = sn_map_new(a),
                             .set_of = sn_map_new(a),
-                            .tag_of = sn_map_new(a),
+                            .sum_of = sn_map_new(a),
                             .seen =
                                 sn_arena_alloc(a, (g->n_nodes + 1UL) * sizeof *x->seen)};
     return SN_PUSH(a, x->sets, x->n_sets, x->cap_sets) != NULL && !sn_arena_failed(a)
@@ -273,28 +273,41 @@ bool sn_tagger_add_up(struct sn_tagger *x, const struct sn_tagger *from)
     uint32_t *classes = sn_arena_alloc(x->arena, (from->n_classes + 1) * sizeof *classes);
     for (uint32_t i = 0; classes != NULL && i < from->n_classes; i++)
         classes[i] = same_class(x, from, from->classes[i]);
-    for (uint32_t i = 0; !sn_arena_failed(x->arena) && i < from->n_tags; i++) {
-        uint32_t class = classes[(uint32_t)from->owners[i]];
-        struct sn_tag *t = tag_of(x, (uint32_t)(from->owners[i] >> 32), class);
-        if (t == NULL)
+    for (uint32_t i = 0; !sn_arena_failed(x->arena) && i < from->n_sums; i++) {
+        const struct sum *more = &from->sums[i];
+        struct sum *s =
+            sum_of(x, (uint32_t)(more->owner >> 32), classes[(uint32_t)more->owner]);
+        if (s == NULL)
             return false;
-        t->flat += from->tags[i].flat;
-        t->flat_div += from->tags[i].flat_div;
-        t->cum += from->tags[i].cum;
-        t->cum_div += from->tags[i].cum_div;
+        s->flat += more->flat;
+        s->flat_div += more->flat_div;
+        s->cum += more->cum;
+        s->cum_div += more->cum_div;
     }
     return !sn_arena_failed(x->arena) && !sn_arena_failed(from->arena);
 }
 
-void sn_tagger_hand_over(struct sn_tagger *x)
+bool sn_tagger_hand_over(struct sn_tagger *x)
 {
     struct sn_graph *g = x->g;
-    for (uint32_t i = 0; i < x->n_tags; i++) {
-        uint32_t *first = &g->nodes[x->owners[i] >> 32].tags;
-        x->tags[i].next = *first;
+    g->tags = sn_arena_alloc(x->arena, (x->n_sums + 1UL) * sizeof *g->tags);
+    if (sn_arena_failed(x->arena))
+        return false;
+    g->n_tags = x->n_sums;
+    for (uint32_t i = 0; i < g->n_tags; i++) {
+        const struct sum *s = &x->sums[i];
+        const struct class *c = &x->classes[(uint32_t)s->owner];
+        uint32_t *first = &g->nodes[s->owner >> 32].tags;
+        g->tags[i] = (struct sn_tag){.name = c->name,
+                                     .unit = c->unit,
+                                     .value = c->value,
+                                     .label = c->label,
+                                     .flat = s->flat,
+                                     .flat_div = s->flat_div,
+                                     .cum = s->cum,
+                                     .cum_div = s->cum_div,
+                                     .next = *first};
         *first = i;
     }
-    g->tags = x->tags;
-    g->n_tags = x->n_tags;
-    g->cap_tags = x->cap_tags;
+    return true;
 }

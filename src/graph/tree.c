@@ -415,9 +415,7 @@ static bool tag(struct planting *x)
                 sn_tagger_add(t, node - 1, k == p->n - 1);
         }
     }
-    if (t != NULL)
-        sn_tagger_hand_over(t);
-    return t != NULL && !sn_arena_failed(x->b->arena);
+    return t != NULL && sn_tagger_hand_over(t);
 }
 
 /* ---- the whole ------------------------------------------------------------------------

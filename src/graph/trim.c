@@ -424,7 +424,6 @@ static void take_tags(struct sn_graph *g, const struct sn_graph *from)
     uint32_t k = 0;
     g->tags = from->tags;
     g->n_tags = from->n_tags;
-    g->cap_tags = from->cap_tags;
     for (uint32_t i = 0; i < from->n_nodes && k < g->n_nodes; i++)
         if (from->nodes[i].id == g->nodes[k].id)
             g->nodes[k++].tags = from->nodes[i].tags;
