@@ -297,7 +297,6 @@ static bool hand_over(struct building *x)
     g->edges = sn_arena_alloc(g->arena, (n + 1) * sizeof *g->edges);
     if (g->edges == NULL)
         return false;
-    sn_pages_scattered(g->edges, n * sizeof *g->edges);
     g->n_edges = g->cap_edges = (uint32_t)n;
     sn_parallel(x->parts, hand_over_part, x);
     for (uint32_t i = 0; i < g->n_edges; i++) {
