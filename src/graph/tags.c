@@ -402,7 +402,8 @@ bool sn_tag_frames(struct sn_view *v, struct sn_error *e)
         /* The root's first: pprof numbers them so. */
         at += put_frames(v, s, &root, known, locs + first + leaf.n + n_own);
         at += put_frames(v, s, &leaf, known, locs + first) + n_own;
-        memcpy(locs + first + leaf.n, p->sample_locs + s->loc0, n_own * sizeof *locs);
+        if (n_own > 0)
+            memcpy(locs + first + leaf.n, p->sample_locs + s->loc0, n_own * sizeof *locs);
         s->loc0 = first;
         s->n_locs = at - first;
     }

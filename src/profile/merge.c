@@ -321,10 +321,10 @@ static bool same_sample(const void *merger, uint32_t i, const void *key)
     const struct sn_profile *p = m->out;
     const struct sn_sample *a = key, *b = &p->samples[i];
     return a->n_locs == b->n_locs && a->n_labels == b->n_labels &&
-           memcmp(p->sample_locs + a->loc0, p->sample_locs + b->loc0,
-                  a->n_locs * sizeof *p->sample_locs) == 0 &&
-           memcmp(p->labels + a->label0, p->labels + b->label0,
-                  a->n_labels * sizeof *p->labels) == 0;
+           (a->n_locs == 0 || memcmp(p->sample_locs + a->loc0, p->sample_locs + b->loc0,
+                                     a->n_locs * sizeof *p->sample_locs) == 0) &&
+           (a->n_labels == 0 || memcmp(p->labels + a->label0, p->labels + b->label0,
+                                       a->n_labels * sizeof *p->labels) == 0);
 }
 
 /* Labels of one key keep their order, as it has a meaning to readers. */

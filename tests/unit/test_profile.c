@@ -300,6 +300,20 @@ static void missing_strings(void)
     }
 }
 
+/* No frame and no label in all of a profile: there are no such arrays. */
+static void nothing_but_values(void)
+{
+    static const unsigned char b[] = {0x0a, 2,    8, 1,    0x12, 2,    0x10, 3,  0x12,
+                                      2,    0x10, 4, 0x32, 0,    0x32, 1,    'x'};
+    struct sn_error e = {.offset = -1};
+    struct sn_profile *p = sn_profile_decode(b, sizeof b, "p", &e), *both[] = {p, p};
+    struct sn_profile *sum = p != NULL ? sn_profile_merge(both, 2, &e) : NULL;
+    ok(sum != NULL && sum->n_samples == 1 && sum->values[0] == 14,
+       "samples without frames are merged: %s", e.what);
+    sn_profile_free(sum);
+    sn_profile_free(p);
+}
+
 /* Room is made as if all were like what has been read, the first included: that one
  * sample has thousands of labels does not mean that there will be millions. */
 static void one_of_many_labels(void)
@@ -636,6 +650,7 @@ int main(void)
     coming();
     oddities();
     missing_strings();
+    nothing_but_values();
     one_of_many_labels();
     merging();
     joining();
