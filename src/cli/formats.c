@@ -79,7 +79,7 @@ static bool write_topproto(struct sn_profile *p, const struct sn_options *o,
     return good;
 }
 
-#define DRAWN .binary = true, .node_count = 80
+#define DRAWN .binary = true, .drawn = true, .node_count = 80
 
 static const struct sn_report_format more[] = {
     {.name = "proto",

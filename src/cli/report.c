@@ -1,5 +1,6 @@
 /* report.c: a report of some profiles: `sonde top ...`, and `sonde pprof -top ...`; or
  * the shell, for many of them. */
+#include "draw/draw.h"
 #include "viewers.h"
 
 #include <limits.h>
@@ -60,7 +61,8 @@ static int make_report(const struct request *asked, bool pprof, char **paths, in
     struct sn_profile *p = NULL;
     char path[PATH_MAX] = "";
     const struct viewer *v = r.output == NULL ? viewer_find(r.format) : NULL;
-    if (v != NULL || pprof || output_check(r.output, r.format->binary, &e))
+    if ((v != NULL || pprof || output_check(r.output, r.format->binary, &e)) &&
+        (!r.format->drawn || sn_draw_ready(&e)))
         p = load_profiles(&r, paths, n, &e);
     bool good = p != NULL;
     if (good && v != NULL)

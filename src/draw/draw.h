@@ -42,6 +42,8 @@ bool sn_layout_run(struct sn_layout *l, struct sn_error *e);
 
 enum sn_picture { SN_PICTURE_SVG, SN_PICTURE_PDF, SN_PICTURE_PNG, SN_PICTURE_PS };
 
+/* Is there what draws? To be asked before what may take long; else *e says why not. */
+bool sn_draw_ready(struct sn_error *e);
 /* Draw the scene whole into *out. In the command, the first picture loads the module that
  * draws (load.c), and an error may be that it cannot be loaded. */
 bool sn_draw_scene(const struct sn_scene *s, enum sn_picture kind, struct sn_buf *out,

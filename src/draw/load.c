@@ -43,6 +43,11 @@ static const struct sn_draw_module *load(struct sn_error *e)
     return NULL;
 }
 
+bool sn_draw_ready(struct sn_error *e)
+{
+    return load(e) != NULL;
+}
+
 bool sn_draw_scene(const struct sn_scene *s, enum sn_picture kind, struct sn_buf *out,
                    struct sn_error *e)
 {

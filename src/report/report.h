@@ -68,6 +68,7 @@ struct sn_report_format {
     /* `out` is only appended to. */
     bool (*write)(struct sn_profile *p, const struct sn_options *o, const char *argument,
                   struct sn_buf *out, struct sn_error *e);
+    bool drawn; /* by the draw room */
 };
 
 /* sites.c: the n largest sites of a kind of blocks: bytes, blocks, and where they were

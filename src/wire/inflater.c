@@ -6,14 +6,16 @@
  *
  * A part is lent to the reader until it asks for the next; only then it is filled again.
  */
+#include "base/thread.h"
 #include "wire/wire.h"
 
 #include <isa-l/igzip_lib.h>
-#include <pthread.h>
-#include <signal.h>
 
-#define PARTS 4
-#define PART  ((size_t)256 << 10)
+/* So often the reader looks before it sleeps: the next part mostly comes within 0.1 ms,
+ * and who is woken may be put on the core of who wakes. */
+#define PATIENCE 300
+#define PARTS    4
+#define PART     ((size_t)256 << 10)
 #define ROOM                                                                             \
     (SN_INFLATER_REST + PART) /* what is left of the part before goes before it */
 
@@ -23,7 +25,7 @@ struct sn_inflater {
     size_t left; /* of what it may become */
     struct inflate_state z;
     unsigned char *ring; /* PARTS times ROOM */
-    pthread_t thread;
+    struct sn_thread thread;
     pthread_mutex_t lock; /* of all that follows */
     pthread_cond_t changed;
     size_t len[PARTS];      /* of each part */
@@ -91,7 +93,7 @@ static bool inflate(struct sn_inflater *s)
     return s->z.avail_in == 0 && !feed(s); /* a second member, or what follows the last */
 }
 
-static void *run(void *inflater)
+static void run(void *inflater)
 {
     struct sn_inflater *s = inflater;
     bool good = inflate(s);
@@ -100,15 +102,12 @@ static void *run(void *inflater)
     s->good = good;
     pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    return NULL;
 }
 
 struct sn_inflater *sn_inflater_new(struct sn_pieces pieces, size_t limit)
 {
     struct sn_arena *a = sn_arena_new();
     struct sn_inflater *s = a != NULL ? sn_arena_alloc(a, sizeof *s) : NULL;
-    sigset_t all, old;
-    int failed = -1;
     if (s != NULL && (s->ring = sn_arena_alloc(a, PARTS * ROOM)) != NULL) {
         s->arena = a;
         s->pieces = pieces;
@@ -117,13 +116,9 @@ struct sn_inflater *sn_inflater_new(struct sn_pieces pieces, size_t limit)
         s->z.crc_flag = ISAL_GZIP;
         pthread_mutex_init(&s->lock, NULL);
         pthread_cond_init(&s->changed, NULL);
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        failed = pthread_create(&s->thread, NULL, run, s);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        if (sn_thread_start(&s->thread, run, s))
+            return s;
     }
-    if (failed == 0)
-        return s;
     sn_arena_free(a);
     return NULL;
 }
@@ -133,6 +128,11 @@ size_t sn_inflater_next(struct sn_inflater *s, const unsigned char *rest, size_t
 {
     size_t len = 0;
     pthread_mutex_lock(&s->lock);
+    for (unsigned i = 0; i < PATIENCE && !s->over && s->filled == s->taken; i++) {
+        pthread_mutex_unlock(&s->lock);
+        sched_yield();
+        pthread_mutex_lock(&s->lock);
+    }
     while (!s->over && s->filled == s->taken)
         pthread_cond_wait(&s->changed, &s->lock);
     if (s->filled > s->taken && n <= SN_INFLATER_REST) {
@@ -153,7 +153,7 @@ bool sn_inflater_free(struct sn_inflater *s)
     s->stopped = true;
     pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    pthread_join(s->thread, NULL);
+    sn_thread_join(&s->thread);
     bool good = s->good && s->taken == s->filled;
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);

@@ -72,6 +72,8 @@ def test_without_the_module():
         refused(command, why, name)
     os.unlink(module)
     refused(command, r"sonde-draw\.so: .*it is neither in the command's /.*/bin nor, as sonde/sonde-draw\.so, in its \.\./lib", "removed")
+    done = subprocess.run([command, "pdf", "-o", f"{scratch()}/x.pdf", "/nowhere/x.pprof"], capture_output=True, text=True)
+    ok(done.returncode == 1 and "sonde-draw.so" in done.stderr, f"... which is said before reading: {done.stderr.strip()}")
 
 
 main(globals())
