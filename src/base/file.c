@@ -113,7 +113,7 @@ static int open_nameless(const char *path, unsigned mode)
     const char *slash = strrchr(path, '/');
     int n = slash == NULL || slash == path ? 1 : (int)(slash - path);
     snprintf(folder, sizeof folder, "%.*s", n, slash == NULL ? "." : path);
-    return access("/proc/self/fd", X_OK) == 0
+    return access("/proc/thread-self/fd", X_OK) == 0
                ? open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, mode)
                : -1;
 }
@@ -121,8 +121,8 @@ static int open_nameless(const char *path, unsigned mode)
 /* Over one that a process of that number may have left. */
 static bool give_name(const struct sn_output *o)
 {
-    char self[32];
-    snprintf(self, sizeof self, "/proc/self/fd/%d", o->fd);
+    char self[40];
+    snprintf(self, sizeof self, "/proc/thread-self/fd/%d", o->fd);
     unlink(o->temporary);
     return linkat(AT_FDCWD, self, AT_FDCWD, o->temporary, AT_SYMLINK_FOLLOW) == 0;
 }
