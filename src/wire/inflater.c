@@ -11,9 +11,9 @@
 
 #include <isa-l/igzip_lib.h>
 
-/* So often the reader looks before it sleeps: the next part mostly comes within 0.1 ms,
- * and who is woken may be put on the core of who wakes. */
-#define PATIENCE 300
+/* So often, for a millisecond or so, the reader looks before it sleeps: the next part
+ * comes soon, and who is woken may be put on the core of who wakes. */
+#define PATIENCE 3000
 #define PARTS    4
 #define PART     ((size_t)256 << 10)
 #define ROOM                                                                             \
