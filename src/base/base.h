@@ -81,6 +81,10 @@ size_t sn_arena_bytes(const struct sn_arena *a); /* pages held */
     ((__typeof__(v))sn_array_push((arena), (void **)&(v), &(n), &(cap), sizeof *(v)))
 void *sn_array_push(struct sn_arena *a, void **v, uint32_t *n, uint32_t *cap,
                     size_t size);
+/* Room for `wanted` elements, `need` at least. False: out of memory, or `need` is past
+ * UINT32_MAX - 1. */
+bool sn_array_grow(struct sn_arena *a, void **v, uint32_t *cap, uint64_t need,
+                   uint64_t wanted, size_t size);
 
 /* ---- parallel.c: work on all cores --------------------------------------------------
  */

@@ -185,16 +185,25 @@ size_t sn_arena_bytes(const struct sn_arena *a)
     return a->bytes;
 }
 
+bool sn_array_grow(struct sn_arena *a, void **v, uint32_t *cap, uint64_t need,
+                   uint64_t wanted, size_t size)
+{
+    wanted = wanted < need ? need : wanted < SN_NONE ? wanted : SN_NONE - 1;
+    void *grown =
+        need < SN_NONE ? sn_arena_grow(a, *v, *cap * size, wanted * size) : NULL;
+    if (grown == NULL)
+        return false;
+    *v = grown;
+    *cap = (uint32_t)wanted;
+    return true;
+}
+
 void *sn_array_push(struct sn_arena *a, void **v, uint32_t *n, uint32_t *cap, size_t size)
 {
     if (*n == *cap) {
         uint64_t more = *cap < 8 ? 8 : (uint64_t)*cap * 2;
-        void *grown =
-            more < SN_NONE ? sn_arena_grow(a, *v, *cap * size, more * size) : NULL;
-        if (grown == NULL)
+        if (!sn_array_grow(a, v, cap, more, more, size))
             return NULL;
-        *v = grown;
-        *cap = (uint32_t)more;
     }
     return memset((char *)*v + (size_t)(*n)++ * size, 0, size);
 }

@@ -25,10 +25,8 @@ static bool pile_press(struct pile *p, struct sn_error *e)
 {
     if (p->n < 2)
         return true;
-    struct sn_profile *merged =
-        sn_profile_all_types(p->v, p->n, e) ? sn_profile_merge(p->v, p->n, e) : NULL;
-    while (p->n > 0)
-        sn_profile_free(p->v[--p->n]);
+    struct sn_profile *merged = load_merge(p->v, p->n, e);
+    p->n = 0;
     if (merged != NULL)
         p->v[p->n++] = merged;
     return merged != NULL;

@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #define PIECE ((size_t)256 << 10)
-#define MOST  1032 /* times larger than deflated: RFC 1951's 258 bytes of two bits */
 
 struct large_file {
     int fd;
@@ -70,9 +69,7 @@ static size_t inflated_size(int fd, off_t size)
 {
     unsigned char said[4] = {0};
     (void)!pread(fd, said, sizeof said, size - (off_t)sizeof said);
-    size_t n =
-        said[0] | (size_t)said[1] << 8 | (size_t)said[2] << 16 | (size_t)said[3] << 24;
-    return n / MOST <= (size_t)size ? n : 0;
+    return sn_gzip_said(said, (size_t)size);
 }
 
 static struct sn_profile *decode_parts(struct large_file *f, size_t expected)

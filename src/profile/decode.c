@@ -170,13 +170,7 @@ static bool make_room(struct decoder *d, void **v, uint32_t n, uint32_t *cap,
         return give_up(d, &d->message, "it has more than 4 billion entries");
     wanted = wanted < MOST_AHEAD ? wanted : MOST_AHEAD;
     wanted = wanted < 2 * (uint64_t)*cap ? 2 * (uint64_t)*cap : wanted;
-    wanted = wanted < need ? need : wanted < SN_NONE ? wanted : SN_NONE - 1;
-    void *grown = sn_arena_grow(d->p->arena, *v, *cap * size, wanted * size);
-    if (grown == NULL)
-        return false;
-    *v = grown;
-    *cap = (uint32_t)wanted;
-    return true;
+    return sn_array_grow(d->p->arena, v, cap, need, wanted, size);
 }
 
 #define ROOM(d, v, n, cap, more)                                                         \

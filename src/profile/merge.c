@@ -517,17 +517,7 @@ static bool make_room(struct sn_merger *m, void **v, uint32_t n, uint32_t *cap,
                       uint64_t more, size_t size)
 {
     uint64_t need = n + more, wanted = *cap == 0 ? more * m->expected : *cap + *cap / 2;
-    if (need <= *cap)
-        return true;
-    wanted = wanted < need ? need : wanted >= SN_NONE ? SN_NONE - 1 : wanted;
-    void *grown = need < SN_NONE
-                      ? sn_arena_grow(m->out->arena, *v, *cap * size, wanted * size)
-                      : NULL;
-    if (grown == NULL)
-        return false;
-    *v = grown;
-    *cap = (uint32_t)wanted;
-    return true;
+    return need <= *cap || sn_array_grow(m->out->arena, v, cap, need, wanted, size);
 }
 
 static bool make_rooms(struct sn_merger *m)

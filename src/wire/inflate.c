@@ -98,16 +98,20 @@ static bool inflate_all(struct inflate *s, const unsigned char *p, size_t len,
     return true;
 }
 
-/* A file's last four bytes are the size of its last member, of which there is mostly one:
- * a hint. */
+size_t sn_gzip_said(const unsigned char last[4], size_t len)
+{
+    size_t said =
+        last[0] | (size_t)last[1] << 8 | (size_t)last[2] << 16 | (size_t)last[3] << 24;
+    return said / MOST <= len ? said : 0;
+}
+
 static size_t guess(const unsigned char *p, size_t len)
 {
     size_t usual = len <= SIZE_MAX / EXPANDS ? len * EXPANDS : len;
     if (len < 18)
         return usual;
-    size_t said = p[len - 4] | (size_t)p[len - 3] << 8 | (size_t)p[len - 2] << 16 |
-                  (size_t)p[len - 1] << 24;
-    return said >= len && said / MOST <= len ? said + 1 : usual;
+    size_t said = sn_gzip_said(p + len - 4, len);
+    return said >= len ? said + 1 : usual;
 }
 
 bool sn_gzip_inflate(const void *data, size_t len, size_t limit, struct sn_arena *a,

@@ -134,6 +134,9 @@ static inline unsigned char *sn_pb_end(unsigned char *begun, unsigned char *at)
 /* ---- gzip ------------------------------------------------------------------------- */
 
 bool sn_gzip_is(const void *data, size_t len);
+/* What the last four bytes of a file of `len` bytes say that its last member becomes; 0
+ * if that cannot be. A hint: mostly there is one member. */
+size_t sn_gzip_said(const unsigned char last[4], size_t len);
 /* Inflate all members of a gzip file into `a`. Refuses more than `limit` bytes. `where`
  * names the file in errors. */
 bool sn_gzip_inflate(const void *data, size_t len, size_t limit, struct sn_arena *a,
